@@ -1,0 +1,60 @@
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq install
+READY  := $(VENV)/.ready
+LOCKED := $(VENV)/.locked
+
+DEMO := coding-agents --deployment sn40l-mono --deployment mi300x-mono \
+	--deployment sn50-mono --deployment h100-mono
+
+.PHONY: help demo test bench format lock wheel clean
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## compare four deployments serving coding agents
+	$(BIN)/gcsim compare $(DEMO)
+
+test: $(READY)  ## everything CI runs: lint, types, import contracts, tests, doctests
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "run 'make format'" >&2; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -n 2
+
+bench: $(READY)  ## time the kernels and the engine
+	@$(BIN)/pytest tests/bench -m benchmark --benchmark-enable
+
+format: $(READY)  ## let ruff fix and format the code
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format
+
+lock:  ## resolve requirements.lock, for Python 3.11 to 3.14 on any platform (FLAGS=--upgrade)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	$(PYTHON) -m venv "$$tmp" && "$$tmp/bin/python" -m pip -qq install uv && \
+	"$$tmp/bin/uv" pip compile $(FLAGS) --quiet --universal --python-version 3.11 \
+	  --fork-strategy fewest --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	  --extra dev --extra notebook pyproject.toml --output-file requirements.lock
+
+wheel: $(READY)  ## build dist/*.whl and the sdist
+	@$(BIN)/python -m build --no-isolation
+
+clean:  ## remove the environment and everything built
+	@rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache \
+	  .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Set-up is done once: the locked packages, then gcsim itself in editable form.
+$(LOCKED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
+	  found=$$($(PYTHON) --version 2>&1) || found=missing; \
+	  echo "gcsim needs Python 3.11 to 3.14, but '$(PYTHON)' is $$found;" \
+	    "name another, as in: make PYTHON=python3.12 test" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; about a minute)" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) --require-hashes -r requirements.lock
+	@touch $@
+
+$(READY): pyproject.toml $(LOCKED)
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@

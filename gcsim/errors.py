@@ -1,0 +1,75 @@
+"""What can go wrong, said so that the reader can mend it: file, field, value, why, hint."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class GcsimError(Exception):
+    """Any error that gcsim raises on purpose; the command line turns it into exit code 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input, and what to do about it.
+
+    >>> print(Problem("x.yaml", "memory.0.bandwith", None, "unknown key", "did you mean 'bandwidth'?"))
+    x.yaml: memory.0.bandwith: unknown key; did you mean 'bandwidth'?
+    """
+
+    file: str
+    field: str
+    value: object
+    why: str
+    hint: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        field = f" {self.field}:" if self.field else ""
+        value = f" (got {_short(self.value)})" if self.value is not None else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{where}:{field} {self.why}{value}{hint}"
+
+
+class ProfileError(GcsimError):
+    """An input file or setting is wrong; carries every problem found, not only the first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(
+            "\n".join(
+                str(problem) + (f" ({index} of {count} errors)" if count > 1 else "")
+                for index, problem in enumerate(self.problems, start=1)
+            )
+        )
+
+    @classmethod
+    def one(
+        cls, file: str, field: str, value: object, why: str, hint: str = "", line: int | None = None
+    ) -> "ProfileError":
+        """The common case of a single problem."""
+        return cls([Problem(file, field, value, why, hint, line)])
+
+
+class CapacityError(ProfileError):
+    """A model, its KV cache or a request does not fit the memory it is given."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The hint for an unknown name: the closest known one, else the whole list.
+
+    >>> nearest("bandwith", ["bandwidth", "latency"])
+    "did you mean 'bandwidth'?"
+    """
+    names = sorted(set(known))
+    close = get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if names else ""
+
+
+def _short(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

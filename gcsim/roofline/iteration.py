@@ -1,0 +1,374 @@
+"""The time of one iteration from sums over its batch: O(1) in the size of the batch.
+
+What a pool's chips, model and parallelism contribute is bound once into a vector of coefficients
+(`gcsim.cost`); the kernels view it as a record, so that the equations can name their terms.
+"""
+
+from math import frexp
+
+import numba
+import numpy as np
+
+from gcsim.roofline.collectives import all_reduce_s, all_to_all_s
+from gcsim.roofline.ops import distinct_experts
+
+# All layers together, per chip. "_s" terms are at peak x efficiency.
+COEFFICIENTS = (
+    "projection_s_per_token",  # QKV and output projections: compute
+    "projection_weights_s",  # ... reading their weights once
+    "projection_moved_s_per_token",  # ... moving activations
+    "attention_decode_s_per_pair",  # attention core, layers that see everything: compute
+    "attention_decode_s_per_window_pair",  # ... layers with a sliding window
+    "attention_prefill_s_per_pair",
+    "attention_prefill_s_per_window_pair",
+    "kv_s_per_token",  # reading the keys and values of one token
+    "kv_s_per_window_token",
+    "ffn_s_per_token",  # dense FFN, shared experts, router
+    "ffn_weights_s",
+    "ffn_moved_s_per_token",
+    "expert_s_per_token",
+    "expert_weights_s_per_expert",
+    "expert_moved_s_per_token",
+    "experts",  # per layer; 0 for a dense model
+    "experts_per_token",
+    "expert_skew",
+    "head_s_per_seq",
+    "head_weights_s",
+    "all_reduces",  # number of all-reduces over tp chips
+    "all_reduce_chips",
+    "all_reduce_latency_s",
+    "all_reduce_bytes_per_token",
+    "dispatches",  # number of expert dispatch + combine pairs (0 without expert parallelism)
+    "dispatch_chips",
+    "dispatch_latency_s",
+    "dispatch_bytes_per_token",
+    "hop_s",
+    "link_bytes_per_s",
+    "comm_exposed",  # 1 - the fraction of communication hidden behind compute
+    "layers_overhead_s",  # fixed times of the serving stack
+    "prompt_overhead_s",
+    "seq_overhead_s",
+    "fused",  # 1: a layer streams as one pipeline, 0: operators run one after another
+    "stages",  # pipeline stages
+    "tokens_per_seq",  # tokens that one decode iteration verifies (1 + draft tokens)
+    "draft_factor",  # 1 + time of drafting as a fraction of an iteration
+    "accepted_ppm",  # tokens that one decode iteration yields, in millionths
+    "flops_per_token",  # for MFU: work without efficiencies, over all chips
+    "flops_per_seq",
+    "flops_per_decode_pair",
+    "flops_per_window_decode_pair",
+    "flops_per_prefill_pair",
+    "flops_per_window_prefill_pair",
+    "weight_bytes",  # for MBU: all weights but the experts, over all chips
+    "bytes_per_expert",
+    "kv_bytes_per_token",
+    "kv_bytes_per_window_token",
+)
+_RECORD = np.dtype((np.record, [(name, "f8") for name in COEFFICIENTS]))
+
+# What `account` adds up, in this order.
+TOTALS = (
+    "busy_s",
+    "compute_s",
+    "weights_s",
+    "experts_s",
+    "kv_s",
+    "communication_s",
+    "overhead_s",
+    "flops",
+    "bytes",
+    "iterations",
+    "tokens",
+)
+GAP_BINS_PER_OCTAVE = 128
+GAP_BINS = 48 * GAP_BINS_PER_OCTAVE
+
+
+@numba.njit(cache=True)
+def iteration_parts(
+    coefficients: np.ndarray,
+    prompt_tokens: float,
+    decode_seqs: float,
+    logit_seqs: float,
+    decode_kv: float,
+    decode_window_kv: float,
+    prefill_pairs: float,
+    prefill_window_pairs: float,
+    prefill_kv: float,
+    prefill_window_kv: float,
+) -> tuple[float, float, float, float, float, float, float]:
+    """Time of one iteration and its split: (total, compute, weights, experts, kv, comm, overhead).
+
+    kernels:  t = sum over operators o of max(compute_o, memory_o) + comm + overhead    (1)
+    fused:    t = max(sum compute_o, sum memory_o) + comm + overhead                    (2)
+
+    Operators: QKV/O projections, attention core, dense and shared FFN, experts, LM head. Each
+    operator's time counts as compute or as memory, whichever bounds it (weights, experts, kv).
+    prompt_tokens: new prompt tokens; decode_seqs: sequences that decode; logit_seqs: sequences
+    that get a token; *_kv: KV tokens read, summed over sequences (`window`: layers that slide);
+    *_pairs: attention pairs. With p stages the sums are those of one of min(p, tokens) equal
+    micro-batches, which in steady state follow each other through the stages without bubbles.
+    Ref: facts "A cost model that fits"; Williams et al. 2009. All results in seconds.
+    """
+    c = coefficients.view(_RECORD)[0]
+    decoded = decode_seqs * c.tokens_per_seq
+    batches = max(min(c.stages, prompt_tokens + decoded), 1.0)
+    tokens = (prompt_tokens + decoded) / batches
+    seqs = logit_seqs * (c.tokens_per_seq if decode_seqs > 0.0 else 1.0) / batches
+    pairs, window_pairs = decode_kv * c.tokens_per_seq, decode_window_kv * c.tokens_per_seq
+    # compute and memory time of every operator
+    projection_c = tokens * c.projection_s_per_token
+    projection_m = c.projection_weights_s + tokens * c.projection_moved_s_per_token
+    attention_c = (
+        pairs * c.attention_decode_s_per_pair
+        + window_pairs * c.attention_decode_s_per_window_pair
+        + prefill_pairs * c.attention_prefill_s_per_pair
+        + prefill_window_pairs * c.attention_prefill_s_per_window_pair
+    ) / batches
+    attention_m = (
+        (decode_kv + prefill_kv) * c.kv_s_per_token
+        + (decode_window_kv + prefill_window_kv) * c.kv_s_per_window_token
+    ) / batches
+    ffn_c = tokens * c.ffn_s_per_token
+    ffn_m = c.ffn_weights_s + tokens * c.ffn_moved_s_per_token
+    expert_c = tokens * c.expert_s_per_token
+    expert_m = 0.0
+    if c.experts > 0.0:
+        touched = distinct_experts(c.experts, c.experts_per_token, tokens, c.expert_skew)
+        expert_m = (
+            touched * c.expert_weights_s_per_expert + tokens * c.expert_moved_s_per_token
+        )
+    head_c, head_m = seqs * c.head_s_per_seq, c.head_weights_s
+
+    if c.fused > 0.0:
+        compute = projection_c + attention_c + ffn_c + expert_c + head_c
+        weights, experts, kv = projection_m + ffn_m + head_m, expert_m, attention_m
+        if compute >= weights + experts + kv:
+            weights = experts = kv = 0.0
+        else:
+            compute = 0.0
+    else:
+        compute = weights = experts = kv = 0.0
+        if projection_c >= projection_m:
+            compute += projection_c
+        else:
+            weights += projection_m
+        if attention_c >= attention_m:
+            compute += attention_c
+        else:
+            kv += attention_m
+        if ffn_c >= ffn_m:
+            compute += ffn_c
+        else:
+            weights += ffn_m
+        if expert_c >= expert_m:
+            compute += expert_c
+        else:
+            experts += expert_m
+        if head_c >= head_m:
+            compute += head_c
+        else:
+            weights += head_m
+
+    comm = c.comm_exposed * (
+        c.all_reduces
+        * all_reduce_s(
+            tokens * c.all_reduce_bytes_per_token,
+            c.all_reduce_chips,
+            c.all_reduce_latency_s,
+            c.hop_s,
+            c.link_bytes_per_s,
+        )
+        + c.dispatches
+        * 2.0
+        * all_to_all_s(
+            tokens * c.dispatch_bytes_per_token,
+            c.dispatch_chips,
+            c.dispatch_latency_s,
+            c.link_bytes_per_s,
+        )
+        + (c.stages - 1.0)
+        * (c.hop_s + tokens * c.all_reduce_bytes_per_token / c.link_bytes_per_s)
+    )
+    overhead = c.layers_overhead_s + seqs * c.seq_overhead_s
+    if prompt_tokens > 0.0:
+        overhead += c.prompt_overhead_s
+    work = compute + weights + experts + kv + comm + overhead
+    if decode_seqs > 0.0:
+        overhead += work * (c.draft_factor - 1.0)
+    total = compute + weights + experts + kv + comm + overhead
+    return total, compute, weights, experts, kv, comm, overhead
+
+
+@numba.njit(cache=True)
+def _to_ns(seconds: float) -> int:
+    """Whole nanoseconds, at least one: time always moves on."""
+    return max(int(seconds * 1e9 + 0.5), 1)
+
+
+@numba.njit(cache=True)
+def run_ns(
+    coefficients: np.ndarray,
+    iterations: int,
+    first: int,
+    start_ns: int,
+    until_ns: int,
+    decode_seqs: int,
+    decode_kv: int,
+    decode_window_kv: int,
+    growing: int,
+) -> tuple[int, int]:
+    """Play decode-only iterations whose batch stays the same: (iterations played, end) [ns].
+
+    Ends after `iterations`, or with the first iteration that ends at `until_ns` or later. Each
+    iteration is rounded to whole nanoseconds by itself, so that one long run and many short ones
+    agree bit for bit. `first`: iterations that the replica decoded before (it decides how many
+    tokens a speculative iteration yields); `growing`: sequences still shorter than the window.
+    """
+    c = coefficients.view(_RECORD)[0]
+    accepted = int(c.accepted_ppm)
+    now, origin = start_ns, first * accepted // 1_000_000
+    for played in range(iterations):
+        gained = (first + played) * accepted // 1_000_000 - origin
+        total = iteration_parts(
+            coefficients,
+            0.0,
+            float(decode_seqs),
+            float(decode_seqs),
+            float(decode_kv + decode_seqs * gained),
+            float(decode_window_kv + growing * gained),
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+        )[0]
+        now += _to_ns(total)
+        if now >= until_ns:
+            return played + 1, now
+    return iterations, now
+
+
+@numba.njit(cache=True)
+def mixed_ns(
+    coefficients: np.ndarray,
+    prompt_tokens: int,
+    decode_seqs: int,
+    logit_seqs: int,
+    decode_kv: int,
+    decode_window_kv: int,
+    prefill_pairs: float,
+    prefill_window_pairs: float,
+    prefill_kv: int,
+    prefill_window_kv: int,
+) -> int:
+    """Time of one iteration with prompt tokens in it [ns]; arguments of `iteration_parts`."""
+    return _to_ns(
+        iteration_parts(
+            coefficients,
+            float(prompt_tokens),
+            float(decode_seqs),
+            float(logit_seqs),
+            float(decode_kv),
+            float(decode_window_kv),
+            prefill_pairs,
+            prefill_window_pairs,
+            float(prefill_kv),
+            float(prefill_window_kv),
+        )[0]
+    )
+
+
+@numba.njit(cache=True)
+def account(
+    coefficients: np.ndarray,
+    totals: np.ndarray,
+    gaps: np.ndarray,
+    iterations: int,
+    first: int,
+    gap_ns: int,
+    prompt_tokens: int,
+    decode_seqs: int,
+    logit_seqs: int,
+    decode_kv: int,
+    decode_window_kv: int,
+    growing: int,
+    prefill_pairs: float,
+    prefill_window_pairs: float,
+    prefill_kv: int,
+    prefill_window_kv: int,
+) -> None:
+    """Add iterations that were played to a pool's totals (`TOTALS`) and to its token gaps.
+
+    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `gap_ns` below 0
+    leaves them out, above 0 is the wait that precedes the first iteration.
+    """
+    c = coefficients.view(_RECORD)[0]
+    accepted = int(c.accepted_ppm)
+    origin = first * accepted // 1_000_000
+    for played in range(iterations):
+        gained = (first + played) * accepted // 1_000_000 - origin
+        kv = float(decode_kv + decode_seqs * gained)
+        window_kv = float(decode_window_kv + growing * gained)
+        parts = iteration_parts(
+            coefficients,
+            float(prompt_tokens),
+            float(decode_seqs),
+            float(logit_seqs),
+            kv,
+            window_kv,
+            prefill_pairs,
+            prefill_window_pairs,
+            float(prefill_kv),
+            float(prefill_window_kv),
+        )
+        for index in range(7):
+            totals[index] += parts[index]
+        tokens = prompt_tokens + decode_seqs * c.tokens_per_seq
+        totals[7] += (
+            tokens * c.flops_per_token
+            + logit_seqs * c.flops_per_seq
+            + kv * c.tokens_per_seq * c.flops_per_decode_pair
+            + window_kv * c.tokens_per_seq * c.flops_per_window_decode_pair
+            + prefill_pairs * c.flops_per_prefill_pair
+            + prefill_window_pairs * c.flops_per_window_prefill_pair
+        )
+        touched = 0.0
+        if c.experts > 0.0:
+            touched = distinct_experts(c.experts, c.experts_per_token, tokens, c.expert_skew)
+        totals[8] += (
+            c.weight_bytes
+            + touched * c.bytes_per_expert
+            + (kv + prefill_kv) * c.kv_bytes_per_token
+            + (window_kv + prefill_window_kv) * c.kv_bytes_per_window_token
+        )
+        totals[9] += 1.0
+        totals[10] += prompt_tokens
+        if gap_ns >= 0 and decode_seqs > 0:
+            step = (first + played + 1) * accepted // 1_000_000 - origin - gained
+            wait = gap_ns if played == 0 else 0
+            gaps[gap_bin(_to_ns(parts[0]) + wait)] += decode_seqs
+            gaps[0] += decode_seqs * (step - 1)
+
+
+@numba.njit(cache=True)
+def gap_bin(gap_ns: int) -> int:
+    """The bin of a gap: 128 bins per octave, so a bin's middle is within 0.4% of any gap in it.
+
+    >>> gap_bin(1), gap_bin(2), gap_bin(3)
+    (128, 256, 320)
+    """
+    if gap_ns <= 0:
+        return 0
+    mantissa, exponent = frexp(float(gap_ns))
+    return exponent * GAP_BINS_PER_OCTAVE + int((mantissa - 0.5) * 2.0 * GAP_BINS_PER_OCTAVE)
+
+
+def gap_of_bin(index: np.ndarray) -> np.ndarray:
+    """The middle of a bin of `gap_bin` [ns].
+
+    >>> float(gap_of_bin(np.array([gap_bin(10_000_000)]))[0]) / 1e7
+    0.99...
+    """
+    exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
+    middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
+    return np.where(index == 0, 0.0, middle)

@@ -1,0 +1,231 @@
+"""The serving side: replicas in pools, the router in front, KV handoff between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simpy import Environment
+
+from gcsim.cost import PoolCost
+from gcsim.sim.clock import Call, to_ns
+from gcsim.sim.link import Handoff, LinkUse, schedule_ns
+from gcsim.sim.records import Records
+from gcsim.sim.replica import Replica
+from gcsim.sim.request import COMPLETED, REJECTED, Context, Request
+from gcsim.sim.routing import POLICIES, State
+from gcsim.sim.session import Session
+from gcsim.spec.deployment import Deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the cluster knows beside the deployment.
+
+    layers, context_window: of the model; round_trip_s, gateway_s: the client's network;
+    count_from_ns: when pool totals begin (the end of the warm-up); coalesce: the engine.
+    """
+
+    layers: int
+    context_window: int
+    round_trip_s: float
+    gateway_s: float
+    count_from_ns: int
+    coalesce: bool
+
+
+class Cluster:
+    """A deployment at work. Sessions hand it their steps (`send`); it tells them when they end."""
+
+    def __init__(
+        self,
+        env: Environment,
+        deployment: Deployment,
+        costs: dict[str, PoolCost],
+        terms: Terms,
+        records: Records,
+    ) -> None:
+        self.env, self.deployment, self.terms, self.records = env, deployment, terms, records
+        self.replicas: list[Replica] = []
+        for name, pool in deployment.pools.items():
+            for _ in range(pool.replicas):
+                self.replicas.append(
+                    Replica(
+                        env, len(self.replicas), name, pool, costs[name], terms.coalesce,
+                        terms.count_from_ns, self,
+                    )
+                )  # fmt: skip
+        self.links = [LinkUse(link) for link in deployment.links]
+        self._free_ns: list[dict[int, int]] = [{} for _ in self.links]
+        self._entry = [r for r in self.replicas if r.pool.role != "decode"]
+        self._decoders = [r for r in self.replicas if r.pool.role == "decode"]
+        self._policy = POLICIES[deployment.router.policy]
+        self._entry_state: State = {}
+        self._decode_state: State = {}
+        self._up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
+        self._down_ns = [
+            to_ns(terms.round_trip_s / 2 + r.cost.request_overhead_s) for r in self.replicas
+        ]
+        self.live: dict[Request, None] = {}
+        self.created = 0
+        self.ended_sessions: list[Session] = []
+
+    # -- from and to the client --------------------------------------------------------------
+
+    def send(self, session: Session, step: int, context: Context, at_ns: int) -> None:
+        """The client sends a step at `at_ns`."""
+        osl = session.trajectory.steps[step].osl
+        # The client asks for no more than the model's context window has room for.
+        osl = max(min(osl, self.terms.context_window - context.tokens), 1)
+        request = Request(self.created, session, step, context, osl, at_ns)
+        self.created += 1
+        self.live[request] = None
+        Call(self.env, at_ns + self._up_ns - self.env.now, self._arrive, request)
+
+    def _arrive(self, request: Request) -> None:
+        request.phase_ns = self.env.now
+        if request.isl >= self.terms.context_window:
+            self.reject(request, "context_window")
+            return
+        local = self.deployment.router.prefill_locally_below
+        if local and self._decoders:
+            target = self._policy(request, self._decoders, self._decode_state)
+            if request.isl - target.kv.cached_tokens(request) < local:
+                self._enqueue(request, target)
+                return
+        self._enqueue(request, self._policy(request, self._entry, self._entry_state))
+
+    def _enqueue(self, request: Request, replica: Replica) -> None:
+        request.estimate = request.isl - replica.kv.cached_tokens(request)
+        replica.enqueue(request)
+
+    def _close(self, request: Request, status: str) -> None:
+        """A request has ended: record it and tell its session."""
+        now = self.env.now
+        request.status, request.ended_ns = status, now
+        del self.live[request]
+        down_ns = self._down_ns[max(request.replica, 0)]
+        network_ns, client_ns = self._up_ns + down_ns, now + down_ns
+        sent = request.sent_ns
+        ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
+        self.records.request(request, network_ns, ttft_ns, client_ns - sent)
+        session = request.session
+        if session.ended(request, client_ns, network_ns):
+            self.records.trajectory(session)
+            self.session_ended(session)
+
+    def session_ended(self, session: Session) -> None:
+        """Replaced by who plays the trajectories (`gcsim.sim.play`)."""
+
+    # -- Owner: what replicas tell ------------------------------------------------------------
+
+    def left(self, request: Request, replica: Replica) -> None:
+        """Its last token is out."""
+        handoff = request.handoff
+        if handoff is not None and replica is handoff.target:
+            if self.deployment.kv_handoff.return_kv:
+                self._return_kv(request)
+        elif handoff is not None:
+            handoff.target.cancel(request)  # its first token was its last
+        self._close(request, COMPLETED)
+
+    def reject(self, request: Request, reason: str) -> None:
+        """It can never be run."""
+        request.reason = reason
+        self._close(request, REJECTED)
+
+    def admitted(self, request: Request, replica: Replica) -> None:
+        """Its prefill starts: with layer-wise streaming, ask decode for room right away."""
+        if replica.pool.role == "prefill":
+            targets = self._targets(replica)
+            target = self._policy(request, targets, self._decode_state)
+            request.handoff = Handoff(replica, target)
+            request.handoff.prefill_start_ns = self.env.now
+            if self.deployment.kv_handoff.layerwise:
+                target.offer(request)
+
+    def prefilled(self, request: Request, replica: Replica) -> bool:
+        """Its prompt is computed; in a prefill pool it goes on to decode."""
+        if replica.pool.role != "prefill":
+            return False
+        handoff, terms = request.handoff, self.deployment.kv_handoff
+        now = self.env.now
+        if terms.first_token_from == "prefill":
+            if request.osl == 1:
+                return False
+            request.first_token_ns = request.last_token_ns = now
+            request.generated = 1
+        handoff.prefill_end_ns, handoff.source_lease = now, request.lease
+        if handoff.reserved_ns >= 0:
+            self._transfer(request)
+        elif not terms.layerwise:
+            handoff.target.offer(request)
+        return True
+
+    def reserved(self, request: Request, replica: Replica) -> None:
+        """Decode has room for it."""
+        handoff = request.handoff
+        handoff.reserved_ns = self.env.now
+        handoff.tokens = request.isl
+        if self.deployment.kv_handoff.transfer == "delta":
+            handoff.tokens -= handoff.lease.cached
+        if handoff.prefill_end_ns >= 0:
+            self._transfer(request)
+
+    # -- KV handoff ---------------------------------------------------------------------------
+
+    def _targets(self, source: Replica) -> Sequence[Replica]:
+        reached = {use.link.to for use in self.links if use.link.from_ == source.pool_name}
+        return [r for r in self._decoders if r.pool_name in reached]
+
+    def _link(self, source: Replica, target: Replica) -> int:
+        ends = (source.pool_name, target.pool_name)
+        return next(
+            k for k, use in enumerate(self.links) if (use.link.from_, use.link.to) == ends
+        )
+
+    def _transfer(self, request: Request) -> None:
+        """Prompt computed and room reserved: the KV travels."""
+        now, handoff = self.env.now, request.handoff
+        request.close("queue", now)
+        number = self._link(handoff.source, handoff.target)
+        handoff.moved_bytes = handoff.target.cost.handoff_bytes(handoff.tokens, request.isl)
+        converted_ns = self._conversion_ns(handoff.source, handoff.target, handoff.moved_bytes)
+        arrival_ns = schedule_ns(
+            self.links[number], handoff, handoff.moved_bytes, self.terms.layers, now,
+            self.deployment.kv_handoff.layerwise, self._free_ns[number],
+        )  # fmt: skip
+        Call(self.env, arrival_ns + converted_ns - now, self._transferred, request)
+
+    def _conversion_ns(self, source: Replica, target: Replica, moved_bytes: float) -> int:
+        rate = self.deployment.kv_handoff.conversion_bandwidth
+        if rate is None or source.cost.kv_bytes == target.cost.kv_bytes:
+            return 0
+        return to_ns(moved_bytes / rate)
+
+    def _transferred(self, request: Request) -> None:
+        handoff = request.handoff
+        request.close("kv_transfer", self.env.now)
+        number = self._link(handoff.source, handoff.target)
+        self.links[number].received_bytes += handoff.moved_bytes
+        handoff.source.kv.release(handoff.source_lease)
+        handoff.source.wake(True)
+        handoff.target.receive(request)
+
+    def _return_kv(self, request: Request) -> None:
+        """What decode generated travels back, so that the next step need not prefill it again."""
+        handoff = request.handoff
+        number = self._link(handoff.target, handoff.source)
+        tokens = request.osl - 1
+        moved = handoff.source.cost.kv_bytes * tokens
+        back = Handoff(handoff.target, handoff.source)
+        now = self.env.now
+        arrival_ns = schedule_ns(
+            self.links[number], back, moved, self.terms.layers, now, False, self._free_ns[number]
+        )
+        Call(self.env, arrival_ns - now, self._returned, (request, number, moved))
+
+    def _returned(self, what: tuple[Request, int, float]) -> None:
+        request, number, moved = what
+        self.links[number].received_bytes += moved
+        source = request.handoff.source
+        source.kv.absorb(request, request.isl, request.isl + request.osl - 1)
+        source.wake(True)

@@ -1,0 +1,83 @@
+"""One LLM call inside the engine, and the context of the branch of a trajectory that makes it."""
+
+from typing import Any
+
+from gcsim.traffic.trajectory import Span
+
+# How a request can end; each ends in exactly one of these.
+COMPLETED, REJECTED, UNFINISHED = "completed", "rejected", "unfinished"
+
+
+class Context:
+    """The tokens of one branch of a trajectory so far, as spans, and where caches hold them.
+
+    hints: cache id -> the last match of this context there, from which the next look-up goes on.
+    """
+
+    __slots__ = ("hints", "spans", "tokens")
+
+    def __init__(self, spans: list[Span], tokens: int, hints: dict[int, Any]) -> None:
+        self.spans, self.tokens, self.hints = spans, tokens, hints
+
+    def extend(self, spans: tuple[Span, ...]) -> None:
+        """Add spans at the end."""
+        for span in spans:
+            if span[1]:
+                self.spans.append(span)
+                self.tokens += span[1]
+
+    def fork(self) -> "Context":
+        """An independent copy, for a branch."""
+        return Context(self.spans.copy(), self.tokens, self.hints.copy())
+
+
+class Request:
+    """One call: what is asked, where it is, and when what happened to it [ns].
+
+    The phases queue, prefill, kv_transfer and decode follow each other without gaps (a preempted
+    request goes back to queue): `close` ends one, and with the network they sum to E2E exactly.
+    """
+
+    __slots__ = (
+        "context", "decode_ns", "end_clock", "ended_ns", "epoch", "estimate", "first_token_ns",
+        "generated", "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
+        "last_token_ns", "lease", "osl", "owner", "past", "phase_ns", "preemptions", "prefill_ns",
+        "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "session", "status", "step",
+        "todo",
+    )  # fmt: skip
+
+    def __init__(
+        self, index: int, session: Any, step: int, context: Context, osl: int, sent_ns: int
+    ) -> None:
+        self.index, self.session, self.step, self.context = index, session, step, context
+        self.owner: int = session.trajectory.index
+        self.isl, self.osl = context.tokens, osl
+        self.sent_ns = sent_ns
+        self.first_token_ns = self.last_token_ns = self.ended_ns = -1
+        self.phase_ns = 0
+        self.queue_ns = self.prefill_ns = self.kv_transfer_ns = self.decode_ns = 0
+        self.status, self.reason, self.replica = UNFINISHED, "", -1
+        self.preemptions = 0
+        self.hit = self.hit_own = 0  # prompt tokens found cached at first admission
+        self.estimate = self.isl  # prompt tokens to compute, as the router saw it
+        # While it runs: `prompt_tokens` to have in KV before the next token (more than isl after a
+        # preemption), of which `past` are there and `todo` are to be computed.
+        self.prompt_tokens = self.isl
+        self.past = self.todo = self.generated = 0
+        self.lease: Any = None
+        self.handoff: Any = None
+        self.end_clock = self.join_clock = self.epoch = 0
+
+    def close(self, phase: str, now: int) -> None:
+        """The time since the last phase ended counts as `phase` (queue, prefill, ...)."""
+        name = f"{phase}_ns"
+        setattr(self, name, getattr(self, name) + now - self.phase_ns)
+        self.phase_ns = now
+
+    def set_output(self, tokens: int) -> None:
+        """Let the context end with the first `tokens` tokens that this request generated."""
+        content, context = -1 - self.index, self.context
+        if context.spans and context.spans[-1][0] == content:
+            context.tokens -= context.spans.pop()[1]
+            context.hints.clear()  # they may point into the span that was replaced
+        context.extend(((content, tokens),))

@@ -1,0 +1,1 @@
+"""What the YAML says: strict, frozen data without behaviour, loaded with all errors at once."""

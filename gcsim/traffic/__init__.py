@@ -1,0 +1,1 @@
+"""Seeded, engine-free traffic: arrivals, agent trajectories, trace readers and writers."""

@@ -1,0 +1,71 @@
+"""Draws from the distributions of a profile, vectorised."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcsim.spec.distribution import (
+    Choice,
+    Constant,
+    Distribution,
+    Gamma,
+    Geometric,
+    Histogram,
+    Lognormal,
+    Uniform,
+    Weibull,
+)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def sample(dist: Distribution, rng: np.random.Generator, count: int) -> Floats:
+    """`count` independent draws, clipped to [low, high], in the unit of the distribution.
+
+    The number of random numbers taken does not depend on the parameters, so that two sets of
+    parameters of one kind of distribution give draws at the same quantiles.
+
+    >>> from gcsim.spec.distribution import Lognormal
+    >>> d = Lognormal(dist="lognormal", dimension="number", median=100, sigma=1, high=120)
+    >>> sample(d, np.random.default_rng(1), 3).round(1).tolist()
+    [120.0, 120.0, 120.0]
+    """
+    draws = _draw(dist, rng, count)
+    if dist.low is not None or dist.high is not None:
+        draws = np.clip(draws, dist.low, dist.high)
+    return draws
+
+
+def _draw(dist: Distribution, rng: np.random.Generator, count: int) -> Floats:
+    match dist:
+        case Constant():
+            return np.full(count, dist.value)
+        case Lognormal():
+            return dist.median * np.exp(dist.sigma * rng.standard_normal(count))
+        case Weibull():
+            return dist.scale * rng.standard_exponential(count) ** (1 / dist.k)
+        case Geometric():
+            if dist.mean == 1:
+                return np.ones(count)
+            tail = rng.standard_exponential(count) / -np.log1p(-1 / dist.mean)
+            return 1 + np.floor(tail)
+        case Gamma():
+            shape = dist.cv**-2
+            return dist.mean / shape * rng.standard_gamma(shape, count)
+        case Uniform():
+            low, high = dist.low or 0.0, dist.high or 0.0
+            if dist.dimension == "number":
+                return np.floor(low + (high - low + 1) * rng.random(count))
+            return low + (high - low) * rng.random(count)
+        case Histogram():
+            sums = np.concatenate([[0.0], np.cumsum(dist.weights)])
+            return np.interp(rng.random(count) * sums[-1], sums, dist.edges)
+        case Choice():
+            sums = np.cumsum(dist.weights)
+            index = np.searchsorted(sums, rng.random(count) * sums[-1], side="right")
+            return np.asarray(dist.values)[index]
+
+
+def sample_whole(dist: Distribution, rng: np.random.Generator, count: int, least: int = 1) -> Ints:
+    """Draws rounded to whole numbers, none below `least`: tokens, steps, calls."""
+    return np.maximum(np.rint(sample(dist, rng, count)), least).astype(np.int64)

@@ -1,0 +1,105 @@
+"""The parameter counts of every shipped model against what its publisher says."""
+
+import pytest
+
+from gcsim.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.spec.library import shipped
+from gcsim.spec.load import read_mapping, validate
+from gcsim.spec.model import Model
+
+TOLERANCE = 0.01
+
+# Written out here as well as in the profiles, so that a profile cannot bend to its own count.
+PUBLISHED = {  # total, active [1e9 parameters]
+    "gpt-oss-120b": (116.8, 5.1),
+    "gpt-oss-20b": (20.9, 3.6),
+    "llama-3.1-8b": (8.03, 8.03),
+    "llama-3.3-70b": (70.6, 70.6),
+    "llama-3.1-405b": (405.9, 405.9),
+    "deepseek-r1": (671, 36.7),
+    "minimax-m2": (229.9, 9.8),
+    "qwen3-32b": (32.8, 32.8),
+    "qwen3-235b-a22b": (235, 22),
+    "mixtral-8x7b": (46.7, 12.9),
+}
+
+KV_BYTES = {  # per token at 16 bits, in the layers whose KV grows with the context
+    "gpt-oss-120b": 36_864,
+    "gpt-oss-20b": 24_576,
+    "llama-3.1-8b": 131_072,
+    "llama-3.3-70b": 327_680,
+    "llama-3.1-405b": 516_096,
+    "deepseek-r1": 70_272,
+    "minimax-m2": 253_952,
+    "qwen3-235b-a22b": 192_512,
+    "qwen3-32b": 262_144,
+    "mixtral-8x7b": 131_072,
+}
+
+each_model = pytest.mark.parametrize("name", PUBLISHED)
+
+
+def model(name: str) -> Model:
+    path = shipped("model")[name]
+    mapping, lines = read_mapping(path)
+    return validate(Model, mapping, str(path), lines)
+
+
+def test_every_shipped_model_is_held_to_its_publisher() -> None:
+    assert set(shipped("model")) == set(PUBLISHED) == set(KV_BYTES)
+
+
+@each_model
+def test_total(name: str) -> None:
+    assert count(model(name)).total / 1e9 == pytest.approx(PUBLISHED[name][0], rel=TOLERANCE)
+
+
+@each_model
+def test_active(name: str) -> None:
+    spec = model(name)
+    assert spec.published is not None
+    active = count(spec).active(spec.published.active_includes)
+    assert active / 1e9 == pytest.approx(PUBLISHED[name][1], rel=TOLERANCE)
+
+
+@each_model
+def test_the_profile_cites_the_same_figures(name: str) -> None:
+    published = model(name).published
+    assert published is not None
+    cited = (published.total.value / 1e9, published.active.value / 1e9)
+    assert cited == pytest.approx(PUBLISHED[name])
+    assert published.total.source
+    assert published.active.source
+
+
+@each_model
+def test_kv_bytes_per_token(name: str) -> None:
+    assert kv_bytes_per_token(model(name)).full == KV_BYTES[name]
+    assert kv_bytes_per_token(model(name), "fp8").full * 2 == KV_BYTES[name]
+
+
+def test_windowed_kv_of_gpt_oss() -> None:
+    spec = model("gpt-oss-120b")
+    window_bytes = spec.attention.window * kv_bytes_per_token(spec).window
+    assert window_bytes == pytest.approx(4.7e6, rel=0.01)  # per sequence, however long
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [
+        ("gpt-oss-120b", 65.2),  # 60.8 GiB: "fits a single 80 GB GPU" (model card)
+        ("gpt-oss-20b", 13.8),  # 12.8 GiB (model card)
+        ("llama-3.1-8b", 16.06),  # the safetensors index of the checkpoint
+        ("llama-3.3-70b", 141.1),
+    ],
+)
+def test_checkpoint_size(name: str, gigabytes: float) -> None:
+    assert weight_bytes(model(name)).total / 1e9 == pytest.approx(gigabytes, rel=TOLERANCE)
+
+
+def test_weights_read_per_token() -> None:
+    """gpt-oss-120b at batch 1: attention and head in 16 bits, 4 of 128 experts in MXFP4."""
+    spec = model("gpt-oss-120b")
+    counts, stored = count(spec), weight_bytes(spec)
+    experts = stored.experts * counts.experts_per_token / counts.experts
+    assert (stored.attention + experts + stored.head) / 1e9 == pytest.approx(4.97, rel=TOLERANCE)

@@ -1,0 +1,126 @@
+"""What is built, what it holds, and what an import costs."""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import gcsim
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ["hardware_profiles", "model_profiles", "workloads", "scenarios", "validation"]
+HEAVY = {"numba", "pandas", "simpy", "pint", "pydantic", "matplotlib", "scipy", "pyarrow", "numpy"}
+
+
+def python(code: str, *args: str, cwd: Path = ROOT, path: Path = ROOT) -> str:
+    """Run code in a fresh interpreter that finds gcsim at `path` first; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_wheel_is_whole_and_works_from_anywhere(built: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path)
+    tops = {path.name for path in tmp_path.iterdir()}
+    assert tops == {"gcsim", f"gcsim-{gcsim.__version__}.dist-info"}
+
+    def files(folder: Path) -> set[str]:
+        return {
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+
+    assert (tmp_path / "gcsim/py.typed").is_file()
+    for name in LIBRARY:
+        at_home = files(ROOT / name)
+        assert at_home, name
+        assert files(tmp_path / "gcsim/data" / name) == at_home
+
+    run = "import gcsim, gcsim.cli; print(gcsim.__file__); gcsim.cli.main()"
+    away = tmp_path / "away"
+    away.mkdir()
+    file, *listed = python(run, "list", "chips", cwd=away, path=tmp_path).splitlines()
+    assert Path(file).parent == tmp_path / "gcsim"
+    for chip in (ROOT / "hardware_profiles/chips").glob("*.yaml"):
+        assert chip.stem in "\n".join(listed)
+
+
+def test_the_sdist_can_build_the_wheel(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
+        tops = {Path(name).parts[1] for name in sdist.getnames()}
+    needed = {"gcsim", "pyproject.toml", "README.md", "LICENSE", "requirements.lock", *LIBRARY}
+    assert needed <= tops
+
+
+def test_import_is_light() -> None:
+    loaded = python("import sys, gcsim; print(*sys.modules)").split()
+    assert HEAVY.intersection(loaded) == set()
+
+
+@pytest.mark.parametrize("args", [["--help"], ["list", "chips"]], ids=" ".join)
+def test_a_light_command_does_not_load_numba(args: list[str]) -> None:
+    code = (
+        "import atexit, sys; from gcsim.cli import main;"
+        "atexit.register(lambda: print('LOADED', *sys.modules)); main()"
+    )
+    loaded = python(code, *args).rpartition("LOADED")[2].split()
+    assert "gcsim.cli" in loaded
+    assert {"numba", "simpy", "matplotlib"}.intersection(loaded) == set()
+
+
+@pytest.mark.parametrize("name", gcsim.__all__)
+def test_the_facade_is_complete(name: str) -> None:
+    assert getattr(gcsim, name).__name__ == name
+    assert name in dir(gcsim)
+
+
+def test_the_facade_knows_its_limits() -> None:
+    with pytest.raises(AttributeError, match="module 'gcsim' has no attribute 'nothing'"):
+        gcsim.nothing  # noqa: B018
+
+
+def test_one_version() -> None:
+    assert version("gcsim") == gcsim.__version__
+
+
+def test_the_lock_answers_pyproject_and_names_no_place() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
+    entries = re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"://|--(extra-)?index-url|--find-links", lock)
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for line in [*project["dependencies"], *extras["dev"], *extras["notebook"]]:
+        wanted = Requirement(line)
+        pinned = pins.get(canonicalize_name(wanted.name), "nothing: run 'make lock'")
+        assert wanted.specifier.contains(pinned, prereleases=True), f"{line}: locked {pinned}"

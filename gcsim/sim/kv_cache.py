@@ -28,15 +28,16 @@ class Lease:
 class KvCache:
     """Block ledger of a replica.
 
-    total: blocks of the first tier; block_tokens: tokens per block; extra: blocks that every
+    key: names it in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per block; extra: blocks that every
     sequence needs beside its tokens (the windows of sliding layers); tiers: blocks of the tiers
     below; limit: most blocks that the prefix cache may hold (0: no prefix cache).
     """
 
     def __init__(
-        self, total: int, block_tokens: int, extra: int, tiers: tuple[int, ...] = (),
+        self, key: int, total: int, block_tokens: int, extra: int, tiers: tuple[int, ...] = (),
         limit: int = UNLIMITED,
     ) -> None:  # fmt: skip
+        self.key = key
         self.total = total
         self.block_tokens = block_tokens
         self.extra = extra
@@ -72,7 +73,7 @@ class KvCache:
         if not self.limit:
             return Match(self.tree.root, 0, 0, 0, 0)
         context = request.context
-        return self.tree.match(context.spans, request.owner, context.hints.get(id(self)))
+        return self.tree.match(context.spans, request.owner, context.hints.get(self.key))
 
     def _usable(self, depth: int, most: int) -> int:
         return min(depth, most) // self.block_tokens * self.block_tokens
@@ -114,7 +115,7 @@ class KvCache:
             tokens = self._allowed(match.depth, tokens)
         if tokens > match.depth:
             match = tree.insert(context.spans, tokens, request.owner, match)
-        context.hints[id(self)] = match
+        context.hints[self.key] = match
         node = tree.settle(match, tokens)
         tree.promote(node)
         tree.pin(node)

@@ -1,14 +1,15 @@
 """Plays trajectories on a deployment: the engine's front door."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 
 from simpy import Environment
 
 from gcsim.cost import PoolCost
+from gcsim.errors import Problem, ProfileError, nearest
+from gcsim.sim import batching, routing
 from gcsim.sim.clock import Call, to_ns
 from gcsim.sim.cluster import Cluster, Terms
 from gcsim.sim.records import Records
-from gcsim.sim.request import UNFINISHED
 from gcsim.sim.session import Session
 from gcsim.spec.deployment import Deployment
 from gcsim.traffic.trajectory import Trajectory
@@ -19,35 +20,35 @@ def play(
     costs: dict[str, PoolCost],
     trajectories: Iterable[Trajectory],
     terms: Terms,
-    agents: int = 0,
     horizon_s: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Cluster:
     """Play every trajectory to its end, or up to `horizon_s`; the cluster holds what happened.
 
-    Trajectories with a start time start then; for those without (a closed loop) `agents` are kept
-    going: when one ends the next begins. They are drawn from the iterable as they start, so it may
-    be long. `progress` is called with the number of ended trajectories.
+    A trajectory with a start time starts then; one without starts when an earlier one ends (a
+    closed loop). They are drawn from the iterable as they start, so it may be long. `progress` is
+    called with the number of ended trajectories. Errors: `ProfileError` for an unknown policy.
     """
+    _check_policies(deployment)
     env = Environment()
-    records = Records()
-    cluster = Cluster(env, deployment, costs, terms, records)  # type: ignore[arg-type]
+    cluster = Cluster(env, deployment, costs, terms, Records())
     feed = iter(trajectories)
     live: dict[int, Session] = {}
+    held: Trajectory | None = None  # the next one, waiting for another to end
     ended = 0
 
-    def start(trajectory: Trajectory) -> None:
-        if trajectory.start_s is not None:
-            _next(feed)
-        session = live[trajectory.index] = Session(trajectory, env.now, cluster.send)
-        session.start()
+    def draw() -> None:
+        nonlocal held
+        held = next(feed, None)
+        if held is not None and held.start_s is not None:
+            Call(env, max(to_ns(held.start_s) - env.now, 0), start, held)
+            held = None
 
-    def _next(source: Iterator[Trajectory], delay_ns: int = 0) -> None:
-        trajectory = next(source, None)
-        if trajectory is not None:
-            if trajectory.start_s is not None:
-                delay_ns = max(to_ns(trajectory.start_s) - env.now, 0)
-            Call(env, delay_ns, start, trajectory)
+    def start(trajectory: Trajectory) -> None:
+        session = live[trajectory.index] = Session(trajectory, env.now, cluster.send)
+        if trajectory.start_s is not None:
+            draw()
+        session.start()
 
     def session_ended(session: Session) -> None:
         nonlocal ended
@@ -55,16 +56,37 @@ def play(
         ended += 1
         if progress is not None:
             progress(ended)
-        if session.trajectory.start_s is None:
-            _next(feed, session.end_ns - env.now)
+        if held is not None:
+            Call(env, session.end_ns - env.now, start, held)
+            draw()
 
     cluster.session_ended = session_ended  # type: ignore[method-assign]
-    for _ in range(max(agents, 1)):
-        _next(feed)
+    draw()
     env.run(until=None if horizon_s is None else to_ns(horizon_s) + 1)
     for request in cluster.live:
-        request.status = UNFINISHED
-        records.request(request, 0, -1, -1)
+        cluster.records.request(request, 0, -1, -1)
     for session in live.values():
-        records.trajectory(session)
+        cluster.records.trajectory(session)
     return cluster
+
+
+def _check_policies(deployment: Deployment) -> None:
+    problems = [
+        _unknown(deployment, f"pools.{name}.batching.policy", pool.batching.policy, batching.POLICIES)
+        for name, pool in deployment.pools.items()
+    ]
+    problems.append(
+        _unknown(deployment, "router.policy", deployment.router.policy, routing.POLICIES)
+    )
+    found = [problem for problem in problems if problem is not None]
+    if found:
+        raise ProfileError(found)
+
+
+def _unknown(
+    deployment: Deployment, field: str, name: str, known: Mapping[str, object]
+) -> Problem | None:
+    if name in known:
+        return None
+    file = f"deployment {deployment.name}"
+    return Problem(file, field, name, "no policy of this name", nearest(name, known))

@@ -73,8 +73,9 @@ class Replica:
         self.block_tokens = pool.block_tokens
         limit = UNLIMITED if pool.prefix_cache else 0
         self.kv = KvCache(
-            cost.kv_blocks, pool.block_tokens, cost.blocks_per_seq, cost.spill_blocks, limit
+            index, cost.kv_blocks, pool.block_tokens, cost.blocks_per_seq, cost.spill_blocks, limit
         )
+        self.load = 0  # requests here or on their way, waiting or running
         self.waiting: deque[Request] = deque()
         self.line_tokens = 0  # prompt tokens to compute in the waiting line, as routed
         self.inbox: deque[Request] = deque()  # prefilled elsewhere, no place here yet
@@ -114,28 +115,26 @@ class Replica:
         """Tokens that decoding takes of an iteration's budget."""
         return self.decoding * self.tokens_per_seq
 
-    @property
-    def load(self) -> int:
-        """Requests here or on their way, waiting or running."""
-        return len(self.waiting) + len(self.running) + len(self.inbox) + self.coming
-
     def enqueue(self, request: Request) -> None:
         """A request joins the waiting line now."""
         request.replica = self.index
         if not self.kv.fits(request.prompt_tokens + 1):
             self._owner.reject(request, "kv_capacity")
             return
+        self.load += 1
         self.waiting.append(request)
         self.line_tokens += request.estimate
         self.wake(len(self.waiting) == 1)
 
     def offer(self, request: Request) -> None:
         """A request that is prefilled elsewhere asks for a place."""
+        self.load += 1
         self.inbox.append(request)
         self.wake(len(self.inbox) == 1)
 
     def cancel(self, request: Request) -> None:
         """A request that was offered will not come."""
+        self.load -= 1
         if request.handoff.reserved_ns < 0:
             self.inbox.remove(request)
             return
@@ -205,10 +204,13 @@ class Replica:
                 return request
             if self.running or self.coming or self.kv.fits(request.prompt_tokens + 1):
                 return None
-            self.waiting.popleft()
-            self.line_tokens -= request.estimate
-            self._owner.reject(request, "kv_capacity")
+            self._give_up(self.waiting.popleft())
         return None
+
+    def _give_up(self, request: Request) -> None:
+        self.load -= 1
+        self.line_tokens -= request.estimate
+        self._owner.reject(request, "kv_capacity")
 
     def _admit(self, request: Request, lease: Lease) -> None:
         request.lease = lease
@@ -258,8 +260,7 @@ class Replica:
             alone = len(self.running) == 1 and not self.coming
             self._preempt(victim, now)
             if alone:
-                self.line_tokens -= self.waiting.popleft().estimate
-                self._owner.reject(victim, "kv_capacity")
+                self._give_up(self.waiting.popleft())
             else:
                 preempted = True
         return preempted
@@ -434,6 +435,7 @@ class Replica:
         self.kv.store(request, request.lease, request.prompt_tokens)
         request.close("prefill", now)
         if self._owner.prefilled(request, self):
+            self.load -= 1
             del self.running[request]
             return
         if request.generated == 0:
@@ -498,7 +500,7 @@ class Replica:
         request.set_output(request.osl - 1)
         self.kv.store(request, request.lease, request.isl + request.osl - 1)
         self.kv.release(request.lease)
-        request.ended_ns = now
+        self.load -= 1
         self._owner.left(request, self)
 
     def _valid_head(self, heap: list[tuple[int, int, Request]]) -> None:

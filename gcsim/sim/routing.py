@@ -5,11 +5,13 @@ and KV use, never the true output length. A new policy is one function and one l
 """
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from gcsim.sim.replica import Replica
 from gcsim.sim.request import Request
 
 State = dict[str, int]
+_load = attrgetter("load")
 Policy = Callable[[Request, Sequence[Replica], State], Replica]
 
 
@@ -31,25 +33,32 @@ def sticky(request: Request, replicas: Sequence[Replica], state: State) -> Repli
 
 
 def prefix_affinity(request: Request, replicas: Sequence[Replica], state: State) -> Replica:
-    """The replica that will likely start the answer first: least work ahead, cache counted.
+    """The replica with the least work ahead of this answer, what it has cached counted.
 
-    Work is in tokens: prompt tokens that are not cached here, and those of the prompts in line,
-    plus half of this prompt for every request ahead beyond the least loaded replica's, so that a
-    large cached context outweighs a short line but not a long one.
+    work = prompt tokens not cached here + prompt tokens in line here
+           + SEQ_TOKENS x (requests here beyond the least loaded replica's)        [tokens]
+
+    so that a large cached context outweighs a short line, but not a long one. A context that some
+    replicas have seen before is looked for there and on the least loaded one only.
     """
     if len(replicas) == 1:
         return replicas[0]
-    least = min(map(_load, replicas))
-    tokens = request.prompt_tokens
-    best, lowest = replicas[0], None
+    idlest = min(replicas, key=_load)
+    hints = request.context.hints
+    best, lowest = idlest, None
     for replica in replicas:
-        ahead = replica.load - least
-        work = tokens - replica.kv.cached_tokens(request) + replica.line_tokens
-        work += ahead * tokens // (2 * replica.max_seqs)
-        if lowest is None or (work, replica.load) < lowest:
-            best, lowest = replica, (work, replica.load)
+        if hints and replica.index not in hints and replica is not idlest:
+            continue
+        work = request.prompt_tokens - replica.kv.cached_tokens(request) + replica.line_tokens
+        cost = (work + SEQ_TOKENS * (replica.load - idlest.load), replica.load)
+        if lowest is None or cost < lowest:
+            best, lowest = replica, cost
     return best
 
+
+# A running request slows a newcomer about as much as this many prompt tokens in line: an agent
+# step computes about 2,000 fresh tokens and decodes beside the newcomer (judgement, not measured).
+SEQ_TOKENS = 512
 
 POLICIES: dict[str, Policy] = {
     "round_robin": round_robin,
@@ -57,10 +66,6 @@ POLICIES: dict[str, Policy] = {
     "sticky": sticky,
     "prefix_affinity": prefix_affinity,
 }
-
-
-def _load(replica: Replica) -> int:
-    return replica.load
 
 
 def _first(replicas: Sequence[Replica]) -> int:

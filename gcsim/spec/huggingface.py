@@ -97,7 +97,8 @@ def from_config(path: Path) -> dict[str, Any]:
     config = {**outer, **inner} if isinstance(inner, dict) else outer
     kind = str(config.get("model_type"))
     _refuse(config, kind, str(path))
-    source = _Source(str(path), {**FAMILIES[kind], **_given(config)})
+    given = {key: value for key, value in config.items() if value is not None}
+    source = _Source(str(path), {**FAMILIES[kind], **given})
     mapping = _model(source, kind)
     mapping["name"] = path.resolve().parent.name if path.stem == "config" else path.stem
     mapping["source"] = f"Hugging Face config.json (model_type {kind})"
@@ -153,17 +154,14 @@ def _read(path: Path) -> dict[str, Any]:
     return config
 
 
-def _given(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if value is not None}
-
-
 def _refuse(config: Config, kind: str, file: str) -> None:
     for key, what in BLOCKERS.items():
         if config.get(key):
             why = f"cannot be mapped: it means {what}"
             value = config[key] if isinstance(config[key], str | int) else None
             raise ProfileError.one(file, key, value, why, WRITE_A_PROFILE)
-    if 0 in (config.get("attn_type_list") or ()):
+    types = config.get("attn_type_list")
+    if isinstance(types, list) and 0 in types:
         why = "cannot be mapped: 0 means a linear attention layer"
         raise ProfileError.one(file, "attn_type_list", None, why, WRITE_A_PROFILE)
     if "model_type" not in config:
@@ -243,14 +241,14 @@ def _dense_layers(source: _Source, layers: int) -> int:
     config = source.config
     for key in ("decoder_sparse_step", "moe_layer_freq"):
         step = config.get(key, 1)
-        if step != 1 and (not isinstance(step, list) or set(step) != {1}):
-            value = step if isinstance(step, int) else None
+        if any(each != 1 for each in (step if isinstance(step, list) else [step])):
             why = "cannot be mapped: dense and expert layers take turns"
-            source.complain(key, value, why, WRITE_A_PROFILE)
+            source.complain(key, str(step), why, WRITE_A_PROFILE)
     plain = config.get("mlp_only_layers") or []
-    if plain and sorted(plain) != list(range(len(plain))):
+    if not isinstance(plain, list) or plain != list(range(len(plain))):
         why = "cannot be mapped: dense layers must be the first ones"
         source.complain("mlp_only_layers", str(plain), why, WRITE_A_PROFILE)
+        plain = []
     return min(source.whole("first_k_dense_replace", default=len(plain)), layers)
 
 

@@ -21,7 +21,7 @@ Lines = dict[tuple[str | int, ...], int]
 
 
 def read_mapping(path: Path) -> tuple[dict[str, Any], Lines]:
-    """The mapping in a YAML or JSON file and the line of every key and item; all faults as ProfileError."""
+    """The mapping in a YAML or JSON file and the lines of its keys; all faults as ProfileError."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ProfileError.one(str(path), "", None, f"is larger than {MAX_BYTES} bytes")

@@ -5,14 +5,16 @@ carries its origin, as the numbers of a chip do.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from gcsim.errors import ProfileError
 from gcsim.spec import library
 from gcsim.spec.arrivals import Positive, Slo
-from gcsim.spec.base import Count, Fraction, Number, PlainSeconds, Quantity, Seconds, Spec
+from gcsim.spec.base import Count, Number, PlainSeconds, Quantity, Seconds, Spec
 from gcsim.spec.distribution import Constant, Delay, Origin, Tokens, constant
 from gcsim.spec.load import Lines, read_mapping, validate
 
@@ -127,18 +129,21 @@ class Workload(Spec):
     def _one_kind(self) -> "Workload":
         given = [key for key in ("agent", "trace", "mix") if getattr(self, key) is not None]
         if len(given) != 1:
-            raise ValueError(f"give one of agent, trace and mix, not {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"give one of agent, trace and mix, not {' and '.join(given) or 'none'}"
+            )
         names = [leaf.workload.name for leaf in leaves(self)]
         if len(set(names)) != len(names):
             raise ValueError("the workloads of a mix need different names")
         return self
 
 
-class Leaf(Spec):
+@dataclass(frozen=True, slots=True)
+class Leaf:
     """A class or trace of a workload with its share of the trajectories, SLO and priority."""
 
     workload: Workload
-    share: Fraction
+    share: float
     slo: Slo
     priority: int
 
@@ -149,7 +154,7 @@ def leaves(workload: Workload) -> tuple[Leaf, ...]:
     `Trajectory.workload` is the name of its leaf.
     """
     if workload.mix is None:
-        return (Leaf(workload=workload, share=1.0, slo=workload.slo, priority=workload.priority),)
+        return (Leaf(workload, 1.0, workload.slo, workload.priority),)
     total = sum(part.weight for part in workload.mix)
     return tuple(
         Leaf(
@@ -183,22 +188,27 @@ def read_workload(name: str, beside: Path | None = None) -> tuple[dict[str, Any]
     """The mapping of a named workload (or of a file), names inside a mix resolved; lines; file."""
     path = library.find("workload", name, beside)
     data, lines = read_mapping(path)
-    return resolve_workload(data, path.parent), lines, str(path)
+    return resolve_workload(data, path.parent, (path.resolve(),)), lines, str(path)
 
 
-def resolve_workload(data: dict[str, Any], beside: Path | None = None) -> dict[str, Any]:
-    """Put the mapping in place of every workload that a mix names; a mix may not hold itself."""
+def resolve_workload(
+    data: dict[str, Any], beside: Path | None = None, above: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """Put the mapping in place of every workload that a mix names.
+
+    Errors: `ProfileError` for a name that is not there, and for a mix that holds itself.
+    """
     parts = data.get("mix")
     if not isinstance(parts, list):
         return data
     resolved = []
     for part in parts:
         if isinstance(part, dict) and isinstance(part.get("workload"), str):
-            path = library.find("workload", part["workload"], beside)
+            path = library.find("workload", part["workload"], beside).resolve()
+            if path in above:
+                raise ProfileError.one(str(path), "mix", part["workload"], "the mix holds itself")
             inner, _ = read_mapping(path)
-            if "mix" in inner:
-                inner = {**inner, "mix": f"is a mix inside a mix: {path.name}"}
-            part = {**part, "workload": inner}
+            part = {**part, "workload": resolve_workload(inner, path.parent, (*above, path))}
         resolved.append(part)
     return {**data, "mix": resolved}
 

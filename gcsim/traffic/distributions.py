@@ -62,7 +62,7 @@ def _draw(dist: Distribution, rng: np.random.Generator, count: int) -> Floats:
             return np.interp(rng.random(count) * sums[-1], sums, dist.edges)
         case Choice():
             sums = np.cumsum(dist.weights)
-            index = np.searchsorted(sums, rng.random(count) * sums[-1], side="right")
+            index = np.searchsorted(sums[:-1], rng.random(count) * sums[-1], side="right")
             return np.asarray(dist.values)[index]
 
 

@@ -21,7 +21,7 @@ class Part(Spec):
 
 class Thing(Spec):
     parts: tuple[Part, ...] = ()
-    by_name: dict[str, Part] = {}
+    by_name: dict[str, Part] | None = None
     efficiency: Number | None = None
     share: Fraction = 1.0
     count: Count = 1

@@ -1,0 +1,152 @@
+"""Records of the engine as pandas tables, in seconds."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gcsim.roofline.iteration import TOTALS
+from gcsim.sim.cluster import Cluster
+from gcsim.sim.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS, Names
+from gcsim.sim.replica import Replica
+
+NS = 1e-9
+
+
+def request_table(cluster: Cluster) -> pd.DataFrame:
+    """One row per request. Times in seconds; NaN where it has none (rejected, unfinished).
+
+    e2e_s = network_s + queue_s + prefill_s + kv_transfer_s + decode_s, exactly in nanoseconds;
+    tpot_s = (e2e_s - ttft_s) / (osl - 1), NaN at osl = 1.
+    """
+    records = cluster.records
+    table = _seconds(records.requests, REQUEST_COLUMNS)
+    _name(table, workload=records.workloads, status=records.statuses, reason=records.reasons)
+    done = table["status"] == "completed"
+    table.loc[~done, ["e2e_s", "network_s"]] = np.nan
+    table.loc[table["ttft_s"] < 0, "ttft_s"] = np.nan
+    gaps = (table["osl"] - 1).where(table["osl"] > 1)
+    tpot = ((table["e2e_s"] - table["ttft_s"]) / gaps).where(done)
+    table.insert(table.columns.get_loc("e2e_s"), "tpot_s", tpot)
+    return table
+
+
+def trajectory_table(cluster: Cluster) -> pd.DataFrame:
+    """One row per trajectory: task_s and its split along the critical path [s]."""
+    records = cluster.records
+    table = _seconds(records.trajectories, TRAJECTORY_COLUMNS)
+    _name(table, workload=records.workloads, status=records.statuses)
+    task = (table["end_s"] - table["start_s"]).where(table["status"] == "completed")
+    table.insert(table.columns.get_loc("end_s") + 1, "task_s", task)
+    return table
+
+
+def pool_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
+    """One row per pool: use, achieved fractions of peak, cache, and where its time goes.
+
+    utilization: busy time / elapsed time, mean over replicas; mfu, mbu: FLOPs and bytes moved /
+    (elapsed x datasheet peak); bound_*: share of the busy time by what bounded it.
+    """
+    return pd.DataFrame([_pool(cluster, name, elapsed_s) for name in cluster.deployment.pools])
+
+
+def link_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
+    """One row per link: transfers, bytes at both ends, use."""
+    return pd.DataFrame(
+        [
+            {
+                "link": f"{use.link.from_} -> {use.link.to}",
+                "transfers": use.transfers,
+                "sent_bytes": use.sent_bytes,
+                "received_bytes": use.received_bytes,
+                "utilization": use.busy_ns * NS / elapsed_s if elapsed_s else 0.0,
+                "mean_wait_s": use.waited_ns * NS / use.transfers if use.transfers else 0.0,
+            }
+            for use in cluster.links
+        ]
+    )
+
+
+def timeline_table(cluster: Cluster) -> pd.DataFrame:
+    """Waiting and running requests and KV occupancy of every replica over time."""
+    frames = []
+    for replica in cluster.replicas:
+        frame = pd.DataFrame(
+            replica.timeline.samples, columns=["time_s", "waiting", "running", "kv_occupancy"]
+        )
+        frame["time_s"] *= NS
+        frame["kv_occupancy"] /= replica.kv.total
+        frame.insert(0, "pool", replica.pool_name)
+        frame.insert(1, "replica", replica.index)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def bound_seconds(replica: Replica) -> dict[str, float]:
+    """Busy seconds of a replica by what bounded them: compute, memory per tier, comm, overhead."""
+    total = dict(zip(TOTALS, replica.totals.tolist(), strict=True))
+    cost = replica.cost
+    split = {"compute": total["compute_s"]}
+    parts = (
+        (total["weights_s"], cost.weight_tiers),
+        (total["experts_s"], cost.expert_tiers),
+        (total["kv_s"], {cost.kv_tier: 1.0}),
+    )
+    for seconds, tiers in parts:
+        for tier, share in tiers.items():
+            name = f"memory_{tier}"
+            split[name] = split.get(name, 0.0) + seconds * share
+    split["communication"] = total["communication_s"]
+    split["overhead"] = total["overhead_s"]
+    return split
+
+
+def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
+    replicas = [r for r in cluster.replicas if r.pool_name == name]
+    pool, cost, count = replicas[0].pool, replicas[0].cost, len(replicas)
+    total = dict(zip(TOTALS, sum(r.totals for r in replicas).tolist(), strict=True))
+    split: dict[str, float] = {}
+    for replica in replicas:
+        for bound, seconds in bound_seconds(replica).items():
+            split[bound] = split.get(bound, 0.0) + seconds
+    busy = sum(split.values()) or 1.0
+    span = elapsed_s * count or 1.0
+    end_ns = cluster.env.now
+    return {
+        "pool": name,
+        "role": pool.role,
+        "chip": pool.chip.name,
+        "chips": pool.chips,
+        "replicas": count,
+        "utilization": sum(r.busy_ns for r in replicas) * NS / (end_ns * NS * count or 1.0),
+        "mfu": total["flops"] / span / cost.peak_flops_per_s,
+        "mbu": total["bytes"] / span / cost.peak_bytes_per_s,
+        "iterations": int(total["iterations"]),
+        "prompt_tokens": int(total["tokens"]),
+        "decoded_tokens": sum(r.decoded_tokens for r in replicas),
+        "mean_waiting": sum(r.timeline.mean_waiting(end_ns) for r in replicas) / count,
+        "peak_waiting": max(r.timeline.peak_waiting for r in replicas),
+        "kv_tokens": cost.kv_blocks * pool.block_tokens,
+        "kv_peak": max(r.kv.peak for r in replicas) / cost.kv_blocks,
+        "kv_evicted_tokens": sum(r.kv.tree.evicted_blocks for r in replicas) * pool.block_tokens,
+        "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
+        "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
+        **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},
+    }
+
+
+def _seconds(cells: Any, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Integer cells to a table; nanoseconds become seconds."""
+    named = {}
+    for number, column in enumerate(columns):
+        values = cells[:, number]
+        if column.endswith("_ns"):
+            named[f"{column[:-3]}_s"] = values * NS
+        else:
+            named[column] = values
+    return pd.DataFrame(named)
+
+
+def _name(table: pd.DataFrame, **names: Names) -> None:
+    for column, known in names.items():
+        table[column] = pd.Categorical.from_codes(table[column], categories=known.texts)

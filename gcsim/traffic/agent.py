@@ -1,0 +1,208 @@
+"""One class of agents: the steps of its trajectories, drawn block-wise.
+
+Everything random is drawn in a few vectors for a block of trajectories; a plain loop then links the
+steps. A context grows by the previous output (which the engine appends) and the step's own append.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcsim.spec.distribution import Delay, Tokens
+from gcsim.spec.workload import Agent, FanOut
+from gcsim.traffic import ids
+from gcsim.traffic.distributions import Floats, Ints, sample, sample_whole
+from gcsim.traffic.trajectory import Span, Step
+
+SHAPE, LENGTHS, DELAYS, FORKS = 2, 3, 4, 5  # purposes of a generator
+Stream = Callable[[int], np.random.Generator]
+_WAITS = [(k,) for k in range(4096)]  # made once: most steps wait for the one before
+
+
+class Draws(NamedTuple):
+    """Iterators over the steps of a block, in order: what each appends, gives and waits."""
+
+    append: Iterator[int]
+    output: Iterator[int]
+    delay: Iterator[float]
+    human: Iterator[bool]
+
+
+class Fork(NamedTuple):
+    """The sub-agents of one trajectory: after which main step, and the length of each branch."""
+
+    after: int
+    branches: list[int]
+
+
+def plan_block(
+    agent: Agent, name: str, slot: int, number: int, count: int, stream: Stream
+) -> Iterator[tuple[Step, ...]]:
+    """The steps of trajectories `number` ... `number + count - 1` of a class.
+
+    stream: the generator of a purpose, fresh for this block.
+    """
+    shape, lengths = stream(SHAPE), stream(LENGTHS)
+    steps = sample_whole(agent.steps, shape, count)
+    steps *= sample_whole(agent.samples, shape, count)
+    human = _human(agent, steps, shape)
+    windows = sample_whole(agent.window, shape, count).tolist() if agent.window else [0] * count
+    first = sample_whole(agent.first, lengths, count)
+    draws = _draws(agent, steps, human, first, lengths, stream(DELAYS))
+    forks, branch = _forks(agent.fan_out, agent, steps, stream) if agent.fan_out else (None, None)
+    shared = (ids.shared(name, "prefix"), round(agent.shared.value))
+    make = _samples if agent.samples.dist != "constant" or agent.samples.value != 1 else _chain
+    for k, length in enumerate(steps.tolist()):
+        fork = forks[k] if forks else None
+        base = ids.private(slot, number + k)
+        yield tuple(make(agent, length, windows[k], shared, base, draws, fork, branch))
+
+
+def _human(agent: Agent, steps: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which steps begin with a person: the first of every user turn but the first."""
+    total, ends = int(steps.sum()), np.cumsum(steps)
+    begins = ends - steps
+    mask = np.zeros(total, dtype=bool)
+    if agent.user is None:
+        return mask
+    if agent.tools is None:
+        mask[:] = True
+    else:
+        turns = sample_whole(agent.user.every, rng, total)  # more than any trajectory needs
+        sums = np.cumsum(turns)
+        owner = np.repeat(np.arange(len(steps)), steps)
+        position = sums - (sums[begins] - turns[begins])[owner]
+        inside = position < steps[owner]
+        mask[begins[owner[inside]] + position[inside]] = True
+    mask[begins] = False
+    return mask
+
+
+def _draws(
+    agent: Agent,
+    steps: Ints,
+    human: NDArray[np.bool_],
+    first: Ints,
+    lengths: np.random.Generator,
+    delays: np.random.Generator,
+) -> Draws:
+    total, ends = len(human), np.cumsum(steps)
+    begins = ends - steps
+    output = sample_whole(agent.output, lengths, total)
+    if agent.last_output:
+        output[ends - 1] = sample_whole(agent.last_output, lengths, len(steps))
+    append = np.zeros(total, dtype=np.int64)
+    delay = np.zeros(total)
+    if agent.tools:
+        append = sample_whole(agent.tools.append, lengths, total)
+        delay = _longest(agent.tools.delay, agent.tools.calls, delays, total)
+    if agent.user:
+        append = np.where(human, sample_whole(agent.user.append, lengths, total), append)
+        delay = np.where(human, sample(agent.user.gap, delays, total), delay)
+    append[begins] = first
+    delay[begins] = sample(agent.start_delay, delays, len(steps))
+    lists = append.tolist(), output.tolist(), delay.tolist(), human.tolist()
+    return Draws(*map(iter, lists))
+
+
+def _longest(delay: Delay, calls: Tokens, rng: np.random.Generator, count: int) -> Floats:
+    """The longest of the parallel calls of each step."""
+    number = sample_whole(calls, rng, count)
+    every = sample(delay, rng, int(number.sum()))
+    return np.maximum.reduceat(every, np.cumsum(number) - number) if count else every
+
+
+def _chain(
+    agent: Agent,
+    length: int,
+    window: int,
+    shared: Span,
+    base: int,
+    draws: Draws,
+    fork: Fork | None,
+    branch: Draws | None,
+) -> list[Step]:
+    """Steps that follow one another, with compactions, forgotten contexts and one fork."""
+    ttl = agent.cache_ttl.value if agent.cache_ttl else float("inf")
+    kept = round(agent.keep.value * window)
+    window = window or 1 << 62
+    steps: list[Step] = []
+    last, context, waits = -1, shared[1], ()
+    main = islice(zip(*draws, strict=False), length)
+    for k, (tokens, osl, delay_s, human) in enumerate(main):
+        piece = base + len(steps)
+        if fork and k == fork.after + 1 and branch:
+            tokens, waits = _branches(agent, shared, fork, branch, base, steps)
+            delay_s = 0.0
+        context += tokens
+        parent, append = last, ((piece, tokens),)
+        if context > window:
+            context = shared[1] + kept
+            parent, append = -1, (shared, (piece, kept))
+        elif delay_s > ttl or not k:
+            parent, append = -1, (shared, (piece, context - shared[1]))
+        steps.append(Step(append, osl, delay_s, parent, waits, human, agent.model))
+        context += osl
+        last = len(steps) - 1
+        waits = _WAITS[last] if last < len(_WAITS) else (last,)
+    return steps
+
+
+def _samples(
+    agent: Agent,
+    length: int,
+    window: int,
+    shared: Span,
+    base: int,
+    draws: Draws,
+    fork: Fork | None,
+    branch: Draws | None,
+) -> list[Step]:
+    """Parallel answers to one prompt."""
+    prompts = list(islice(zip(*draws, strict=False), length))
+    tokens, _, delay_s, _ = prompts[0]
+    append = (shared, (base, tokens))
+    return [Step(append, osl, delay_s, model=agent.model) for _, osl, _, _ in prompts]
+
+
+def _forks(
+    fan_out: FanOut, agent: Agent, steps: Ints, stream: Stream
+) -> tuple[list[Fork | None], Draws]:
+    """Which trajectories of a block fork and where, and the draws of all their branches' steps."""
+    rng, count = stream(FORKS), len(steps)
+    chosen = (rng.random(count) < fan_out.share.value) & (steps > 1)
+    after = (rng.random(count) * (steps - 1)).astype(np.int64)
+    branches = sample_whole(fan_out.branches, rng, count) * chosen
+    lengths = sample_whole(fan_out.steps, rng, int(branches.sum()))
+    sub = agent.model_copy(update={"last_output": fan_out.report, "user": None})
+    human = np.zeros(int(lengths.sum()), dtype=bool)
+    briefs = sample_whole(agent.first, rng, len(lengths))
+    draws = _draws(sub, lengths, human, briefs, rng, rng)
+    each = iter(lengths.tolist())
+    forks = [
+        Fork(at, list(islice(each, n))) if n else None
+        for at, n in zip(after.tolist(), branches.tolist(), strict=True)
+    ]
+    return forks, draws
+
+
+def _branches(
+    agent: Agent, shared: Span, fork: Fork, draws: Draws, base: int, steps: list[Step]
+) -> tuple[int, tuple[int, ...]]:
+    """Add the steps of all sub-agents; the tokens of their reports and the steps that give them."""
+    model = agent.fan_out.model if agent.fan_out else None
+    start, reports, ends = len(steps) - 1, 0, []
+    for length in fork.branches:
+        parent, waits, osl = -1, (start,), 0
+        for tokens, osl, delay_s, human in islice(zip(*draws, strict=False), length):
+            piece = (base + len(steps), tokens)
+            append = (shared, piece) if parent < 0 else (piece,)
+            steps.append(Step(append, osl, delay_s, parent, waits, human, model or agent.model))
+            parent = len(steps) - 1
+            waits = (parent,)
+        reports += osl
+        ends.append(parent)
+    return reports, tuple(ends)

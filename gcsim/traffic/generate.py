@@ -1,0 +1,119 @@
+"""Trajectories of a workload, made one after the other, never all in memory.
+
+Randomness: trajectories are drawn in blocks of `BLOCK`; every (class, purpose, block) has a
+generator of its own, keyed by the seed, so that trajectory k of a class is the same whatever the
+deployment, the rate, the count or the other classes of a mix: common random numbers.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import count as counter
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from gcsim.errors import ProfileError
+from gcsim.spec.arrivals import Arrivals, TraceArrivals
+from gcsim.spec.workload import Agent, Leaf, Workload, leaves
+from gcsim.traffic.agent import plan_block
+from gcsim.traffic.arrivals import starts
+from gcsim.traffic.traces import replay
+from gcsim.traffic.traces.row import Skipped
+from gcsim.traffic.trajectory import Step, Trajectory
+
+BLOCK = 64
+ARRIVALS, MIX = 0, 1  # purposes of a generator; those inside a class: `gcsim.traffic.agent`
+
+
+class Plan(NamedTuple):
+    """A trajectory before it has its number and its start; `start_s` is a trace's own time."""
+
+    steps: tuple[Step, ...]
+    start_s: float | None = None
+
+
+def generator(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:
+    """The generator of one purpose: the same key gives the same stream, other keys others."""
+    child = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))
+    return np.random.Generator(np.random.PCG64(child))
+
+
+def trajectories(
+    workload: Workload,
+    arrivals: Arrivals,
+    seed: np.random.SeedSequence,
+    count: int | None = None,
+    skipped: Skipped | None = None,
+) -> Iterator[Trajectory]:
+    """The trajectories of a workload in the order of their starts.
+
+    count: how many; None goes on until a trace (or a load that falls to 0) ends, else for ever.
+    skipped: counts the bad lines of traces that allow it (`trace.skip_bad_lines`).
+    Errors: `ProfileError` for a trace that cannot be read, or that has no times and needs them.
+
+    >>> from gcsim.spec.arrivals import Poisson
+    >>> from gcsim.spec.workload import load_workload
+    >>> seed = np.random.SeedSequence(1)
+    >>> arrivals = Poisson(process="poisson", rate="2 /s")
+    >>> [len(t.steps) for t in trajectories(load_workload("coding-agent"), arrivals, seed, 3)]
+    [28, 53, 31]
+    """
+    parts = leaves(workload)
+    notes = skipped or Skipped()
+    plans = [_plans(leaf, slot, seed, notes) for slot, leaf in enumerate(parts)]
+    times = starts(arrivals, generator(seed, ARRIVALS))
+    own = arrivals if isinstance(arrivals, TraceArrivals) else None
+    for index, (slot, time_s) in enumerate(zip(_slots(parts, seed), times, strict=False)):
+        if index == count:
+            return
+        plan = next(plans[slot], None)
+        if plan is None:
+            return
+        leaf = parts[slot]
+        if own:
+            time_s = _own_time(plan, leaf, own)
+        yield Trajectory(index, leaf.workload.name, plan.steps, time_s, leaf.priority)
+
+
+def _own_time(plan: Plan, leaf: Leaf, own: TraceArrivals) -> float:
+    if plan.start_s is None:
+        what = "the trace has" if leaf.workload.trace else "a class of agents has"
+        raise ProfileError.one(
+            leaf.workload.name, "arrivals.process", "trace", f"{what} no times of its own",
+            "use poisson, gamma, closed or static",
+        )  # fmt: skip
+    return plan.start_s / own.rate_scale
+
+
+def _slots(parts: tuple[Leaf, ...], seed: np.random.SeedSequence) -> Iterator[int]:
+    """Which part of a mix each trajectory comes from."""
+    sums = np.cumsum([leaf.share for leaf in parts])[:-1]
+    rng = generator(seed, MIX)
+    while True:
+        yield from np.searchsorted(sums, rng.random(BLOCK), side="right").tolist()
+
+
+def _plans(
+    leaf: Leaf, slot: int, seed: np.random.SeedSequence, skipped: Skipped
+) -> Iterator[Plan]:
+    workload = leaf.workload
+    if workload.trace is not None:
+        skipped.allowed = workload.trace.skip_bad_lines
+        return (Plan(*plan) for plan in replay.plans(workload.trace, slot, skipped))
+    assert workload.agent is not None  # `leaves` has only classes and traces
+    return _agent_plans(workload.agent, workload.name, slot, seed)
+
+
+def _agent_plans(
+    agent: Agent, name: str, slot: int, seed: np.random.SeedSequence
+) -> Iterator[Plan]:
+    who = crc32(name.encode())
+    for block in counter():
+        stream = partial(_stream, seed, who, block)
+        for steps in plan_block(agent, name, slot, block * BLOCK, BLOCK, stream):
+            yield Plan(steps)
+
+
+def _stream(seed: np.random.SeedSequence, who: int, block: int, purpose: int) -> np.random.Generator:
+    return generator(seed, purpose, who, block)

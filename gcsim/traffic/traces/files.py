@@ -1,0 +1,54 @@
+"""Lines of a trace file, plain or gzip, with their numbers and a limit on everything."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from gcsim.errors import Problem, ProfileError
+from gcsim.traffic.traces.row import Skipped
+
+LINE_BYTES_MAX = 64 * 1024 * 1024  # a session with all its block ids fits
+
+
+def open_trace(path: Path) -> IO[bytes]:
+    """A file as bytes; gzip is known by its first two bytes, not by its name."""
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        return gzip.open(path, "rb") if packed else path.open("rb")
+    except OSError as error:
+        raise ProfileError.one(
+            str(path), "", None, f"cannot be read: {error.strerror or error}"
+        ) from error
+
+
+def numbered_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
+    """(number, text) of every line that is not empty; CRLF and a missing last newline are fine.
+
+    A file that is cut (a gzip stream that ends early) or a line that is too long ends the reading:
+    an error, or one skipped line.
+    """
+    number = 0
+    with open_trace(path) as file:
+        while True:
+            number += 1
+            try:
+                raw = file.readline(LINE_BYTES_MAX + 1)
+            except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
+                why = "the file is cut or damaged: its gzip stream does not end"
+                skipped.add(Problem(str(path), "", str(error), why, line=number))
+                return
+            if not raw:
+                return
+            if len(raw) > LINE_BYTES_MAX:
+                why = f"the line is longer than {LINE_BYTES_MAX} bytes"
+                raise ProfileError.one(str(path), "", None, why, "", number)
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError:
+                skipped.add(Problem(str(path), "", None, "is not UTF-8 text", line=number))
+                continue
+            if text:
+                yield number, text

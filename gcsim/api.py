@@ -1,38 +1,25 @@
 """gcsim from Python: `run`, `compare`, `estimate`. The command line is a thin layer over these."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from gcsim import __version__
-from gcsim.cost import PoolCost, bind
-from gcsim.errors import CapacityError, Problem
-from gcsim.results.result import Result
-from gcsim.results.summary import summarise
-from gcsim.results.tables import (
-    link_table,
-    pool_table,
-    request_table,
-    timeline_table,
-    trajectory_table,
-)
-from gcsim.sim.cluster import Cluster, Terms
-from gcsim.sim.clock import to_ns
-from gcsim.sim.play import play
-from gcsim.spec.assumed import assumed_values
+from gcsim.errors import ProfileError
+from gcsim.results.compare import Comparison, Normalize
+from gcsim.results.estimate import Estimate, estimate
+from gcsim.results.parallel import Fraction, simulate_all
+from gcsim.results.result import Result, check_target
+from gcsim.results.series import Series, over
+from gcsim.results.simulate import Progress, simulate
 from gcsim.spec.resolve import Resolved, resolve
-from gcsim.spec.scenario import Scenario
-from gcsim.spec.workload import leaves
-from gcsim.traffic.generate import trajectories
-from gcsim.traffic.trajectory import Trajectory
 
-Progress = Callable[[int], None]
+__all__ = ["Estimate", "compare", "compare_over", "estimate", "run"]
+
+Named = str | Path | Resolved
 
 
 def run(
-    scenario: str | Path | Resolved,
+    scenario: Named,
     *,
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -45,6 +32,7 @@ def run(
     scenario: a shipped name, a path, or what `gcsim.spec.resolve.resolve` returned
     settings: dotted path -> value, as `--set` on the command line
     engine: `coalesced` or `iteration`; the same records, bit for bit
+    out: a folder for the results; progress: called with the number of ended trajectories
     Errors: `ProfileError` (bad input), `CapacityError` (the model does not fit).
 
     >>> import gcsim
@@ -52,83 +40,116 @@ def run(
     >>> result.summary["completed"] == len(result.requests)
     True
     """
-    extra = dict(settings or {})
-    if engine is not None:
-        extra["engine"] = engine
-    resolved = scenario if isinstance(scenario, Resolved) else resolve(scenario, extra, seed)
+    if out is not None:
+        check_target(out)
+    resolved = _resolved(scenario, settings, seed, engine)
     result = simulate(resolved, progress=progress)
     if out is not None:
         result.save(out)
     return result
 
 
-def simulate(
-    resolved: Resolved,
-    traffic: Iterable[Trajectory] | None = None,
-    progress: Progress | None = None,
-) -> Result:
-    """Play a resolved scenario, or other trajectories on it, to a `Result`."""
-    scenario = resolved.scenario
-    cluster = play_scenario(scenario, traffic, progress)
-    warmup_s = scenario.run.warmup
-    elapsed_s = max(cluster.env.now * 1e-9 - warmup_s, 0.0)
-    requests, tasks = request_table(cluster), trajectory_table(cluster)
-    slos = {
-        leaf.workload.name: scenario.slo or leaf.slo for leaf in leaves(scenario.workload)
-    }
-    summary = {
-        "scenario": scenario.name,
-        "model": scenario.model.name,
-        "deployment": scenario.deployment.name,
-        "workload": scenario.workload.name,
-        "seed": scenario.run.seed,
-        "version": __version__,
-        **summarise(cluster, requests, tasks, slos, warmup_s),
-        "assumed_values": len(assumed_values(scenario)),
-    }
-    pools = pool_table(cluster, elapsed_s)
-    summary["pools"] = pools.replace({np.nan: None}).to_dict("records")
-    links = link_table(cluster, elapsed_s)
-    summary["links"] = links.to_dict("records")
-    return Result(resolved, summary, requests, tasks, pools, links, timeline_table(cluster))
+def compare(
+    *scenarios: Named,
+    deployments: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    normalize: Normalize = "none",
+    jobs: int | None = None,
+    progress: Fraction | None = None,
+) -> Comparison:
+    """Play the same trajectories on several deployments, or several scenarios.
+
+    Common random numbers: all have the seed of the first (or `seed`), so that the ratio to the
+    first has its own paired interval.
+
+    deployments: the one scenario on each of these; without, the scenarios as they are
+    normalize: `power`, `cost` or `chips` divides every rate by what the deployment has of it
+    jobs: processes; None: as many as are worth it. The result does not depend on it.
+
+    >>> import gcsim
+    >>> few = {"run.trajectories": 4}
+    >>> both = gcsim.compare(
+    ...     "coding-agents", deployments=["sn40l-mono", "sn50-mono"], settings=few
+    ... )
+    >>> both.ratio_to_first["sn50-mono"]["mean_tpot_ms"].ratio < 1
+    True
+    """
+    named = _contenders(scenarios, deployments, settings, seed)
+    results = simulate_all(list(named.values()), jobs, progress)
+    return Comparison(dict(zip(named, results, strict=True)), normalize)
 
 
-def play_scenario(
-    scenario: Scenario,
-    traffic: Iterable[Trajectory] | None = None,
-    progress: Progress | None = None,
-) -> Cluster:
-    """The engine on a scenario: what happened, before any statistics."""
-    if traffic is None:
-        traffic = trajectories(
-            scenario.workload,
-            scenario.arrivals,
-            np.random.SeedSequence(scenario.run.seed),
-            scenario.run.trajectories,
-        )
-    model = scenario.model
-    terms = Terms(
-        layers=model.layers,
-        context_window=model.context_window,
-        round_trip_s=scenario.network.round_trip,
-        gateway_s=scenario.network.gateway,
-        count_from_ns=to_ns(scenario.run.warmup),
-        coalesce=scenario.engine == "coalesced",
-    )
-    return play(
-        scenario.deployment, bind_pools(scenario), traffic, terms, scenario.run.horizon, progress
-    )
+def compare_over(
+    *scenarios: Named,
+    parameter: str,
+    values: Sequence[Any],
+    deployments: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    normalize: Normalize = "none",
+    jobs: int | None = None,
+    progress: Fraction | None = None,
+) -> Series:
+    """`compare` for every value of a parameter (a dotted path, or `rate`), and where the order changes.
+
+    `rate` replaces the arrivals by a Poisson process of so many trajectories per second; the
+    number of trajectories grows with it, so that they arrive over the same time at every rate.
+    """
+    def resolve_all(extra: Mapping[str, Any]) -> dict[str, Resolved]:
+        return _contenders(scenarios, deployments, {**(settings or {}), **extra}, seed)
+
+    return over(parameter, values, resolve_all, normalize, jobs, progress)
 
 
-def bind_pools(scenario: Scenario) -> dict[str, PoolCost]:
-    """The cost of every pool; all that do not fit are told at once."""
-    costs: dict[str, PoolCost] = {}
-    problems: list[Problem] = []
-    for name, pool in scenario.deployment.pools.items():
-        try:
-            costs[name] = bind(scenario.model, pool, scenario.dtype)
-        except CapacityError as error:
-            problems += error.problems
-    if problems:
-        raise CapacityError(problems)
-    return costs
+def _contenders(
+    scenarios: Sequence[Named],
+    deployments: Sequence[str],
+    settings: Mapping[str, Any] | None,
+    seed: int | None,
+) -> dict[str, Resolved]:
+    """Name -> resolved scenario, in the order given; a name that comes again gets a number."""
+    if not scenarios:
+        raise ProfileError.one("compare", "", None, "names no scenario")
+    if deployments and len(scenarios) > 1:
+        why, hint = "several scenarios and deployments", "give one scenario with --deployment"
+        raise ProfileError.one("compare", "", None, why, hint)
+    if deployments:
+        found = [
+            (name, _resolved(scenarios[0], {"deployment": name, **(settings or {})}, seed))
+            for name in deployments
+        ]
+        found = [(resolved.scenario.deployment.name, resolved) for _, resolved in found]
+    else:
+        first = _resolved(scenarios[0], settings, seed)
+        seed = first.scenario.run.seed if seed is None else seed
+        found = [(first.scenario.name, first)]
+        for scenario in scenarios[1:]:
+            resolved = _resolved(scenario, settings, seed)
+            found.append((resolved.scenario.name, resolved))
+    named: dict[str, Resolved] = {}
+    for name, resolved in found:
+        number = 2
+        unique = name
+        while unique in named:
+            unique, number = f"{name} ({number})", number + 1
+        named[unique] = resolved
+    return named
+
+
+def _resolved(
+    scenario: Named,
+    settings: Mapping[str, Any] | None,
+    seed: int | None,
+    engine: str | None = None,
+) -> Resolved:
+    if isinstance(scenario, Resolved):
+        if settings or seed is not None or engine is not None:
+            why = "is resolved already"
+            hint = "give settings, seed and engine to resolve()"
+            raise ProfileError.one(scenario.scenario.name, "", None, why, hint)
+        return scenario
+    extra = dict(settings or {})
+    if engine is not None:
+        extra["engine"] = engine
+    return resolve(scenario, extra, seed)

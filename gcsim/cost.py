@@ -94,7 +94,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
     hold different sequences, tp x ep chips share FFN and experts, pp stages share the layers.
     """
     placement = place(model, pool, dtype)
-    terms = {name: 0.0 for name in COEFFICIENTS}
+    terms = dict.fromkeys(COEFFICIENTS, 0.0)
     terms |= _attention(model, pool, dtype, placement)
     terms |= _feed_forward(model, pool, dtype, placement)
     terms |= _communication(model, pool)
@@ -114,7 +114,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
     }
     chip, chips = pool.chip, pool.chips_per_replica
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
-    window = model.attention.window if per_token.full else 0
+    window = model.attention.window
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
     main = _kv_tier(pool)
     return PoolCost(
@@ -135,8 +135,8 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
         request_overhead_s=_stack(pool).request_overhead.value,
         peak_flops_per_s=chips * max(c.value for _, c in chip.compute if c is not None),
         peak_bytes_per_s=chips * main.bandwidth.value,
-        kv_bytes=float(per_token.full or per_token.window),
-        window_kv_bytes=float(per_token.window if window else 0),
+        kv_bytes=float(per_token.full),
+        window_kv_bytes=float(per_token.window),
         weight_tiers=placement.share("attention"),
         expert_tiers=placement.share("experts") or placement.share("ffn"),
         kv_tier=main.tier,
@@ -263,12 +263,18 @@ def _communication(model: Model, pool: Pool) -> dict[str, float]:
         "dispatch_chips": float(wide),
         "dispatch_latency_s": latency(wide),
         "dispatch_bytes_per_token": token * spread / wide,
-        "hop_s": up.latency.value,
+        "all_reduce_phases_s": up.latency.value * _phases(up.topology, pool.tp),
+        "stage_latency_s": up.latency.value,
         "link_bytes_per_s": up.bandwidth.value * chip.efficiency.link.value,
         "comm_exposed": 1.0 - hidden_part,
         "stages": float(pool.pp),
         "fused": 1.0 if chip.execution == "fused" else 0.0,
     }
+
+
+def _phases(topology: str, chips: int) -> int:
+    """Steps of a reduce-scatter and an all-gather: direct exchange needs one each, a ring n - 1."""
+    return 2 * (chips - 1) if topology == "torus" else 2
 
 
 def _overheads(model: Model, pool: Pool) -> dict[str, float]:

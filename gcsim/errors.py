@@ -13,7 +13,9 @@ class GcsimError(Exception):
 class Problem:
     """One thing that is wrong with an input, and what to do about it.
 
-    >>> print(Problem("x.yaml", "memory.0.bandwith", None, "unknown key", "did you mean 'bandwidth'?"))
+    >>> print(
+    ...     Problem("x.yaml", "memory.0.bandwith", None, "unknown key", "did you mean 'bandwidth'?")
+    ... )
     x.yaml: memory.0.bandwith: unknown key; did you mean 'bandwidth'?
     """
 

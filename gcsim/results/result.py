@@ -35,19 +35,19 @@ class Result:
     def save(self, folder: str | Path) -> Path:
         """Write a results folder: all of it, or nothing (a temporary folder is renamed).
 
-        Errors: `ProfileError` when the folder exists and is not an earlier results folder.
+        Errors: `ProfileError` when the folder exists and is not an earlier results folder, or
+        cannot be written.
         """
-        target = Path(folder)
-        if target.exists() and not (target / "summary.json").is_file():
-            why = "exists and is not a results folder"
-            raise ProfileError.one(str(target), "--out", None, why, "name another folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        target = check_target(folder)
         try:
-            self._write(temporary)
-            _replace(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            try:
+                self._write(temporary)
+                _replace(temporary, target)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        except OSError as error:
+            raise _cannot_write(target, error) from error
         return target
 
     def _write(self, folder: Path) -> None:
@@ -58,6 +58,30 @@ class Result:
         self.timeline.to_parquet(folder / "timeline.parquet", index=False)
         # The summary comes last: a folder with one is complete.
         (folder / "summary.json").write_text(self.to_json() + "\n", encoding="utf-8")
+
+
+def check_target(folder: str | Path) -> Path:
+    """A folder that results can go to; asked before a run, so that no run is lost.
+
+    Errors: `ProfileError` when it exists and is not an earlier results folder, or when the place
+    cannot be written to.
+    """
+    target = Path(folder).absolute()
+    try:
+        if target.exists() and not (target / "summary.json").is_file():
+            why = "exists and is not a results folder"
+            raise ProfileError.one(str(folder), "--out", None, why, "name another folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    return target
+
+
+def _cannot_write(target: Path, error: OSError) -> ProfileError:
+    why = f"cannot be written: {error.strerror or error}"
+    return ProfileError.one(str(target), "--out", None, why, "name another folder")
 
 
 def _replace(temporary: Path, target: Path) -> None:

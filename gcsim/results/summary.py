@@ -9,6 +9,8 @@ import pandas as pd
 from gcsim.roofline.iteration import GAP_BINS, gap_of_bin
 from gcsim.sim.cluster import Cluster
 from gcsim.spec.arrivals import Slo
+from gcsim.spec.scenario import Scenario
+from gcsim.spec.workload import leaves
 
 PERCENTILES = (90, 95, 99)
 PHASES = ("network", "queue", "prefill", "kv_transfer", "decode")
@@ -83,6 +85,11 @@ def summarise(
     return summary
 
 
+def slos_of(scenario: Scenario) -> dict[str, Slo]:
+    """The SLO of every workload of a scenario: the scenario's own, else the workload's."""
+    return {leaf.workload.name: scenario.slo or leaf.slo for leaf in leaves(scenario.workload)}
+
+
 def meets(done: pd.DataFrame, slos: dict[str, Slo]) -> pd.Series:
     """Whether each completed request met every bound of its workload's SLO."""
     good = pd.Series(True, index=done.index)
@@ -120,7 +127,7 @@ def gap_statistics(cluster: Cluster) -> dict[str, Any]:
     """ITL over all gaps between tokens of a request, from bins of 0.8% width (means too)."""
     counts = np.zeros(GAP_BINS, dtype=np.int64)
     for replica in cluster.replicas:
-        counts += replica.gaps
+        counts += replica.meter.gaps
     keys = ["mean_itl_ms", "median_itl_ms", *(f"p{p}_itl_ms" for p in PERCENTILES)]
     total = int(counts.sum())
     if not total:

@@ -72,7 +72,7 @@ def timeline_table(cluster: Cluster) -> pd.DataFrame:
     frames = []
     for replica in cluster.replicas:
         frame = pd.DataFrame(
-            replica.timeline.samples, columns=["time_s", "waiting", "running", "kv_occupancy"]
+            replica.meter.timeline.samples, columns=["time_s", "waiting", "running", "kv_occupancy"]
         )
         frame["time_s"] *= NS
         frame["kv_occupancy"] /= replica.kv.total
@@ -84,7 +84,7 @@ def timeline_table(cluster: Cluster) -> pd.DataFrame:
 
 def bound_seconds(replica: Replica) -> dict[str, float]:
     """Busy seconds of a replica by what bounded them: compute, memory per tier, comm, overhead."""
-    total = dict(zip(TOTALS, replica.totals.tolist(), strict=True))
+    total = dict(zip(TOTALS, replica.meter.totals.tolist(), strict=True))
     cost = replica.cost
     split = {"compute": total["compute_s"]}
     parts = (
@@ -104,7 +104,7 @@ def bound_seconds(replica: Replica) -> dict[str, float]:
 def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
     replicas = [r for r in cluster.replicas if r.pool_name == name]
     pool, cost, count = replicas[0].pool, replicas[0].cost, len(replicas)
-    total = dict(zip(TOTALS, sum(r.totals for r in replicas).tolist(), strict=True))
+    total = dict(zip(TOTALS, sum(r.meter.totals for r in replicas).tolist(), strict=True))
     split: dict[str, float] = {}
     for replica in replicas:
         for bound, seconds in bound_seconds(replica).items():
@@ -118,14 +118,14 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "chip": pool.chip.name,
         "chips": pool.chips,
         "replicas": count,
-        "utilization": sum(r.busy_ns for r in replicas) * NS / (end_ns * NS * count or 1.0),
+        "utilization": sum(r.meter.busy_ns for r in replicas) * NS / (end_ns * NS * count or 1.0),
         "mfu": total["flops"] / span / cost.peak_flops_per_s,
         "mbu": total["bytes"] / span / cost.peak_bytes_per_s,
         "iterations": int(total["iterations"]),
         "prompt_tokens": int(total["tokens"]),
-        "decoded_tokens": sum(r.decoded_tokens for r in replicas),
-        "mean_waiting": sum(r.timeline.mean_waiting(end_ns) for r in replicas) / count,
-        "peak_waiting": max(r.timeline.peak_waiting for r in replicas),
+        "decoded_tokens": sum(r.meter.decoded_tokens for r in replicas),
+        "mean_waiting": sum(r.meter.timeline.mean_waiting(end_ns) for r in replicas) / count,
+        "peak_waiting": max(r.meter.timeline.peak_waiting for r in replicas),
         "kv_tokens": cost.kv_blocks * pool.block_tokens,
         "kv_peak": max(r.kv.peak for r in replicas) / cost.kv_blocks,
         "kv_evicted_tokens": sum(r.kv.tree.evicted_blocks for r in replicas) * pool.block_tokens,

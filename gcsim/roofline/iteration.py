@@ -42,7 +42,8 @@ COEFFICIENTS = (
     "dispatch_chips",
     "dispatch_latency_s",
     "dispatch_bytes_per_token",
-    "hop_s",
+    "all_reduce_phases_s",
+    "stage_latency_s",
     "link_bytes_per_s",
     "comm_exposed",  # 1 - the fraction of communication hidden behind compute
     "layers_overhead_s",  # fixed times of the serving stack
@@ -135,9 +136,7 @@ def iteration_parts(
     expert_m = 0.0
     if c.experts > 0.0:
         touched = distinct_experts(c.experts, c.experts_per_token, tokens, c.expert_skew)
-        expert_m = (
-            touched * c.expert_weights_s_per_expert + tokens * c.expert_moved_s_per_token
-        )
+        expert_m = touched * c.expert_weights_s_per_expert + tokens * c.expert_moved_s_per_token
     head_c, head_m = seqs * c.head_s_per_seq, c.head_weights_s
 
     if c.fused > 0.0:
@@ -176,7 +175,7 @@ def iteration_parts(
             tokens * c.all_reduce_bytes_per_token,
             c.all_reduce_chips,
             c.all_reduce_latency_s,
-            c.hop_s,
+            c.all_reduce_phases_s,
             c.link_bytes_per_s,
         )
         + c.dispatches
@@ -187,8 +186,7 @@ def iteration_parts(
             c.dispatch_latency_s,
             c.link_bytes_per_s,
         )
-        + (c.stages - 1.0)
-        * (c.hop_s + tokens * c.all_reduce_bytes_per_token / c.link_bytes_per_s)
+        + (c.stages - 1.0) * (c.stage_latency_s + tokens * c.all_reduce_bytes_per_token / c.link_bytes_per_s)
     )
     overhead = c.layers_overhead_s + seqs * c.seq_overhead_s
     if prompt_tokens > 0.0:

@@ -18,6 +18,15 @@ def to_ns(seconds: float) -> int:
     return round(seconds * NS_PER_S)
 
 
+class Clock(Environment):
+    """A SimPy environment whose time is whole nanoseconds."""
+
+    @property
+    def now(self) -> int:
+        """The time [ns]."""
+        return self._now  # type: ignore[return-value]  # starts at 0, moved by whole delays only
+
+
 class Call(Event):
     """Calls `function(argument)` after `delay_ns`.
 
@@ -28,7 +37,7 @@ class Call(Event):
 
     def __init__(
         self,
-        env: Environment,
+        env: Clock,
         delay_ns: int,
         function: Callable[[Any], None],
         argument: Any = None,

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simpy import Environment
-
 from gcsim.cost import PoolCost
-from gcsim.sim.clock import Call, to_ns
+from gcsim.sim.clock import Call, Clock, to_ns
 from gcsim.sim.link import Handoff, LinkUse, schedule_ns
 from gcsim.sim.records import Records
 from gcsim.sim.replica import Replica
@@ -37,7 +35,7 @@ class Cluster:
 
     def __init__(
         self,
-        env: Environment,
+        env: Clock,
         deployment: Deployment,
         costs: dict[str, PoolCost],
         terms: Terms,
@@ -91,7 +89,11 @@ class Cluster:
             if request.isl - target.kv.cached_tokens(request) < local:
                 self._enqueue(request, target)
                 return
-        self._enqueue(request, self._policy(request, self._entry, self._entry_state))
+        replica = self._policy(request, self._entry, self._entry_state)
+        if replica.pool.role == "prefill" and not self._targets(request, replica):
+            self.reject(request, "kv_capacity")
+            return
+        self._enqueue(request, replica)
 
     def _enqueue(self, request: Request, replica: Replica) -> None:
         request.estimate = request.isl - replica.kv.cached_tokens(request)
@@ -123,7 +125,7 @@ class Cluster:
         if handoff is not None and replica is handoff.target:
             if self.deployment.kv_handoff.return_kv:
                 self._return_kv(request)
-        elif handoff is not None:
+        elif handoff is not None and handoff.offered:
             handoff.target.cancel(request)  # its first token was its last
         self._close(request, COMPLETED)
 
@@ -135,12 +137,12 @@ class Cluster:
     def admitted(self, request: Request, replica: Replica) -> None:
         """Its prefill starts: with layer-wise streaming, ask decode for room right away."""
         if replica.pool.role == "prefill":
-            targets = self._targets(replica)
+            targets = self._targets(request, replica)
             target = self._policy(request, targets, self._decode_state)
             request.handoff = Handoff(replica, target)
             request.handoff.prefill_start_ns = self.env.now
             if self.deployment.kv_handoff.layerwise:
-                target.offer(request)
+                self._offer(request)
 
     def prefilled(self, request: Request, replica: Replica) -> bool:
         """Its prompt is computed; in a prefill pool it goes on to decode."""
@@ -156,11 +158,15 @@ class Cluster:
         handoff.prefill_end_ns, handoff.source_lease = now, request.lease
         if handoff.reserved_ns >= 0:
             self._transfer(request)
-        elif not terms.layerwise:
-            handoff.target.offer(request)
+        elif not handoff.offered:
+            self._offer(request)
         return True
 
-    def reserved(self, request: Request, replica: Replica) -> None:
+    def _offer(self, request: Request) -> None:
+        request.handoff.offered = True
+        request.handoff.target.offer(request)
+
+    def reserved(self, request: Request) -> None:
         """Decode has room for it."""
         handoff = request.handoff
         handoff.reserved_ns = self.env.now
@@ -172,15 +178,18 @@ class Cluster:
 
     # -- KV handoff ---------------------------------------------------------------------------
 
-    def _targets(self, source: Replica) -> Sequence[Replica]:
+    def _targets(self, request: Request, source: Replica) -> Sequence[Replica]:
+        """The decode replicas that a link reaches and that could hold the request."""
         reached = {use.link.to for use in self.links if use.link.from_ == source.pool_name}
-        return [r for r in self._decoders if r.pool_name in reached]
+        return [
+            r
+            for r in self._decoders
+            if r.pool_name in reached and r.kv.fits(request.prompt_tokens + 1)
+        ]
 
     def _link(self, source: Replica, target: Replica) -> int:
         ends = (source.pool_name, target.pool_name)
-        return next(
-            k for k, use in enumerate(self.links) if (use.link.from_, use.link.to) == ends
-        )
+        return next(k for k, use in enumerate(self.links) if (use.link.from_, use.link.to) == ends)
 
     def _transfer(self, request: Request) -> None:
         """Prompt computed and room reserved: the KV travels."""

@@ -28,9 +28,10 @@ class Lease:
 class KvCache:
     """Block ledger of a replica.
 
-    key: names it in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per block; extra: blocks that every
-    sequence needs beside its tokens (the windows of sliding layers); tiers: blocks of the tiers
-    below; limit: most blocks that the prefix cache may hold (0: no prefix cache).
+    key: its name in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per
+    block; extra: blocks that every sequence needs beside its tokens (the windows of sliding
+    layers); tiers: blocks of the tiers below; limit: most blocks that the prefix cache may hold
+    (0: no prefix cache).
     """
 
     def __init__(
@@ -102,8 +103,7 @@ class KvCache:
 
     def grow(self, blocks: int) -> None:
         """Running sequences take `blocks` more; the caller has made sure that there is room."""
-        if blocks:
-            self._take(blocks)
+        self._take(blocks)
 
     def store(self, request: Request, lease: Lease, tokens: int) -> None:
         """The request's first `tokens` tokens are computed: hand them to the prefix cache."""
@@ -112,7 +112,7 @@ class KvCache:
         tree, context = self.tree, request.context
         match = self._match(request)
         if self.limit < UNLIMITED:
-            tokens = self._allowed(match.depth, tokens)
+            tokens = self._allowed(match, tokens)
         if tokens > match.depth:
             match = tree.insert(context.spans, tokens, request.owner, match)
         context.hints[self.key] = match
@@ -131,11 +131,11 @@ class KvCache:
     def absorb(self, request: Request, known: int, tokens: int) -> bool:
         """KV of a request's tokens from `known` to `tokens` arrives; False when it finds no place.
 
-        What came before must still be cached: KV of a token is of use only after its prefix.
+        What came before must still be in the first tier: KV is of use only after its prefix.
         """
         match = self._match(request)
         gain = tokens // self.block_tokens - match.depth // self.block_tokens
-        if not self.limit or match.depth < known or gain > self.room:
+        if not self.limit or match.depth < known or match.node.tier or gain > self.room:
             return False
         self.tree.pin(match.node)
         if gain > self.free:
@@ -145,14 +145,17 @@ class KvCache:
         self.tree.unpin(match.node)
         return True
 
-    def _allowed(self, depth: int, tokens: int) -> int:
+    def _allowed(self, match: Match, tokens: int) -> int:
         """How many of a sequence's tokens the cache may hold under its limit."""
-        size = self.block_tokens
-        wanted = self.tree.blocks[0] + tokens // size - depth // size
+        size, tree = self.block_tokens, self.tree
+        held = match.depth // size
+        wanted = tree.blocks[0] + tokens // size - held
         if wanted > self.limit:
-            self.tree.evict(wanted - self.limit)
-        spare = self.limit - self.tree.blocks[0]
-        return min(tokens, (depth // size + max(spare, 0)) * size + size - 1)
+            tree.pin(match.node)
+            tree.evict(wanted - self.limit)
+            tree.unpin(match.node)
+        spare = max(self.limit - tree.blocks[0], 0)
+        return min(tokens, (held + spare) * size + size - 1)
 
     def release(self, lease: Lease) -> None:
         """A sequence leaves: its private blocks are free, its path is unpinned."""

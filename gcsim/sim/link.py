@@ -52,13 +52,14 @@ class Handoff:
     """
 
     __slots__ = (
-        "lease", "moved_bytes", "prefill_end_ns", "prefill_start_ns", "reserved_ns", "source",
+        "lease", "moved_bytes", "offered", "prefill_end_ns", "prefill_start_ns", "reserved_ns", "source",
         "source_lease", "target", "tokens",
     )  # fmt: skip
 
     def __init__(self, source: Replica, target: Replica) -> None:
         self.source, self.target = source, target
         self.prefill_start_ns = self.prefill_end_ns = self.reserved_ns = -1
+        self.offered = False
         self.lease: Lease | None = None
         self.source_lease: Lease | None = None
         self.tokens = 0

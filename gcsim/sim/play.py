@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from simpy import Environment
-
 from gcsim.cost import PoolCost
 from gcsim.errors import Problem, ProfileError, nearest
 from gcsim.sim import batching, routing
-from gcsim.sim.clock import Call, to_ns
+from gcsim.sim.clock import Call, Clock, to_ns
 from gcsim.sim.cluster import Cluster, Terms
 from gcsim.sim.records import Records
 from gcsim.sim.session import Session
@@ -30,7 +28,7 @@ def play(
     called with the number of ended trajectories. Errors: `ProfileError` for an unknown policy.
     """
     _check_policies(deployment)
-    env = Environment()
+    env = Clock()
     cluster = Cluster(env, deployment, costs, terms, Records())
     feed = iter(trajectories)
     live: dict[int, Session] = {}
@@ -72,7 +70,9 @@ def play(
 
 def _check_policies(deployment: Deployment) -> None:
     problems = [
-        _unknown(deployment, f"pools.{name}.batching.policy", pool.batching.policy, batching.POLICIES)
+        _unknown(
+            deployment, f"pools.{name}.batching.policy", pool.batching.policy, batching.POLICIES
+        )
         for name, pool in deployment.pools.items()
     ]
     problems.append(

@@ -28,7 +28,7 @@ class Node:
         self.parent = parent
         self.runs = runs
         self.length = length
-        self.depth = length + (parent.depth if parent else 0)
+        self.depth: int = length + (parent.depth if parent else 0)
         self.owner = owner
         self.children: dict[tuple[int, int], Node] = {}
         self.pins = 0  # own pins + children with pins: a node with none may go
@@ -326,9 +326,7 @@ class PrefixCache:
         node.children = {}
 
 
-def _runs(
-    spans: list[Span], index: int, offset: int, tokens: int
-) -> tuple[list[Run], int, int]:
+def _runs(spans: list[Span], index: int, offset: int, tokens: int) -> tuple[list[Run], int, int]:
     """The next `tokens` tokens of a sequence as runs, and the index and offset after them."""
     runs: list[Run] = []
     left = tokens

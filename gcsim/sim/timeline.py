@@ -15,18 +15,14 @@ class Timeline:
         self._next_ns = 0
         self._area = self._last_ns = self._waiting = 0
 
-    def sample(self, now: int, waiting: int, running: int, used: int) -> None:
-        """Note the state that holds from now on.
-
-        >>> timeline = Timeline()
-        >>> timeline.sample(0, 2, 1, 8)
-        >>> timeline.sample(10, 0, 1, 8)
-        >>> timeline.mean_waiting(20)
-        1.0
-        """
+    def queue(self, now: int, waiting: int) -> None:
+        """The waiting line has changed."""
         self._area += self._waiting * (now - self._last_ns)
         self._last_ns, self._waiting = now, waiting
         self.peak_waiting = max(self.peak_waiting, waiting)
+
+    def sample(self, now: int, waiting: int, running: int, used: int) -> None:
+        """Note the state at an iteration boundary at which the batch has changed."""
         if now < self._next_ns:
             return
         self.samples.append((now, waiting, running, used))
@@ -36,6 +32,13 @@ class Timeline:
         self._next_ns = now + self._step_ns
 
     def mean_waiting(self, end_ns: int) -> float:
-        """Mean length of the waiting line up to `end_ns`, over time."""
+        """Mean length of the waiting line up to `end_ns`, over time.
+
+        >>> timeline = Timeline()
+        >>> timeline.queue(0, 2)
+        >>> timeline.queue(10, 0)
+        >>> timeline.mean_waiting(20)
+        1.0
+        """
         area = self._area + self._waiting * (end_ns - self._last_ns)
         return area / end_ns if end_ns else 0.0

@@ -52,7 +52,8 @@ class Pool(Spec):
     Attention runs tensor-parallel over `tp` chips and data-parallel over `ep` groups of them;
     experts are spread over all tp x ep; layers over `pp` stages. Weights and KV share
     `memory_utilization` of the memory; weights that do not fit beside `kv_reserve` of it go to the
-    next tier. `kv_tokens` replaces the computed KV capacity of a replica (studies of caches).
+    next tier. `kv_tokens` replaces the computed KV capacity of a replica (studies of caches);
+    `prefix_cache_tokens` limits what the prefix cache keeps (0: no prefix cache).
     """
 
     role: Literal["mixed", "prefill", "decode"] = "mixed"
@@ -67,7 +68,7 @@ class Pool(Spec):
     kv_reserve: Fraction = 0.1
     kv_tokens: Count | None = None
     block_tokens: Count = 16
-    prefix_cache: bool = True
+    prefix_cache_tokens: Whole | None = None
     spill: bool = True
     kv_dtype: KvFormat | None = None
     speculation: Speculation | None = None

@@ -20,6 +20,8 @@ class Step:
     waits_for: indices of the steps that must have ended; empty only for steps sent at the start
     human: the delay is a person's gap, not a tool's
     model: name of the model that must serve it; None is the scenario's
+    keep: how many leading tokens of the parent's prompt and output are continued; None is all of
+        them (an agent that drops its thoughts, edits its history or goes back keeps fewer)
     """
 
     append: tuple[Span, ...]
@@ -29,6 +31,7 @@ class Step:
     waits_for: tuple[int, ...] = ()
     human: bool = False
     model: str | None = None
+    keep: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

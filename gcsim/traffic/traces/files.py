@@ -1,15 +1,18 @@
 """Lines of a trace file, plain or gzip, with their numbers and a limit on everything."""
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from gcsim.errors import Problem, ProfileError
 from gcsim.traffic.traces.row import Skipped
 
 LINE_BYTES_MAX = 64 * 1024 * 1024  # a session with all its block ids fits
+
+Line = tuple[int, str]
 
 
 def open_trace(path: Path) -> IO[bytes]:
@@ -17,18 +20,17 @@ def open_trace(path: Path) -> IO[bytes]:
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
-        return gzip.open(path, "rb") if packed else path.open("rb")
+        return cast(IO[bytes], gzip.open(path, "rb") if packed else path.open("rb"))
     except OSError as error:
-        raise ProfileError.one(
-            str(path), "", None, f"cannot be read: {error.strerror or error}"
-        ) from error
+        why = f"cannot be read: {error.strerror or error}"
+        raise ProfileError.one(str(path), "", None, why) from error
 
 
-def numbered_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path, skipped: Skipped) -> Iterator[Line]:
     """(number, text) of every line that is not empty; CRLF and a missing last newline are fine.
 
-    A file that is cut (a gzip stream that ends early) or a line that is too long ends the reading:
-    an error, or one skipped line.
+    A gzip stream that ends early, or a line that is too long, ends the reading: an error, or one
+    skipped line.
     """
     number = 0
     with open_trace(path) as file:
@@ -36,7 +38,7 @@ def numbered_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
             number += 1
             try:
                 raw = file.readline(LINE_BYTES_MAX + 1)
-            except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
+            except (EOFError, OSError, zlib.error) as error:
                 why = "the file is cut or damaged: its gzip stream does not end"
                 skipped.add(Problem(str(path), "", str(error), why, line=number))
                 return
@@ -52,3 +54,15 @@ def numbered_lines(path: Path, skipped: Skipped) -> Iterator[tuple[int, str]]:
                 continue
             if text:
                 yield number, text
+
+
+def whole_json(path: Path) -> str | None:
+    """A file that is one JSON object over several lines, as one line; None if it is not that."""
+    with open_trace(path) as file:
+        try:
+            text = file.read(LINE_BYTES_MAX + 1)
+            if len(text) > LINE_BYTES_MAX:
+                return None
+            return json.dumps(json.loads(text))
+        except (ValueError, EOFError, OSError, zlib.error, RecursionError):
+            return None

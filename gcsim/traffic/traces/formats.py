@@ -1,28 +1,81 @@
-"""All trace formats, how each is known, and the reading of a file's rows.
+"""All trace formats, how each is known, and the reading of a file.
 
 A new format is one function (`requests.py`, `sessions.py`) and one line in `FORMATS`.
 """
 
-import csv
-import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from gcsim.errors import Problem, ProfileError, nearest
-from gcsim.traffic.traces import requests
-from gcsim.traffic.traces.files import numbered_lines
-from gcsim.traffic.traces.row import BadLine, Context, Format, Record, Row, Skipped
+from gcsim.traffic.traces import group, requests, sessions
+from gcsim.traffic.traces.files import Line, numbered_lines, whole_json
+from gcsim.traffic.traces.row import BadLineError, Context, Format, Row, Skipped
+from gcsim.traffic.traces.weka import weka
 
+NATIVE = "gcsim"  # trajectories as they are: `native.py`
+
+# The first one whose keys are there is taken: special ones before general ones.
 FORMATS = {
+    "weka": Format(
+        "jsonl", frozenset({"requests", "block_size"}), weka, "Weka coding sessions"
+    ),
+    "aiperf": Format("jsonl", frozenset({"turns"}), sessions.aiperf, "AIPerf multi_turn JSONL"),
+    "tracelab": Format(
+        "jsonl",
+        frozenset({"session_id", "input_tokens_total", "prefix_tokens", "timing_events"}),
+        sessions.tracelab,
+        "TraceLab round_trace JSONL",
+        ("session_id",),
+    ),
+    "bailian": Format(
+        "jsonl",
+        frozenset({"chat_id", "parent_chat_id", "input_length", "output_length"}),
+        requests.bailian,
+        "Bailian (Qwen) JSONL",
+        block_tokens=16,
+    ),
     "mooncake": Format(
         "jsonl",
         frozenset({"input_length", "output_length"}),
-        requests.mooncake,
-        "Mooncake JSONL: one request a line, hashes of 512-token blocks",
+        sessions.mooncake,
+        "Mooncake JSONL, also with session_id and delay",
+        ("session_id",),
         512,
     ),
+    "azure": Format(
+        "csv",
+        frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"}),
+        requests.azure,
+        "Azure LLM inference 2023 and 2024 CSV",
+    ),
+    "burstgpt": Format(
+        "csv",
+        frozenset({"Timestamp", "Request tokens", "Response tokens"}),
+        requests.burstgpt,
+        "BurstGPT CSV, with and without Session ID",
+    ),
+    "splitwise": Format(
+        "csv",
+        frozenset({"arrival_timestamp", "prompt_size", "token_size"}),
+        requests.splitwise,
+        "Splitwise CSV",
+    ),
+    "tracelab_csv": Format(
+        "csv",
+        frozenset({"round_idx", "prefix_len", "input_len", "output_len"}),
+        sessions.tracelab_csv,
+        "TraceLab replay CSV",
+        ("session_id", "id"),
+    ),
+    "vidur": Format(
+        "csv",
+        frozenset({"num_prefill_tokens", "num_decode_tokens"}),
+        requests.vidur,
+        "Vidur CSV, with arrived_at or lengths only",
+    ),
 }
+_ALIASES = {"input_tokens": "input_length", "output_tokens": "output_length"}
 
 
 def read(
@@ -31,96 +84,100 @@ def read(
     block_tokens: int | None = None,
     skipped: Skipped | None = None,
 ) -> Iterator[list[Row]]:
-    """The requests of a trace, session by session where a record holds one, else one by one.
+    """The requests of a trace file, session by session, in the order in which they start.
 
-    name: a key of `FORMATS`; None detects it. Memory: one record at a time.
-    Errors: `ProfileError` with the line, for the first bad line; `skipped` may allow and count them.
+    name: a key of `FORMATS`; None detects it. Memory: the sessions that are open in the file.
+    Errors: `ProfileError` with the line of the first bad one; `skipped` may allow and count them.
     """
     skipped = skipped or Skipped()
+    lines, first = first_line(path, skipped)
+    name = name or detect(str(path), first)
+    form = FORMATS[_known(str(path), name)]
+    header = _header(str(path), first, form)
+    last = {}
+    if form.session:
+        last = group.last_lines(numbered_lines(path, Skipped(True)), form, header)
+    context = Context(block_tokens or form.block_tokens, skipped=skipped)
+    body = lines if header is not None else chain([first], lines)
+    records = group.records(body, header, str(path), skipped)
+    last_s = 0.0
+    for session in group.sessions(records, form, last):
+        try:
+            rows = form.parse(session, context)
+            if rows:
+                last_s = _in_order(rows[0], last_s)
+        except BadLineError as bad:
+            line = bad.line or session[0][0]
+            problem = Problem(str(path), bad.field, bad.value, bad.why, bad.hint, line)
+            skipped.add(problem, len(session))
+            continue
+        if rows:
+            yield rows
+
+
+def first_line(path: Path, skipped: Skipped) -> tuple[Iterator[Line], Line]:
+    """The lines of a trace after its first, and the first (all of a file that is one object)."""
     lines = numbered_lines(path, skipped)
     first = next(lines, None)
     if first is None:
-        raise ProfileError.one(str(path), "", None, "is empty")
-    header = _cells(first[1]) if first[1][:1] not in "{[" else None
-    name = name or detect(str(path), first[1])
-    form = FORMATS[name]
-    context = Context(block_tokens=block_tokens or form.block_tokens)
-    if form.kind == "csv":
-        _check_header(str(path), header, form)
-    else:
-        lines = _chain(first, lines)
-    last_s = 0.0
-    for number, text in lines:
-        context.line = number
-        try:
-            rows = form.parse(_record(text, header if form.kind == "csv" else None), context)
-            last_s = _in_order(rows, last_s)
-        except BadLine as bad:
-            skipped.add(Problem(str(path), bad.field, bad.value, bad.why, bad.hint, number))
-            continue
-        yield rows
+        raise ProfileError.one(str(path), "", None, "the trace is empty")
+    if first[1] in ("{", "[") and (text := whole_json(path)):
+        return iter(()), (1, text)
+    return lines, first
 
 
-def _in_order(rows: list[Row], last_s: float) -> float:
-    for row in rows:
-        if row.time_s is not None and row.main:
-            if row.time_s < last_s and len(rows) == 1:
-                why = f"the time goes back: {row.time_s:g} s after {last_s:g} s"
-                raise BadLine("time", row.time_s, why, "sort the file by time")
-            last_s = row.time_s
-    return last_s
+def _in_order(row: Row, last_s: float) -> float:
+    if row.time_s is None:
+        return last_s
+    if row.time_s < last_s:
+        why = f"the time goes back: {row.time_s:.9g} s after {last_s:.9g} s"
+        raise BadLineError("time", None, why, "sort the file by time")
+    return row.time_s
 
 
-def detect(file: str, first: str) -> str:
+def _known(file: str, name: str) -> str:
+    if name not in FORMATS:
+        raise ProfileError.one(
+            file, "format", name, "no trace format of this name", nearest(name, [*FORMATS, NATIVE])
+        )
+    return name
+
+
+def detect(file: str, first: Line) -> str:
     """The name of the format whose keys the first line of a file holds.
 
-    >>> detect("x", '{"timestamp": 0, "input_length": 5, "output_length": 1, "hash_ids": [1]}')
-    'mooncake'
+    >>> detect("x", (1, "TIMESTAMP,ContextTokens,GeneratedTokens"))
+    'azure'
     """
-    kind = "jsonl" if first[:1] in "{[" else "csv"
+    number, text = first
+    kind = "jsonl" if text[:1] in "{[" else "csv"
     try:
-        keys = _record(first, None).keys() if kind == "jsonl" else set(_cells(first))
-    except BadLine as bad:
-        raise ProfileError.one(file, "", bad.value, bad.why, bad.hint, 1) from bad
+        found = group.record(text, None).keys() if kind == "jsonl" else set(group.cells(text))
+    except BadLineError as bad:
+        raise ProfileError.one(file, bad.field, bad.value, bad.why, bad.hint, number) from bad
+    keys = {_ALIASES.get(key, key) for key in found}
+    if kind == "jsonl" and {"steps", "workload"} <= keys:
+        return NATIVE
     for name, form in FORMATS.items():
         if form.kind == kind and form.needs <= keys:
             return name
-    known = "; ".join(f"{name}: {', '.join(sorted(f.needs))}" for name, f in FORMATS.items())
-    raise ProfileError.one(
-        file, "", ",".join(keys), "is no trace format that gcsim knows", f"known by keys: {known}", 1
-    )
+    name, form = max(FORMATS.items(), key=lambda item: len(item[1].needs & keys))
+    missing = sorted(form.needs - keys)
+    if form.kind == kind and len(missing) < len(form.needs):
+        hint = f"{nearest(missing[0], keys)} ({name}: {form.about})"
+        raise ProfileError.one(file, missing[0], None, "is missing", hint, number)
+    hint = f"known: {', '.join([*FORMATS, NATIVE])}"
+    raise ProfileError.one(file, "", ",".join(sorted(keys)), "is no known trace format", hint, number)
 
 
-def _check_header(file: str, header: list[str] | None, form: Format) -> None:
-    missing = sorted(form.needs - set(header or ()))
+def _header(file: str, first: Line, form: Format) -> list[str] | None:
+    if form.kind == "jsonl":
+        return None
+    header = group.cells(first[1])
+    missing = sorted(form.needs - set(header))
     if missing:
-        hint = nearest(missing[0], header or ())
-        raise ProfileError.one(file, missing[0], None, "the column is missing", hint, 1)
-
-
-def _record(text: str, header: list[str] | None) -> Record:
-    if header is not None:
-        cells = _cells(text)
-        if len(cells) != len(header):
-            why = f"has {len(cells)} columns, the header has {len(header)}"
-            raise BadLine("", None, why)
-        return dict(zip(header, cells, strict=True))
-    try:
-        record: Any = json.loads(text)
-    except ValueError as error:
-        raise BadLine("", None, f"is not JSON: {error}") from None
-    except RecursionError:
-        raise BadLine("", None, "is nested too deeply") from None
-    if not isinstance(record, dict):
-        raise BadLine("", None, "is not a JSON object")
-    return record
-
-
-def _cells(text: str) -> list[str]:
-    cells = next(csv.reader([text])) if '"' in text else text.split(",")
-    return [cell.strip() for cell in cells]
-
-
-def _chain(first: tuple[int, str], rest: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield first
-    yield from rest
+        hint = nearest(missing[0], header)
+        raise ProfileError.one(file, missing[0], None, "the column is missing", hint, first[0])
+    if form.session and not set(form.session) & set(header):
+        raise ProfileError.one(file, form.session[0], None, "the column is missing", "", first[0])
+    return header

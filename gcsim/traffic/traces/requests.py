@@ -1,17 +1,77 @@
-"""Formats with one request a line: each a small function from a record to a `Row`."""
+"""Formats with one request a record: each a small function from a record to its `Row`."""
 
-from gcsim.traffic.traces.row import Context, Record, Row, ids, seconds, tokens
+from gcsim.traffic.traces.fields import hashes, seconds, time_of_day_ns, tokens
+from gcsim.traffic.traces.row import Context, Records, Row
 
 
-def mooncake(record: Record, context: Context) -> list[Row]:
-    """Mooncake (FAST'25): timestamp [ms], input_length, output_length, hash_ids of 512 tokens."""
+def azure(records: Records, context: Context) -> list[Row]:
+    """Azure LLM inference traces 2023 and 2024: time of day, context and generated tokens.
+
+    Source: github.com/Azure/AzurePublicDataset. The first request is at 0 s.
+    """
+    ((_, record),) = records
+    time_ns = time_of_day_ns(record, "TIMESTAMP")
+    if context.origin is None:
+        context.origin = time_ns
+    time_s = (time_ns - context.origin) / 1e9
+    return [Row(tokens(record, "ContextTokens"), tokens(record, "GeneratedTokens"), time_s)]
+
+
+def burstgpt(records: Records, context: Context) -> list[Row]:
+    """BurstGPT: seconds since the first midnight, tokens; no response tokens: it failed.
+
+    Source: github.com/HPMLL/BurstGPT. Session ids (newer files) are counted, not played: what a
+    conversation's requests share is not recorded.
+    """
+    ((_, record),) = records
+    osl = tokens(record, "Response tokens")
+    if osl == 0:
+        context.skipped.failed += 1
+        return []
+    name = record.get("Session ID")
+    opens = not name or name not in context.sessions
+    if name:
+        context.sessions.add(str(name))
+    time_s = seconds(record, "Timestamp")
+    model = record.get("Model") or None
+    return [Row(tokens(record, "Request tokens"), osl, time_s, model=model, opens=opens)]
+
+
+def vidur(records: Records, context: Context) -> list[Row]:
+    """Vidur: arrived_at [s] (or lengths only), prefill and decode tokens.
+
+    Source: github.com/microsoft/vidur.
+    """
+    ((_, record),) = records
+    isl, osl = tokens(record, "num_prefill_tokens"), tokens(record, "num_decode_tokens")
+    return [Row(isl, osl, seconds(record, "arrived_at"))]
+
+
+def splitwise(records: Records, context: Context) -> list[Row]:
+    """Splitwise simulator: arrival_timestamp [s], prompt_size, token_size.
+
+    Source: github.com/Mutinifni/splitwise-sim.
+    """
+    ((_, record),) = records
+    time_s = seconds(record, "arrival_timestamp")
+    return [Row(tokens(record, "prompt_size"), tokens(record, "token_size"), time_s)]
+
+
+def bailian(records: Records, context: Context) -> list[Row]:
+    """Bailian (Qwen): timestamp [s], whole prompts with hashes of 16-token blocks.
+
+    Source: github.com/alibaba-edu/qwen-bailian-usagetraces-anon. The turns of a chat
+    (parent_chat_id, -1 in the first) are sent at their own times; the hashes say what they share.
+    """
+    ((_, record),) = records
     isl = tokens(record, "input_length")
     return [
         Row(
-            context.line,
             isl,
             tokens(record, "output_length"),
-            time_s=seconds(record, "timestamp", 1e-3),
-            blocks=ids(record, "hash_ids", isl, context.block_tokens),
+            seconds(record, "timestamp"),
+            blocks=hashes(record, "hash_ids", isl, context.block_tokens),
+            block_tokens=context.block_tokens,
+            opens=record.get("parent_chat_id") == -1,
         )
     ]

@@ -375,6 +375,7 @@ def test_other_families_come_to_their_published_size(
         (PHI3_MINI, {}, 0, 0),  # a window wider than the context is none
         (QWEN2_7B, {}, 0, 0),
         (QWEN2_7B, {"use_sliding_window": True, "sliding_window": 4096}, 0, 0),
+        (QWEN2_7B, {"sliding_window": 4096, "max_window_layers": 21}, 0, 0),  # told not to use it
         (
             QWEN2_7B,
             {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 21},

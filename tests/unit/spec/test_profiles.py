@@ -122,10 +122,11 @@ def test_measured_and_fitted_values_are_not_assumed_ones_in_disguise(name: str) 
         assert told is (quantity.kind == "fitted"), place
 
 
-def test_nothing_about_sn50s_speed_is_called_measured() -> None:
+def test_nothing_about_sn50_is_called_measured() -> None:
     spec = chip("sn50")
-    for place, quantity in [*quantities(spec.efficiency), *quantities(spec.stacks["sambaflow"])]:
-        assert quantity.kind == "assumed", place
+    assert {number.kind for _, number in quantities(spec)} == {"assumed", "vendor_claim"}
+    for place, number in [*quantities(spec.efficiency), *quantities(spec.stacks["sambaflow"])]:
+        assert number.kind == "assumed", place
 
 
 @each_chip

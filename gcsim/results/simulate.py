@@ -1,0 +1,105 @@
+"""Plays a scenario and makes a `Result` of what happened: what every command and study does."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from gcsim import __version__
+from gcsim.cost import PoolCost, bind
+from gcsim.errors import CapacityError, Problem
+from gcsim.results.result import Result
+from gcsim.results.saturation import saturation
+from gcsim.results.summary import slos_of, summarise
+from gcsim.results.tables import (
+    link_table,
+    pool_table,
+    request_table,
+    timeline_table,
+    trajectory_table,
+)
+from gcsim.sim.clock import to_ns
+from gcsim.sim.cluster import Cluster, Terms
+from gcsim.sim.play import play
+from gcsim.spec.assumed import assumed_values
+from gcsim.spec.resolve import Resolved
+from gcsim.spec.scenario import Scenario
+from gcsim.traffic.generate import trajectories
+from gcsim.traffic.trajectory import Trajectory
+
+Progress = Callable[[int], None]
+
+
+def simulate(
+    resolved: Resolved,
+    traffic: Iterable[Trajectory] | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Play a resolved scenario, or other trajectories on it, to a `Result`.
+
+    progress: called with the number of ended trajectories.
+    """
+    scenario = resolved.scenario
+    cluster = play_scenario(scenario, traffic, progress)
+    warmup_s = scenario.run.warmup
+    elapsed_s = max(cluster.env.now * 1e-9 - warmup_s, 0.0)
+    requests, tasks = request_table(cluster), trajectory_table(cluster)
+    timeline = timeline_table(cluster)
+    why = saturation(scenario, requests, tasks, timeline)
+    summary = {
+        "scenario": scenario.name,
+        "model": scenario.model.name,
+        "deployment": scenario.deployment.name,
+        "workload": scenario.workload.name,
+        "seed": scenario.run.seed,
+        "version": __version__,
+        **summarise(cluster, requests, tasks, slos_of(scenario), warmup_s),
+        "saturated": why is not None,
+        "saturated_why": why,
+        "assumed_values": len(assumed_values(scenario)),
+    }
+    pools = pool_table(cluster, elapsed_s)
+    summary["pools"] = pools.replace({np.nan: None}).to_dict("records")
+    links = link_table(cluster, elapsed_s)
+    summary["links"] = links.to_dict("records")
+    return Result(resolved, summary, requests, tasks, pools, links, timeline)
+
+
+def play_scenario(
+    scenario: Scenario,
+    traffic: Iterable[Trajectory] | None = None,
+    progress: Progress | None = None,
+) -> Cluster:
+    """The engine on a scenario: what happened, before any statistics."""
+    if traffic is None:
+        traffic = trajectories(
+            scenario.workload,
+            scenario.arrivals,
+            np.random.SeedSequence(scenario.run.seed),
+            scenario.run.trajectories,
+        )
+    model = scenario.model
+    terms = Terms(
+        layers=model.layers,
+        context_window=model.context_window,
+        round_trip_s=scenario.network.round_trip,
+        gateway_s=scenario.network.gateway,
+        count_from_ns=to_ns(scenario.run.warmup),
+        coalesce=scenario.engine == "coalesced",
+    )
+    return play(
+        scenario.deployment, bind_pools(scenario), traffic, terms, scenario.run.horizon, progress
+    )
+
+
+def bind_pools(scenario: Scenario) -> dict[str, PoolCost]:
+    """The cost of every pool; all that do not fit are told at once."""
+    costs: dict[str, PoolCost] = {}
+    problems: list[Problem] = []
+    for name, pool in scenario.deployment.pools.items():
+        try:
+            costs[name] = bind(scenario.model, pool, scenario.dtype)
+        except CapacityError as error:
+            problems += error.problems
+    if problems:
+        raise CapacityError(problems)
+    return costs

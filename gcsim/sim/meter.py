@@ -1,0 +1,79 @@
+"""What a replica has done: busy time by cause, work, gaps between tokens, state over time."""
+
+import numpy as np
+
+from gcsim.roofline.iteration import GAP_BINS, TOTALS, account, gap_bin
+from gcsim.sim.decode_set import DecodeSet
+from gcsim.sim.timeline import Timeline
+
+Prompts = tuple[int, int, float, float, int, int]
+NO_PROMPTS: Prompts = (0, 0, 0.0, 0.0, 0, 0)
+
+
+class Meter:
+    """Totals of one replica; iterations that start before `count_from_ns` (warm-up) do not count.
+
+    totals: the sums named in `TOTALS`; gaps: histogram of token gaps; busy_ns: of the whole run.
+    """
+
+    def __init__(self, count_from_ns: int) -> None:
+        self.count_from_ns = count_from_ns
+        self.totals = np.zeros(len(TOTALS))
+        self.gaps = np.zeros(GAP_BINS, dtype=np.int64)
+        self.busy_ns = self.decoded_tokens = 0
+        self.timeline = Timeline()
+        self.stalls: list[tuple[int, int]] = []  # (sequences, since when): decode waits
+
+    def count(
+        self,
+        coefficients: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+        iterations: int,
+        span_ns: tuple[int, int],
+        extra_ns: int,
+        prompts: Prompts,
+        decode: DecodeSet | None,
+    ) -> None:
+        """Count iterations that are over; `decode` as it was at their start, None if it paused.
+
+        span_ns: start and end; extra_ns: waiting for reloads within it; prompts: (new tokens,
+        prompts completed, pairs, window pairs, KV tokens, window KV tokens).
+        """
+        start, end = span_ns
+        self.busy_ns += end - start
+        if start >= self.count_from_ns:
+            new, completed, pairs, window_pairs, kv, window_kv = prompts
+            seqs = decode.seqs if decode else 0
+            account(
+                coefficients, self.totals, self.gaps, iterations,
+                decode.iterations if decode else 0, -1 if self.stalls else extra_ns, new, seqs,
+                seqs + completed, decode.kv if decode else 0, decode.window_kv if decode else 0,
+                decode.growing if decode else 0, pairs, window_pairs, kv, window_kv,
+            )  # fmt: skip
+            if decode:
+                for waiting, since in self.stalls:
+                    self.gaps[gap_bin(end - since)] += waiting
+        if decode:
+            self.stalls.clear()
+
+    def gap(self, start_ns: int, gap_ns: int) -> None:
+        """One gap that no decode iteration accounts for."""
+        if start_ns >= self.count_from_ns:
+            self.gaps[gap_bin(gap_ns)] += 1
+
+    def stall(self, seqs: int, since: int) -> None:
+        """Sequences wait from `since` on: their next gap is longer than an iteration."""
+        if seqs and not self.stalls:
+            self.stalls.append((seqs, since))
+
+    def stall_one(self, others: int, now: int, since: int) -> None:
+        """A sequence joins whose last token came at `since`, beside `others` that go on now."""
+        if self.stalls or since < now:
+            self.stall(others, now)
+            self.stalls.append((1, since))
+
+    def unstall(self) -> None:
+        """A sequence leaves while decode waits: the latest admitted, so one of the last group."""
+        if self.stalls:
+            seqs, since = self.stalls.pop()
+            if seqs > 1:
+                self.stalls.append((seqs - 1, since))

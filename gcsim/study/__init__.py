@@ -1,0 +1,1 @@
+"""Many runs: validation against published points, calibration on them, claims, ranges."""

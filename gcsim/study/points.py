@@ -1,0 +1,213 @@
+"""Published measurements: one row of a points file, read and understood.
+
+A points file is a CSV with the columns `COLUMNS` (others are ignored, cells may be empty); what the
+columns cannot say stands in `notes`, in the words of the sources, and is read here and only here.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcsim.errors import ProfileError
+
+COLUMNS = (
+    "id", "source", "hardware", "chips", "tp", "model", "weight_dtype", "framework", "isl", "osl",
+    "concurrency_or_batch", "cached_tokens", "ttft_ms", "tpot_ms", "e2e_ms", "tok_s_total", "notes",
+)  # fmt: skip
+METRICS = ("ttft", "tpot", "e2e", "throughput")
+
+# What a note says about the row as a whole, and why such a row is not compared.
+SKIPS = (
+    (r"spec=mtp|SPEC UNMARKED", "speculative decoding of unknown acceptance"),
+    (r"UNSTEADY|bogus", "marked unsteady by the source"),
+    (r"PATHOLOGICAL", "marked pathological by the source"),
+    (r"looks anomalous", "marked anomalous by the source"),
+    (r"RATIO only|operating point read off|INTERPOLATED", "not a measurement of one run"),
+    (r"DECODE-ONLY|PREFILL:|DECODE:", "one phase alone"),
+    (r"osl = accuracy-run|mlperf_log", "lengths of a data set, not stated"),
+    (r"open loop", "open-loop arrivals of several turns: not a closed loop"),
+    (r"EOS NOT ignored|median output far shorter", "outputs end early: lengths not stated"),
+    (r"generated-shared-prefix", "prompts share a prefix of unstated reuse"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One pool as a source describes it: `workers` replicas, attention over tp chips, dp groups."""
+
+    workers: int
+    tp: int
+    dp: int
+
+    @property
+    def chips(self) -> int:
+        """All chips of the side."""
+        return self.workers * self.tp * self.dp
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row. Times in seconds, NaN where not published.
+
+    low: lengths are uniform in [low x L, L]; batch: all requests at t = 0 and none after; whole_run:
+    `e2e` is the elapsed time of the batch; median: medians were published, not means;
+    prefill: the prefill side of a disaggregated run, else None.
+    """
+
+    id: str
+    source: str
+    hardware: str
+    model: str
+    dtype: str
+    framework: str
+    isl: int
+    osl: int
+    concurrency: int
+    cached: int
+    serving: Side
+    prefill: Side | None
+    low: float
+    batch: bool
+    whole_run: bool
+    median: bool
+    ttft_of_prefill_run: bool
+    published: dict[str, float]
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """What is left out as a whole in cross-validation: (model, source prefix)."""
+        return (re.split(r"[/\s]", self.model)[-1].lower(), self.id.partition("-")[0])
+
+
+def read_points(path: str | Path) -> tuple[list[Point], dict[str, str]]:
+    """All usable rows of a points file, and of the others why not: id -> reason.
+
+    Errors: `ProfileError` when the file cannot be read or lacks a column.
+    """
+    points: list[Point] = []
+    skipped: dict[str, str] = {}
+    for number, row in enumerate(_rows(Path(path)), start=2):
+        name = row["id"].strip() or f"line-{number}"
+        outcome = parse_row({**row, "id": name})
+        if isinstance(outcome, Point):
+            points.append(outcome)
+        else:
+            skipped[name] = outcome
+    return points, skipped
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
+            needed = [c for c in missing if c in ("id", "hardware", "model", "isl", "osl")]
+            if needed:
+                why, hint = f"has no column {', '.join(needed)}", f"columns: {', '.join(COLUMNS)}"
+                raise ProfileError.one(str(path), "", None, why, hint)
+            for row in reader:
+                yield {c: (row.get(c) or "") for c in COLUMNS}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or "is not a CSV file in UTF-8"
+        raise ProfileError.one(str(path), "", None, f"cannot be read: {why}") from error
+
+
+def parse_row(row: dict[str, str]) -> Point | str:
+    """One row of text cells as a `Point`, or the reason why it is not compared.
+
+    >>> cells = dict.fromkeys(COLUMNS, "")
+    >>> cells |= {"id": "X-1", "hardware": "NVIDIA H100 SXM", "chips": "2", "tp": "2"}
+    >>> cells |= {"model": "gpt-oss-120b", "isl": "1024", "osl": "128", "tpot_ms": "8"}
+    >>> parse_row(cells)
+    'no concurrency or batch'
+    >>> point = parse_row({**cells, "concurrency_or_batch": "4"})
+    >>> point.serving, point.published
+    (Side(workers=1, tp=2, dp=1), {'tpot': 0.008})
+    """
+    notes = row["notes"]
+    for pattern, reason in SKIPS:
+        if re.search(pattern, notes):
+            return reason
+    isl, osl = _number(row["isl"]), _number(row["osl"])
+    concurrency = _number(row["concurrency_or_batch"])
+    for value, reason in ((isl, "no prompt length"), (osl, "no output length")):
+        if not value >= 1:
+            return reason
+    if not concurrency >= 1:
+        return "no concurrency or batch"
+    sides = _sides(row)
+    if isinstance(sides, str):
+        return sides
+    static = bool(re.search(r"static batch|osl=1 run|benchmark_latency", notes))
+    whole = bool(re.search(r"whole-run elapsed|all prompts at once|all requests at once", notes))
+    published = _published(row, static and not whole, whole)
+    if not published:
+        return "no time or throughput"
+    return Point(
+        id=row["id"], source=row["source"], hardware=row["hardware"].strip(),
+        model=row["model"].strip(), dtype=row["weight_dtype"].strip().lower(),
+        framework=row["framework"].strip(), isl=round(isl), osl=round(osl),
+        concurrency=round(concurrency), cached=round(_number(row["cached_tokens"], 0.0)),
+        serving=sides[1], prefill=sides[0],
+        low=0.8 if "len~U[0.8L,L]" in notes else 1.0,
+        batch=static or whole, whole_run=whole, median=bool(re.search(r"\bmedian\b", notes)),
+        ttft_of_prefill_run="osl=1 run" in notes, published=published,
+    )  # fmt: skip
+
+
+def _published(row: dict[str, str], static: bool, whole: bool) -> dict[str, float]:
+    found = {name: _number(row[f"{name}_ms"]) / 1e3 for name in ("ttft", "tpot", "e2e")}
+    found["throughput"] = _number(row["tok_s_total"])
+    if static or (whole and found["e2e"] > 0):  # the one follows from the other
+        found["throughput"] = math.nan
+    if re.search(r"e2e (is|dropped)", row["notes"]):
+        found["e2e"] = math.nan
+    return {name: value for name, value in found.items() if value > 0}
+
+
+def _number(cell: str, default: float = math.nan) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        return default
+    return value if math.isfinite(value) else default
+
+
+_WORKERS = re.compile(r"(\d+)xTP(\d+)EP(\d+)(DPA)?")
+_WORKERS_AIC = re.compile(r"(\d+)x\(tp(\d+) dp(\d+) mtp\d+ ep\d+\)")
+
+
+def _side(text: str) -> Side | None:
+    if found := _WORKERS.search(text):
+        workers, tp, _, attention_dp = found.groups()
+        if attention_dp:
+            return Side(int(workers), 1, int(tp))
+        return Side(int(workers), int(tp), 1)
+    if found := _WORKERS_AIC.search(text):
+        return Side(*map(int, found.groups()))
+    return None
+
+
+def _sides(row: dict[str, str]) -> tuple[Side | None, Side] | str:
+    """(prefill side or None, serving or decode side) of a row, or why it cannot be told."""
+    notes, chips, tp = row["notes"], _number(row["chips"]), _number(row["tp"])
+    if "PD:" in notes:
+        before, _, after = notes.partition("PD:")[2].partition("decode")
+        prefill, decode = _side(before), _side(after)
+        if prefill is None or decode is None:
+            return "disaggregated layout not stated"
+        return prefill, decode
+    if not chips >= 1 and not tp >= 1:
+        return "no chip count"
+    chips = chips if chips >= 1 else tp
+    tp = tp if tp >= 1 else chips
+    groups = 1
+    if found := re.search(r"attn-DP(\d+)", notes):
+        groups = int(found.group(1))
+    elif re.search(r"\bDPA\b|layout dep\d", notes):
+        groups, tp = round(tp), 1
+    workers = max(round(chips / (tp * groups)), 1)
+    return None, Side(workers, round(tp), groups)

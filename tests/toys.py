@@ -1,0 +1,124 @@
+"""Small chips, models and deployments for tests, built from specs as a user's YAML would be."""
+
+from typing import Any
+
+import numpy as np
+
+from gcsim.cost import PoolCost, bind
+from gcsim.sim.cluster import Cluster, Terms
+from gcsim.sim.play import play
+from gcsim.spec.chip import Chip
+from gcsim.spec.deployment import Deployment
+from gcsim.spec.model import Model
+from gcsim.traffic.trajectory import Step, Trajectory, chain
+
+EFFICIENCY = dict.fromkeys(
+    ("memory", "kv_read", "gemm_bf16", "gemm_fp8", "expert_gemm", "attention", "link"), 1
+)
+NO_TIMES = dict.fromkeys(
+    (
+        "layer_overhead",
+        "moe_layer_overhead",
+        "all_reduce_latency",
+        "all_reduce_latency_per_doubling",
+        "sequence_overhead",
+        "prompt_layer_overhead",
+        "iteration_overhead",
+        "request_overhead",
+    ),
+    0,
+)
+
+
+def chip(**changes: Any) -> Chip:
+    """An ideal chip: 100 TFLOP/s, 1 TB/s, every efficiency 1, every fixed time 0."""
+    data: dict[str, Any] = {
+        "name": "toy",
+        "vendor": "nobody",
+        "execution": "kernels",
+        "compute": {"bf16": "100 TFLOP/s", "fp8": "200 TFLOP/s"},
+        "memory": [
+            {"tier": "hbm", "capacity": "80 GB", "bandwidth": "1 TB/s", "holds": ["weights", "kv"]},
+            {"tier": "ddr", "capacity": "80 GB", "bandwidth": "100 GB/s", "holds": ["kv_spill"]},
+        ],
+        "interconnect": {
+            "scale_up": {"bandwidth": "100 GB/s", "latency": 0, "max_chips": 64},
+            "scale_out": {"bandwidth": "50 GB/s"},
+        },
+        "efficiency": EFFICIENCY,
+        "stacks": {"none": NO_TIMES},
+        "default_stack": "none",
+        "power": {"node": "1 kW"},
+        "price": {"usd_per_chip_hour": "1 USD/h"},
+        "packaging": {"chips_per_node": 8, "cooling": "air"},
+    }
+    return Chip.model_validate({**data, **changes})
+
+
+def model(**changes: Any) -> Model:
+    """A dense model of 4 layers, 10 M parameters."""
+    data: dict[str, Any] = {
+        "name": "toy-model",
+        "layers": 4,
+        "hidden": 256,
+        "vocab": 1000,
+        "context_window": 100_000,
+        "attention": {"kind": "gqa", "q_heads": 8, "kv_heads": 4, "head_dim": 32},
+        "ffn": {"d_ff": 1024},
+    }
+    return Model.model_validate({**data, **changes})
+
+
+def deployment(pools: dict[str, dict[str, Any]], **rest: Any) -> Deployment:
+    """A deployment of toy chips."""
+    filled = {name: {"chip": chip(), **pool} for name, pool in pools.items()}
+    return Deployment.model_validate({"name": "toy", "pools": filled, **rest})
+
+
+def serve(
+    what: Deployment,
+    trajectories: list[Trajectory],
+    of: Model | None = None,
+    coalesce: bool = True,
+    horizon_s: float | None = None,
+    warmup_s: float = 0.0,
+    round_trip_s: float = 0.0,
+    costs: dict[str, PoolCost] | None = None,
+) -> Cluster:
+    """Play trajectories on a deployment."""
+    of = of or model()
+    costs = costs or {name: bind(of, pool) for name, pool in what.pools.items()}
+    terms = Terms(of.layers, of.context_window, round_trip_s, 0.0, int(warmup_s * 1e9), coalesce)
+    return play(what, costs, trajectories, terms, horizon_s)
+
+
+def one_step(
+    index: int, isl: int, osl: int, start_s: float | None = 0.0, content: int | None = None
+) -> Trajectory:
+    """A single request whose prompt is its own (or `content`)."""
+    span = (1_000_000 + index if content is None else content, isl)
+    return chain(index, "toy", [Step((span,), osl)], start_s)
+
+
+def constant_cost(seconds: float, what: Deployment, of: Model | None = None) -> dict[str, PoolCost]:
+    """Costs in which every iteration takes the same time, whatever is in it."""
+    from dataclasses import replace
+
+    from gcsim.roofline.iteration import COEFFICIENTS
+
+    found = {}
+    for name, pool in what.pools.items():
+        cost = bind(of or model(), pool)
+        values = np.zeros(len(COEFFICIENTS))
+        keep = {
+            "layers_overhead_s": seconds,
+            "link_bytes_per_s": 1.0,
+            "stages": 1.0,
+            "tokens_per_seq": 1.0,
+            "draft_factor": 1.0,
+            "accepted_ppm": 1e6,
+        }
+        for key, value in keep.items():
+            values[COEFFICIENTS.index(key)] = value
+        found[name] = replace(cost, coefficients=values, request_overhead_s=0.0)
+    return found

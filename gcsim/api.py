@@ -11,7 +11,7 @@ from gcsim.results.parallel import Fraction, simulate_all
 from gcsim.results.result import Result, check_target
 from gcsim.results.series import Series, over
 from gcsim.results.simulate import Progress, simulate
-from gcsim.spec.resolve import Resolved, resolve
+from gcsim.spec.resolve import Resolved, resolve, with_settings
 
 __all__ = ["Estimate", "compare", "compare_over", "estimate", "run"]
 
@@ -91,15 +91,13 @@ def compare_over(
     jobs: int | None = None,
     progress: Fraction | None = None,
 ) -> Series:
-    """`compare` for every value of a parameter (a dotted path, or `rate`), and where the order changes.
+    """`compare` at every value of a parameter (a dotted path, or `rate`): where the order changes.
 
     `rate` replaces the arrivals by a Poisson process of so many trajectories per second; the
     number of trajectories grows with it, so that they arrive over the same time at every rate.
     """
-    def resolve_all(extra: Mapping[str, Any]) -> dict[str, Resolved]:
-        return _contenders(scenarios, deployments, {**(settings or {}), **extra}, seed)
-
-    return over(parameter, values, resolve_all, normalize, jobs, progress)
+    named = _contenders(scenarios, deployments, settings, seed)
+    return over(parameter, values, named, normalize, jobs, progress)
 
 
 def _contenders(
@@ -143,13 +141,11 @@ def _resolved(
     seed: int | None,
     engine: str | None = None,
 ) -> Resolved:
-    if isinstance(scenario, Resolved):
-        if settings or seed is not None or engine is not None:
-            why = "is resolved already"
-            hint = "give settings, seed and engine to resolve()"
-            raise ProfileError.one(scenario.scenario.name, "", None, why, hint)
-        return scenario
     extra = dict(settings or {})
     if engine is not None:
         extra["engine"] = engine
-    return resolve(scenario, extra, seed)
+    if not isinstance(scenario, Resolved):
+        return resolve(scenario, extra, seed)
+    if seed is not None:
+        extra["run.seed"] = seed
+    return with_settings(scenario, extra) if extra else scenario

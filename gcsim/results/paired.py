@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gcsim.results.result import Result
-from gcsim.results.summary import PERCENTILES, counted, meets, slos_of
+from gcsim.results.summary import PERCENTILES, counted, meets, slos_of, task_meets
 
 WINDOWS = 20
 DRAWS = 1000
@@ -140,8 +140,9 @@ def _rate_sums(result: Result) -> dict[str, Floats]:
     done = counted(result.requests, warmup_s)
     tasks = counted(result.trajectories, warmup_s)
     ends = (done["sent_s"] + done["e2e_s"]).to_numpy()
-    good = meets(done, slos_of(scenario)).to_numpy(dtype=float)
-    kept = task_meets(tasks, done, good, slos_of(scenario))
+    slos = slos_of(scenario)
+    met = meets(done, slos)
+    kept = task_meets(tasks, done, met, slos)
 
     def per_second(times: Floats, weights: Floats) -> Floats:
         window = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, WINDOWS - 1)
@@ -154,8 +155,8 @@ def _rate_sums(result: Result) -> dict[str, Floats]:
         per_second(ends, one),
         per_second(ends, outputs),
         per_second(ends, outputs + done["isl"].to_numpy()),
-        per_second(ends, good),
+        per_second(ends, met.to_numpy(dtype=float)),
         per_second(task_ends, np.ones(len(tasks))),
-        per_second(task_ends, kept),
+        per_second(task_ends, kept.to_numpy(dtype=float)),
     )
     return dict(zip(RATES, sums, strict=True))

@@ -39,7 +39,7 @@ def summarise(
     simulated_s = cluster.env.now * 1e-9
     span = max(simulated_s - warmup_s, 1e-9)
     met = meets(done, slos)
-    task_met = _task_meets(tasks, requests, met, slos)
+    task_met = task_meets(tasks, done, met, slos)
     summary: dict[str, Any] = {
         "simulated_s": simulated_s,
         "completed": int((requests["status"] == "completed").sum()),
@@ -101,11 +101,14 @@ def meets(done: pd.DataFrame, slos: dict[str, Slo]) -> pd.Series:
     return good
 
 
-def _task_meets(
-    tasks: pd.DataFrame, requests: pd.DataFrame, met: pd.Series, slos: dict[str, Slo]
+def task_meets(
+    tasks: pd.DataFrame, done: pd.DataFrame, met: pd.Series, slos: dict[str, Slo]
 ) -> pd.Series:
-    """Whether each completed trajectory kept its task bound, and each of its requests its own."""
-    bad = set(requests.loc[met.index[~met], "trajectory"])
+    """Whether each completed trajectory kept its task bound, and each of its requests its own.
+
+    met: whether each of the completed requests `done` kept its bounds, by `meets`.
+    """
+    bad = set(done.loc[~met, "trajectory"])
     good = ~tasks["trajectory"].isin(bad)
     for workload, slo in slos.items():
         if slo.task is not None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gcsim.cost import PoolCost
 from gcsim.roofline.iteration import TOTALS
 from gcsim.sim.cluster import Cluster
 from gcsim.sim.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS, Names
@@ -84,8 +85,11 @@ def timeline_table(cluster: Cluster) -> pd.DataFrame:
 
 def bound_seconds(replica: Replica) -> dict[str, float]:
     """Busy seconds of a replica by what bounded them: compute, memory per tier, comm, overhead."""
-    total = dict(zip(TOTALS, replica.meter.totals.tolist(), strict=True))
-    cost = replica.cost
+    return split_bounds(dict(zip(TOTALS, replica.meter.totals.tolist(), strict=True)), replica.cost)
+
+
+def split_bounds(total: dict[str, float], cost: PoolCost) -> dict[str, float]:
+    """Seconds by what bounded them, from the sums of `gcsim.roofline.iteration.TOTALS`."""
     split = {"compute": total["compute_s"]}
     parts = (
         (total["weights_s"], cost.weight_tiers),

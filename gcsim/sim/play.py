@@ -62,7 +62,8 @@ def play(
     draw()
     env.run(until=None if horizon_s is None else to_ns(horizon_s) + 1)
     for request in cluster.live:
-        cluster.records.request(request, 0, -1, -1)
+        if request.sent_ns <= env.now:
+            cluster.records.request(request, 0, -1, -1)
     for session in live.values():
         cluster.records.trajectory(session)
     return cluster

@@ -26,6 +26,14 @@ class Context:
                 self.spans.append(span)
                 self.tokens += span[1]
 
+    def truncate(self, tokens: int) -> None:
+        """Keep the first `tokens` tokens (all, where there are fewer)."""
+        while self.tokens > tokens:
+            content, size = self.spans.pop()
+            self.tokens -= size
+            self.hints.clear()
+            self.extend(((content, min(size, max(tokens - self.tokens, 0))),))
+
     def fork(self) -> "Context":
         """An independent copy, for a branch."""
         return Context(self.spans.copy(), self.tokens, self.hints.copy())

@@ -68,6 +68,8 @@ class Session:
                 context = self._contexts[step.parent].fork()
             else:
                 context = self._contexts.pop(step.parent)
+        if step.keep is not None:
+            context.truncate(step.keep)
         context.extend(step.append)
         self.live += 1
         self.send(self, index, context, ready_ns + delay_ns)

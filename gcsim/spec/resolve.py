@@ -4,6 +4,7 @@ The resolved mapping is written beside the results, reproduces the run by itself
 content hashes of a baseline are made of.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -108,6 +109,19 @@ def resolve(
     return resolve_mapping(mapping, str(path), beside, lines)
 
 
+def with_settings(resolved: Resolved, settings: Settings) -> Resolved:
+    """A resolved scenario with further settings; the given one stays as it is.
+
+    >>> base = resolve("coding-agents")
+    >>> with_settings(base, {"run.seed": 7}).scenario.run.seed, base.scenario.run.seed
+    (7, 1)
+    """
+    mapping = copy.deepcopy(resolved.mapping)
+    for dotted, value in settings.items():
+        _set(mapping, dotted.split("."), copy.deepcopy(value), dotted, None)
+    return resolve_mapping(mapping, resolved.scenario.name)
+
+
 def resolve_mapping(
     mapping: dict[str, Any], file: str, beside: Path | None = None, lines: Lines | None = None
 ) -> Resolved:
@@ -202,7 +216,8 @@ def _set(node: Any, keys: list[str], value: Any, dotted: str, beside: Path) -> N
     if not isinstance(node, dict):
         raise ProfileError.one("--set", dotted, value, f"{key!r} leads into a plain value")
     if len(keys) == 1:
-        if isinstance(value, dict) and isinstance(node.get(key), dict):
+        # Another arrival process has other keys: it replaces the whole.
+        if isinstance(value, dict) and isinstance(node.get(key), dict) and key != "arrivals":
             node[key] = {**node[key], **value}
         else:
             node[key] = value

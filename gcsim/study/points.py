@@ -14,7 +14,7 @@ from pathlib import Path
 from gcsim.errors import ProfileError
 
 COLUMNS = (
-    "id", "source", "hardware", "chips", "tp", "model", "weight_dtype", "framework", "isl", "osl",
+    "id", "source", "date", "hardware", "chips", "tp", "model", "weight_dtype", "framework", "isl", "osl",
     "concurrency_or_batch", "cached_tokens", "ttft_ms", "tpot_ms", "e2e_ms", "tok_s_total", "notes",
 )  # fmt: skip
 METRICS = ("ttft", "tpot", "e2e", "throughput")
@@ -59,6 +59,7 @@ class Point:
 
     id: str
     source: str
+    date: str
     hardware: str
     model: str
     dtype: str
@@ -147,7 +148,8 @@ def parse_row(row: dict[str, str]) -> Point | str:
     if not published:
         return "no time or throughput"
     return Point(
-        id=row["id"], source=row["source"], hardware=row["hardware"].strip(),
+        id=row["id"], source=row["source"], date=row["date"].strip(),
+        hardware=row["hardware"].strip(),
         model=row["model"].strip(), dtype=row["weight_dtype"].strip().lower(),
         framework=row["framework"].strip(), isl=round(isl), osl=round(osl),
         concurrency=round(concurrency), cached=round(_number(row["cached_tokens"], 0.0)),

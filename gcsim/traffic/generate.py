@@ -8,7 +8,6 @@ deployment, the rate, the count or the other classes of a mix: common random num
 from collections.abc import Iterator
 from functools import partial
 from itertools import count as counter
-from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -19,18 +18,12 @@ from gcsim.spec.workload import Agent, Leaf, Workload, leaves
 from gcsim.traffic.agent import plan_block
 from gcsim.traffic.arrivals import starts
 from gcsim.traffic.traces import replay
+from gcsim.traffic.traces.replay import Plan
 from gcsim.traffic.traces.row import Skipped
-from gcsim.traffic.trajectory import Step, Trajectory
+from gcsim.traffic.trajectory import Trajectory
 
 BLOCK = 64
 ARRIVALS, MIX = 0, 1  # purposes of a generator; those inside a class: `gcsim.traffic.agent`
-
-
-class Plan(NamedTuple):
-    """A trajectory before it has its number and its start; `start_s` is a trace's own time."""
-
-    steps: tuple[Step, ...]
-    start_s: float | None = None
 
 
 def generator(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:
@@ -94,13 +87,11 @@ def _slots(parts: tuple[Leaf, ...], seed: np.random.SeedSequence) -> Iterator[in
         yield from np.searchsorted(sums, rng.random(BLOCK), side="right").tolist()
 
 
-def _plans(
-    leaf: Leaf, slot: int, seed: np.random.SeedSequence, skipped: Skipped
-) -> Iterator[Plan]:
+def _plans(leaf: Leaf, slot: int, seed: np.random.SeedSequence, skipped: Skipped) -> Iterator[Plan]:
     workload = leaf.workload
     if workload.trace is not None:
         skipped.allowed = workload.trace.skip_bad_lines
-        return (Plan(*plan) for plan in replay.plans(workload.trace, slot, skipped))
+        return replay.plans(workload.trace, slot, skipped)
     assert workload.agent is not None  # `leaves` has only classes and traces
     return _agent_plans(workload.agent, workload.name, slot, seed)
 
@@ -115,5 +106,7 @@ def _agent_plans(
             yield Plan(steps)
 
 
-def _stream(seed: np.random.SeedSequence, who: int, block: int, purpose: int) -> np.random.Generator:
+def _stream(
+    seed: np.random.SeedSequence, who: int, block: int, purpose: int
+) -> np.random.Generator:
     return generator(seed, purpose, who, block)

@@ -17,9 +17,7 @@ NATIVE = "gcsim"  # trajectories as they are: `native.py`
 
 # The first one whose keys are there is taken: special ones before general ones.
 FORMATS = {
-    "weka": Format(
-        "jsonl", frozenset({"requests", "block_size"}), weka, "Weka coding sessions"
-    ),
+    "weka": Format("jsonl", frozenset({"requests", "block_size"}), weka, "Weka coding sessions"),
     "aiperf": Format("jsonl", frozenset({"turns"}), sessions.aiperf, "AIPerf multi_turn JSONL"),
     "tracelab": Format(
         "jsonl",
@@ -167,7 +165,9 @@ def detect(file: str, first: Line) -> str:
         hint = f"{nearest(missing[0], keys)} ({name}: {form.about})"
         raise ProfileError.one(file, missing[0], None, "is missing", hint, number)
     hint = f"known: {', '.join([*FORMATS, NATIVE])}"
-    raise ProfileError.one(file, "", ",".join(sorted(keys)), "is no known trace format", hint, number)
+    raise ProfileError.one(
+        file, "", ",".join(sorted(keys)), "is no known trace format", hint, number
+    )
 
 
 def _header(file: str, first: Line, form: Format) -> list[str] | None:

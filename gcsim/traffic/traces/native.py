@@ -96,7 +96,8 @@ def _read_step(number: int, step: Record) -> Step:
         raise BadLineError(f"steps.{number}.model", model, "is no name")
     spans: tuple[Span, ...] = tuple((span[0], span[1]) for span in append)
     delay_s = seconds(step, "delay_s") or 0.0
-    osl = tokens(step, "osl")
+    if (osl := tokens(step, "osl")) == 0:
+        raise BadLineError(f"steps.{number}.osl", osl, "must be at least 1")
     return Step(spans, osl, delay_s, parent, tuple(waits), human, model, keep)
 
 
@@ -112,12 +113,14 @@ def _is_span(span: Any) -> bool:
 def _check_sizes(steps: list[Step]) -> None:
     """No prompt is empty or too long, no step keeps more than its parent has."""
     totals: list[int] = []
-    ended: list[set[int]] = []
+    ended: list[int] = []  # per step a bit mask of the steps that end before it
     for number, step in enumerate(steps):
-        before = set(step.waits_for).union(*(ended[w] for w in step.waits_for))
+        before = 0
+        for awaited in step.waits_for:
+            before |= ended[awaited] | 1 << awaited
         ended.append(before)
         context = totals[step.parent] + steps[step.parent].osl if step.parent >= 0 else 0
-        if step.parent >= 0 and step.parent not in before:
+        if step.parent >= 0 and not before >> step.parent & 1:
             raise BadLineError(f"steps.{number}.parent", step.parent, "is not waited for")
         if step.keep is not None and step.keep > context:
             raise BadLineError(f"steps.{number}.keep", step.keep, f"only {context} are there")

@@ -1,37 +1,126 @@
 """A trace as trajectories: spans for its hash blocks, links between the requests of a session."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from gcsim.errors import ProfileError
 from gcsim.spec.workload import Trace
 from gcsim.traffic import ids
-from gcsim.traffic.traces.formats import FORMATS, read
+from gcsim.traffic.traces import native
+from gcsim.traffic.traces.formats import NATIVE, detect, first_line, read
 from gcsim.traffic.traces.row import Row, Skipped
 from gcsim.traffic.trajectory import Span, Step
 
 
-def plans(
-    trace: Trace, slot: int, skipped: Skipped
-) -> Iterator[tuple[tuple[Step, ...], float | None]]:
-    """(steps, own start [s] or None) of every trajectory of a trace, in the order of the file."""
+class Plan(NamedTuple):
+    """A trajectory before it has its number and its start; `start_s` is a trace's own time."""
+
+    steps: tuple[Step, ...]
+    start_s: float | None = None
+
+
+def format_of(path: Path, name: str | None) -> str:
+    """The format of a trace file: the given name, else detected by content."""
+    return name or detect(str(path), first_line(path, Skipped(True))[1])
+
+
+def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
+    """The trajectories of a trace in the order of the file, lazily, within the limits of `trace`.
+
+    slot: the place of the trace in its mix, so that its content ids are its own.
+    """
     if trace.path is None:
         hint = "name one: --set workload.trace.path=FILE"
         raise ProfileError.one("workload", "trace.path", None, "names no trace file", hint)
-    path = Path(trace.path).expanduser()
-    size = trace.block_tokens or 512
-    base, requests = ids.hashed(slot), 0
-    for number, rows in enumerate(read(path, trace.format, trace.block_tokens, skipped)):
-        yield one(rows[0], size, base, ids.private(slot, number)), rows[0].time_s
+    path, played = Path(trace.path).expanduser(), 0
+    for plan in sessions(path, trace.format, trace.block_tokens, slot, skipped):
+        start_s = plan.start_s
+        if trace.start or trace.end is not None:
+            if start_s is None:
+                why = "cuts a trace that has no times"
+                raise ProfileError.one(str(path), "trace.start", trace.start, why)
+            if start_s < trace.start:
+                continue
+            if trace.end is not None and start_s >= trace.end:
+                return
+            start_s -= trace.start
+        yield Plan(plan.steps, start_s)
+        played += len(plan.steps)
+        if trace.requests is not None and played >= trace.requests:
+            return
 
 
-def one(row: Row, size: int, base: int, private: int) -> tuple[Step, ...]:
-    return (Step(tuple(spans(row, size, base, private)), max(1, row.osl)),)
+def sessions(
+    path: Path, name: str | None, block_tokens: int | None, slot: int, skipped: Skipped
+) -> Iterator[Plan]:
+    """All trajectories of a trace file in its order, lazily."""
+    name = format_of(path, name)
+    if name == NATIVE:
+        for trajectory in native.read(path, skipped):
+            yield Plan(_moved(trajectory.steps, slot), trajectory.start_s)
+        return
+    base = ids.hashed(slot)
+    for number, rows in zip(count(), read(path, name, block_tokens, skipped), strict=False):
+        yield Plan(steps(rows, base, ids.private(slot, number)), rows[0].time_s)
 
 
-def spans(row: Row, size: int, base: int, private: int) -> list[Span]:
-    if not row.blocks:
-        return [(private, max(1, row.isl))]
-    found = [(base + ids.small(block), size) for block in row.blocks]
-    found[-1] = (found[-1][0], row.isl - size * (len(found) - 1))
+def steps(rows: list[Row], base: int, private: int) -> tuple[Step, ...]:
+    """The requests of a session as steps.
+
+    base: added to hash ids; private: the first of the ids that only this session uses. A request
+    of no tokens is played as one of a single token (prompt or output).
+    """
+    played: list[Step] = []
+    sizes = [max(1, row.isl) for row in rows]
+    for index, row in enumerate(rows):
+        keep, held = row.keep, 0
+        if row.parent >= 0:
+            held = whole = sizes[row.parent] + max(1, rows[row.parent].osl)
+            if keep is not None or sizes[index] < whole:
+                keep = held = min(sizes[index], whole if keep is None else keep)
+        append = tuple(_spans(row, sizes[index] - held, base, private + index))
+        played.append(
+            Step(
+                append, max(1, row.osl), row.delay_s, row.parent, row.waits_for, row.human,
+                row.model, keep,
+            )
+        )  # fmt: skip
+    return tuple(played)
+
+
+def _spans(row: Row, tokens: int, base: int, private: int) -> list[Span]:
+    """What a request adds to its context: hash blocks, or a shared prefix and private content."""
+    found: list[Span] = []
+    if row.blocks:
+        size = row.block_tokens
+        found = [(base + ids.small(block), size) for block in row.blocks]
+        tokens -= size * len(found)
+        if tokens < 0:  # the last block is partial
+            found[-1] = (found[-1][0], size + tokens)
+    elif row.prefix and row.parent < 0:
+        shared = min(row.prefix[1], tokens)
+        found, tokens = [(row.prefix[0], shared)], tokens - shared
+    if tokens > 0:
+        found.append((private, tokens))
     return found
+
+
+def _moved(steps: tuple[Step, ...], slot: int) -> tuple[Step, ...]:
+    """Content ids of a gcsim trace, moved away from those of the other parts of a mix.
+
+    What is shared by name stays, so that a recorded class and a live one share their prefix.
+    """
+    away = (slot + 1) << 64
+
+    def moved(content: int) -> int:
+        return content if content >> 60 == ids.SHARED >> 60 else content + away
+
+    return tuple(
+        Step(
+            tuple((moved(content), n) for content, n in step.append), step.osl, step.delay_s,
+            step.parent, step.waits_for, step.human, step.model, step.keep,
+        )
+        for step in steps
+    )  # fmt: skip

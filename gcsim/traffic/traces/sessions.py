@@ -149,7 +149,9 @@ def tracelab(records: Records, context: Context) -> list[Row]:
             row = _round(rows, isl, prefix, osl, delay_s if rows else 0.0, human and bool(rows))
             rows.append(row._replace(model=record.get("model")))
             tools = record.get("tools") or []
-            tools_s = max((seconds(t, "tool_wall_latency_ms", 1000) or 0.0 for t in tools), default=0.0)
+            tools_s = max(
+                (seconds(t, "tool_wall_latency_ms", 1000) or 0.0 for t in tools), default=0.0
+            )
             last_ns = times[-1]
         except BadLineError as bad:
             bad.line = line
@@ -157,9 +159,7 @@ def tracelab(records: Records, context: Context) -> list[Row]:
     return rows
 
 
-def _round(
-    rows: list[Row], isl: int, prefix: int, osl: int, delay_s: float, human: bool
-) -> Row:
+def _round(rows: list[Row], isl: int, prefix: int, osl: int, delay_s: float, human: bool) -> Row:
     """One more round: it goes on where its prompt holds the last one's, else with its prefix."""
     here = len(rows)
     if not rows:

@@ -1,0 +1,258 @@
+"""The command line: a thin layer over `gcsim.api`. Results go to stdout, talk goes to stderr."""
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gcsim.cli_output import Format, emit, guarded, note, progress
+
+app = typer.Typer(
+    name="gcsim",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Engine(str, Enum):
+    """How iterations become events; both give the same records."""
+
+    coalesced = "coalesced"
+    iteration = "iteration"
+
+
+class Normalize(str, Enum):
+    """What rates are divided by."""
+
+    none = "none"
+    power = "power"
+    cost = "cost"
+    chips = "chips"
+
+
+class Listed(str, Enum):
+    """What can be listed."""
+
+    chips = "chips"
+    models = "models"
+    deployments = "deployments"
+    workloads = "workloads"
+    scenarios = "scenarios"
+
+
+class Shown(str, Enum):
+    """What can be shown."""
+
+    chip = "chip"
+    model = "model"
+    deployment = "deployment"
+    workload = "workload"
+    scenario = "scenario"
+    placement = "placement"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: run.trajectories=10."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random stream.")]
+DtypeOption = Annotated[
+    str | None, typer.Option(help="Number format of the weights: bf16, fp8, mxfp4, ...")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gcsim import __version__
+
+        emit(f"gcsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def gcsim(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """What TTFT, TPOT, E2E and task time will LLM agents see on this hardware, and why?
+
+    [dim]Start with: gcsim run coding-agents[/dim]
+    """
+    if context.invoked_subcommand is None:
+        emit(context.get_help())
+
+
+@app.command()
+@guarded
+def run(
+    scenario: Annotated[str, typer.Argument(help="A shipped name or a file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for summary.json, the tables and scenario.yaml.")
+    ] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="One event per run of iterations, or per iteration.")
+    ] = None,
+    seed: SeedOption = None,
+    settings: SetOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Play one scenario: latencies, rates, and where the time goes."""
+    from gcsim.api import run as play
+    from gcsim.cli_results import run_table
+    from gcsim.spec.resolve import parse_settings, resolve
+
+    extra = parse_settings(settings or ())
+    if engine:
+        extra["engine"] = engine.value
+    resolved = resolve(scenario, extra, seed)
+    total = resolved.scenario.run.trajectories
+    with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
+        result = play(resolved, out=out, progress=tell)
+    emit(result.to_json() if output is Format.json else run_table(result))
+    if out is not None:
+        note(f"Written to {out}")
+
+
+@app.command()
+@guarded
+def compare(
+    scenarios: Annotated[list[str], typer.Argument(help="Shipped names or files.")],
+    deployments: Annotated[
+        list[str] | None,
+        typer.Option("--deployment", metavar="NAME", help="Play the scenario on each of these."),
+    ] = None,
+    normalize: Annotated[
+        Normalize, typer.Option(help="Divide throughput and goodput by what a deployment has.")
+    ] = Normalize.none,
+    rates: Annotated[
+        str | None,
+        typer.Option(metavar="R1,R2,...", help="At each rate of new trajectories [1/s]: who wins?"),
+    ] = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(metavar="PATH=A,B,...", help="At each value of a setting: who wins?"),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; the result does not depend on it.")
+    ] = None,
+    seed: SeedOption = None,
+    settings: SetOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """The same trajectories on several deployments, side by side: ratios to the first."""
+    from gcsim import api
+    from gcsim.cli_compare import comparison_table, series_table
+    from gcsim.errors import ProfileError
+    from gcsim.results.series import RATE, parse_rates, parse_vary
+    from gcsim.spec.resolve import parse_settings
+
+    if rates and vary:
+        raise ProfileError.one("compare", "--rates", None, "and --vary do not go together")
+    common: dict[str, Any] = {
+        "deployments": deployments or (),
+        "settings": parse_settings(settings or ()),
+        "seed": seed,
+        "normalize": normalize.value,
+        "jobs": jobs,
+    }
+    with progress("compare", 1.0) as tell:
+        if rates or vary:
+            path, values = (RATE, parse_rates(rates)) if rates else parse_vary(vary or "")
+            series = api.compare_over(
+                *scenarios, parameter=path, values=values, progress=tell, **common
+            )
+        else:
+            comparison = api.compare(*scenarios, progress=tell, **common)
+    if rates or vary:
+        emit(series.to_json() if output is Format.json else series_table(series))
+    else:
+        emit(comparison.to_json() if output is Format.json else comparison_table(comparison))
+
+
+@app.command()
+@guarded
+def estimate(
+    chip: Annotated[str, typer.Option(help="A shipped chip or a file.")],
+    model: Annotated[str, typer.Option(help="A shipped model, a file or a config.json.")],
+    isl: Annotated[int, typer.Option(help="Prompt tokens.")],
+    osl: Annotated[int, typer.Option(help="Output tokens.")],
+    tp: Annotated[int, typer.Option(help="Tensor-parallel chips.")] = 1,
+    ep: Annotated[int, typer.Option(help="Expert-parallel groups of them.")] = 1,
+    pp: Annotated[int, typer.Option(help="Pipeline stages.")] = 1,
+    concurrency: Annotated[int, typer.Option(help="Requests at any time.")] = 1,
+    cached: Annotated[int, typer.Option(help="Prompt tokens in the prefix cache.")] = 0,
+    dtype: DtypeOption = None,
+    stack: Annotated[str | None, typer.Option(help="Serving stack of the chip.")] = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """One operating point: equal requests on one replica, and what each millisecond is made of."""
+    from gcsim.api import estimate as point
+    from gcsim.cli_results import estimate_table
+
+    found = point(
+        chip, tp, model, isl, osl,
+        concurrency=concurrency, cached=cached, dtype=dtype, ep=ep, pp=pp, stack=stack,
+    )  # fmt: skip
+    emit(found.to_json() if output is Format.json else estimate_table(found))
+
+
+@app.command("list")
+@guarded
+def list_(
+    what: Annotated[Listed, typer.Argument(help="Kind of profile.")],
+    output: FormatOption = Format.table,
+) -> None:
+    """The profiles that gcsim ships."""
+    from gcsim.cli_profiles import listed, listed_table
+
+    rows = listed(what.value.removesuffix("s"))
+    emit({what.value: rows} if output is Format.json else listed_table(what.value, rows))
+
+
+@app.command()
+@guarded
+def show(
+    what: Annotated[Shown, typer.Argument(help="Kind of profile, or placement.")],
+    name: Annotated[str | None, typer.Argument(help="A shipped name or a file.")] = None,
+    chip: Annotated[str | None, typer.Option(help="placement: the chip.")] = None,
+    tp: Annotated[int, typer.Option(help="placement: tensor-parallel chips.")] = 1,
+    ep: Annotated[int, typer.Option(help="placement: expert-parallel groups.")] = 1,
+    pp: Annotated[int, typer.Option(help="placement: pipeline stages.")] = 1,
+    model: Annotated[str | None, typer.Option(help="placement: the model.")] = None,
+    dtype: DtypeOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """A profile, every number with its origin; or what lies where in a chip's memory."""
+    from gcsim.cli_profiles import Shape, shown
+    from gcsim.errors import ProfileError
+
+    if what is Shown.placement:
+        missing = [key for key, given in (("--chip", chip), ("--model", model)) if not given]
+        if missing or not chip or not model:
+            raise ProfileError.one("show placement", " ".join(missing), None, "is missing")
+        emit(shown("placement", "", output, Shape(chip, model, tp, ep, pp, dtype)))
+        return
+    if name is None:
+        hint = f"see: gcsim list {what.value}s"
+        raise ProfileError.one(f"show {what.value}", "NAME", None, "is missing", hint)
+    emit(shown(what.value, name, output))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console entry point. Exit codes: 0 done, 2 wrong input, 130 interrupted."""
+    try:
+        app(args=arguments, prog_name="gcsim")
+    except KeyboardInterrupt:
+        note("Interrupted.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""How the command line speaks: results on stdout, talk and progress on stderr, errors as text."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import typer
+
+from gcsim.errors import GcsimError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WIDTH = 100  # where there is no terminal to ask
+AFTER_S = 1.0  # a progress bar for anything longer
+P = ParamSpec("P")
+R = TypeVar("R")
+Tell = Callable[[float], None]
+
+
+class Format(str, Enum):
+    """How a result is given."""
+
+    table = "table"
+    json = "json"
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """A command whose errors are messages: exit code 2, or 130 when it is interrupted."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except GcsimError as error:
+            note(f"Error: {error}")
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            note("Interrupted: nothing was written.")
+            raise typer.Exit(130) from error
+
+    return wrapped
+
+
+def emit(result: "RenderableType | dict[str, Any]") -> None:
+    """A result to stdout: text as it is, a mapping as JSON, anything else drawn by rich."""
+    if isinstance(result, dict):
+        result = json.dumps(result, indent=2, allow_nan=False, default=str)
+    if isinstance(result, str):
+        sys.stdout.write(result if result.endswith("\n") else f"{result}\n")
+        return
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or WIDTH)
+    Console(width=width, highlight=False, soft_wrap=False).print(result)
+
+
+def note(text: str) -> None:
+    """A line of talk to stderr."""
+    sys.stderr.write(f"{text}\n")
+
+
+@contextmanager
+def progress(what: str, total: float | None) -> Iterator[Tell]:
+    """A function to tell how far it is; draws a bar on a terminal once a second has passed."""
+    if not sys.stderr.isatty():
+        yield _silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Elapsed())
+    bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
+    task = bar.add_task(what, total=total)
+    begun = shown = monotonic()
+    started = False
+
+    def tell(done: float) -> None:
+        nonlocal shown, started
+        now = monotonic()
+        if now - begun < AFTER_S or now - shown < 0.1:
+            return
+        if not started:
+            bar.start()
+            started = True
+        shown = now
+        bar.update(task, completed=done)
+        bar.refresh()
+
+    try:
+        yield tell
+    finally:
+        if started:
+            bar.stop()
+
+
+def _silent(_: float) -> None:
+    """Nobody watches."""

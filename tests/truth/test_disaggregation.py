@@ -1,0 +1,193 @@
+"""Degenerate cases of disaggregation that equal known ones, exactly."""
+
+import random
+from typing import Any
+
+import pytest
+import toys
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcsim.counts import kv_bytes_per_token
+from gcsim.sim.cluster import Cluster
+from gcsim.sim.records import REQUEST_COLUMNS
+from gcsim.traffic.trajectory import Step, Trajectory, chain
+
+INSTANT = {"bandwidth": "1e30 B/s", "efficiency": 1}
+PREFILL = {"role": "prefill", "batching": {"policy": "prefill_only"}}
+DECODE = {"role": "decode", "batching": {"policy": "decode_only"}}
+
+
+def column(cluster: Cluster, name: str) -> list[int]:
+    return cluster.records.requests[:, REQUEST_COLUMNS.index(name)].tolist()
+
+
+def both(trajectories: list[Trajectory], link: dict[str, Any] = INSTANT, **handoff: Any) -> Cluster:
+    what = toys.deployment(
+        {"p": PREFILL, "d": DECODE},
+        links=[{"from": "p", "to": "d", **link}, {"from": "d", "to": "p", **link}],
+        kv_handoff=handoff,
+    )
+    fast, slow = (toys.serve(what, trajectories, coalesce=c) for c in (True, False))
+    assert fast.records.requests.tobytes() == slow.records.requests.tobytes()
+    return fast
+
+
+def open_loop(seed: int, count: int = 40) -> list[Trajectory]:
+    rng = random.Random(seed)
+    return [
+        toys.one_step(k, rng.randint(10, 4000), rng.randint(2, 60), 0.003 * k) for k in range(count)
+    ]
+
+
+def agents(seed: int, sessions: int = 6, steps: int = 5) -> list[Trajectory]:
+    rng = random.Random(seed)
+    return [
+        chain(
+            k,
+            "agents",
+            [
+                Step(((1, 500), (100 * k + 2, 77)) if s == 0 else ((100 * k + 3 + s, 90),),
+                     rng.randint(2, 40), 0.01)
+                for s in range(steps)
+            ],
+            0.02 * k,
+        )
+        for k in range(sessions)
+    ]  # fmt: skip
+
+
+@given(st.integers(0, 2**32), st.booleans())
+def test_an_instant_link_has_the_ttft_of_a_dedicated_prefill_pool(
+    seed: int, layerwise: bool
+) -> None:
+    """TTFT = that of a pool that only prefills: the same prompts with one token to generate."""
+    trajectories = open_loop(seed)
+    alone = toys.deployment({"main": {"batching": {"policy": "prefill_first"}}})
+    prompts = [toys.one_step(t.index, t.steps[0].append[0][1], 1, t.start_s) for t in trajectories]
+    apart = toys.serve(alone, prompts)
+    split = both(trajectories, layerwise=layerwise)
+    assert column(split, "ttft_ns") == column(apart, "ttft_ns")
+    assert set(column(split, "kv_transfer_ns")) == {0}
+
+
+@pytest.mark.parametrize("transfer", ["delta", "full"])
+@given(seed=st.integers(0, 2**32))
+def test_one_step_tasks_move_their_prompt_and_nothing_else(transfer: str, seed: int) -> None:
+    trajectories = open_loop(seed)
+    cluster = both(trajectories, transfer=transfer)
+    prompt_tokens = sum(t.steps[0].append[0][1] for t in trajectories)
+    moved = prompt_tokens * kv_bytes_per_token(toys.model()).full
+    there, back = cluster.links
+    assert there.sent_bytes == there.received_bytes == moved
+    assert back.sent_bytes == back.received_bytes == 0
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 16]))
+def test_delta_moves_exactly_what_decode_lacks(seed: int, block: int) -> None:
+    """With room for everything decode keeps whole blocks of prompt and answer between steps."""
+    trajectories = agents(seed)
+    pools = {"p": {**PREFILL, "block_tokens": block}, "d": {**DECODE, "block_tokens": block}}
+    what = toys.deployment(pools, links=[{"from": "p", "to": "d", **INSTANT}])
+    cluster = toys.serve(what, trajectories)
+    lacking, first = 0, True
+    starts = sorted(trajectories, key=lambda t: t.start_s or 0.0)
+    for trajectory in starts:
+        held, context = (0 if first else 500 // block * block), 0
+        for step in trajectory.steps:
+            context += sum(n for _, n in step.append)
+            lacking += context - held
+            held = (context + step.osl - 1) // block * block
+            context += step.osl - 1
+        first = False
+    # A request's context ends with the KV that it has: its last token is never fed.
+    assert cluster.links[0].sent_bytes == lacking * kv_bytes_per_token(toys.model()).full
+
+
+def test_returned_kv_need_not_be_prefilled_again() -> None:
+    trajectories = agents(1, sessions=1)
+    kept, sent = both(trajectories), both(trajectories, return_kv=True)
+    assert sum(column(sent, "cached_tokens")) > sum(column(kept, "cached_tokens"))
+    answers = sum(step.osl - 1 for step in trajectories[0].steps)
+    moved = answers * kv_bytes_per_token(toys.model()).full
+    assert sent.links[1].sent_bytes == sent.links[1].received_bytes == moved
+
+
+def test_a_full_decode_side_holds_up_prefill_and_shows_as_queue() -> None:
+    trajectories = [toys.one_step(k, 600, 200, 0.0) for k in range(6)]
+    small = {**DECODE, "kv_tokens": 1000}
+    link = [{"from": "p", "to": "d", **INSTANT}]
+    free = toys.serve(toys.deployment({"p": PREFILL, "d": DECODE}, links=link), trajectories)
+    full = toys.serve(toys.deployment({"p": PREFILL, "d": small}, links=link), trajectories)
+    assert column(full, "ttft_ns") == column(free, "ttft_ns"), "first tokens come from prefill"
+    assert sum(column(full, "queue_ns")) > 5 * sum(column(free, "queue_ns"))
+
+
+def test_the_first_token_may_come_from_decode() -> None:
+    trajectories = open_loop(3, 5)
+    early, late = both(trajectories), both(trajectories, first_token_from="decode")
+    pairs = zip(column(early, "ttft_ns"), column(late, "ttft_ns"), strict=True)
+    assert all(a < b for a, b in pairs)
+    assert early.links[0].sent_bytes == late.links[0].sent_bytes
+
+
+def test_layerwise_streaming_hides_all_but_the_last_layer() -> None:
+    """Alone on the link, a transfer that is shorter than the prefill shows 1 / layers of itself."""
+    link = {"bandwidth": "1 GB/s", "efficiency": 1}
+    task = [toys.one_step(0, 8000, 5)]
+    whole = column(both(task, link, layerwise=False), "kv_transfer_ns")[0]
+    tail = column(both(task, link, layerwise=True), "kv_transfer_ns")[0]
+    assert whole == 8000 * kv_bytes_per_token(toys.model()).full
+    prefill = column(both(task, link, layerwise=True), "prefill_ns")[0]
+    assert tail == max(whole // 4, whole - prefill)
+
+
+def test_transfers_that_meet_share_the_lanes() -> None:
+    """Two prompts computed together leave one after the other, at the full rate."""
+    link = {"bandwidth": "1 GB/s", "efficiency": 1}
+    tasks = [toys.one_step(k, 1000, 5) for k in range(2)]
+    waits = column(both(tasks, link, layerwise=False), "kv_transfer_ns")
+    alone = 1000 * kv_bytes_per_token(toys.model()).full
+    assert waits == [alone, 2 * alone]
+
+
+@given(st.integers(0, 2**32))
+def test_a_cache_of_zero_blocks_is_no_cache(seed: int) -> None:
+    """No two requests share anything: the same as if every prompt's content were its own."""
+    trajectories = agents(seed)
+    flat, fresh = [], 10**6
+    for trajectory in trajectories:
+        context = 0
+        for step in trajectory.steps:
+            context += sum(n for _, n in step.append)
+            fresh += 1
+            flat.append((trajectory.index, context, step.osl))
+            context += step.osl - 1
+    without = toys.deployment({"main": {"prefix_cache_tokens": 0}})
+    fast, slow = (toys.serve(without, trajectories, coalesce=c) for c in (True, False))
+    assert fast.records.requests.tobytes() == slow.records.requests.tobytes()
+    assert set(column(fast, "cached_tokens")) == {0}
+    assert sorted(zip(column(fast, "trajectory"), column(fast, "isl"), column(fast, "osl"), strict=True)) == sorted(flat)
+    assert fast.replicas[0].kv.tree.blocks[0] == 0
+
+
+def test_an_evicted_context_is_reloaded_from_the_next_tier() -> None:
+    """KV that fell to DDR comes back at its bandwidth instead of being computed again."""
+    tasks = [
+        chain(0, "a", [Step(((1, 4000),), 2), Step(((2, 100),), 2, 1.0)], 0.0),
+        chain(1, "b", [Step(((3, 5000),), 2)], 0.5),
+    ]
+    runs = {}
+    for spill in (True, False):
+        what = toys.deployment({"main": {"kv_tokens": 6000, "spill": spill}})
+        runs[spill] = toys.serve(what, tasks)
+    second = {k: run.records.requests[1] for k, run in runs.items()}
+    cached = REQUEST_COLUMNS.index("cached_tokens")
+    prefill = REQUEST_COLUMNS.index("prefill_ns")
+    assert second[True][cached] == 4000
+    assert second[False][cached] < 4000
+    cost = runs[True].replicas[0].cost
+    lost = 4000 - int(second[False][cached])
+    reload_ns = cost.reload_ns(1, lost)
+    assert reload_ns == round(lost * kv_bytes_per_token(toys.model()).full / 100e9 * 1e9)
+    assert second[True][prefill] > reload_ns

@@ -1,0 +1,211 @@
+"""What the cost model must say in the cases that can be computed by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+import toys
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gcsim.cost import bind
+from gcsim.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.roofline import collectives, iteration, ops
+from gcsim.spec.deployment import Pool
+from gcsim.spec.resolve import load_chip, load_model
+
+CHIPS = ["sn40l", "sn50", "mi300x", "h100-sxm", "h200-sxm", "b200"]
+MODELS = ["llama-3.1-8b", "gpt-oss-120b", "deepseek-r1", "mixtral-8x7b"]
+PROFILES = {name: load_chip(name) for name in CHIPS}
+
+
+def replica(chip, of: str) -> Pool:
+    """Eight chips, or sixteen for the model that does not fit eight H100."""
+    return Pool(chip=chip, tp=8, pp=2 if of == "deepseek-r1" else 1)
+
+
+def decode_s(pool: Pool, model, context: int, seqs: int = 1, part: int = 0) -> float:
+    window = min(model.attention.window, context) * seqs
+    return iteration.iteration_parts(
+        bind(model, pool).coefficients, 0.0, float(seqs), float(seqs), float(context * seqs),
+        float(window), 0.0, 0.0, 0.0, 0.0,
+    )[part]  # fmt: skip
+
+
+def prefill_s(pool: Pool, model, tokens: int) -> float:
+    pairs = ops.causal_pairs(float(tokens), 0.0)
+    inside = ops.window_pairs(float(tokens), 0.0, float(model.attention.window or tokens))
+    return iteration.iteration_parts(
+        bind(model, pool).coefficients, float(tokens), 0.0, 1.0, 0.0, 0.0, pairs, inside,
+        float(tokens), float(tokens),
+    )[0]  # fmt: skip
+
+
+def test_decode_of_one_sequence_reads_every_weight_once() -> None:
+    """Batch 1 on an ideal chip: (weights + KV + activations) / bandwidth, embedding table apart."""
+    model = load_model("llama-3.1-8b")
+    pool = Pool(chip=toys.chip())
+    context = 1000
+    sizes = weight_bytes(model)
+    moved = sizes.total - sizes.embedding - sizes.norms + context * kv_bytes_per_token(model).full
+    ideal_s = moved / 1e12
+    assert ideal_s <= decode_s(pool, model, context) < ideal_s * 1.001
+
+
+def test_a_long_prompt_reaches_peak_flops() -> None:
+    """Prefill on an ideal chip: 2 FLOPs per parameter and token, and 4 d per pair and layer."""
+    model = load_model("llama-3.1-8b")
+    tokens, sizes = 8192, count(load_model("llama-3.1-8b"))
+    linear = 2 * tokens * (sizes.total - sizes.embedding_params - sizes.head_params - sizes.norms_params)
+    attention = 4 * 4096 * 32 * (tokens * (tokens + 1) / 2)
+    ideal_s = (linear + attention) / 100e12
+    found = prefill_s(Pool(chip=toys.chip()), model, tokens)
+    # The head multiplies one token only, but its weights are read.
+    assert found == pytest.approx(ideal_s + 2 * sizes.head_params / 1e12, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize("of", MODELS)
+def test_nothing_is_faster_than_physics(name: str, of: str) -> None:
+    """No prediction lies below bytes / bandwidth or FLOPs / peak of the whole replica."""
+    chip, model = PROFILES[name], load_model(of)
+    pool = replica(chip, of)
+    cost = bind(model, pool)
+    for new, seqs, context in itertools.product([0, 1, 512], [0, 1, 64], [1, 4096]):
+        if not new + seqs:
+            continue
+        totals = np.zeros(len(iteration.TOTALS))
+        kv = seqs * context
+        window = seqs * min(context, model.attention.window)
+        pairs = ops.causal_pairs(float(new), 0.0)
+        inside = ops.window_pairs(float(new), 0.0, float(model.attention.window or 1))
+        iteration.account(
+            cost.coefficients, totals, np.zeros(iteration.GAP_BINS, np.int64), 1, 0, 0, new, seqs,
+            seqs + (new > 0), kv, window, 0, pairs, inside, new, min(new, model.attention.window),
+        )  # fmt: skip
+        busy_s, flops, moved = totals[0], totals[7], totals[8]
+        assert busy_s >= flops / cost.peak_flops_per_s * (1 - 1e-12)
+        if chip.execution == "kernels":
+            assert busy_s >= moved / cost.peak_bytes_per_s * (1 - 1e-12)
+        assert sum(totals[1:7]) == pytest.approx(busy_s, rel=1e-12)
+
+
+def scaled(name: str, rate: float, latency: float):
+    """A chip with all rates and all fixed times multiplied."""
+    raw = PROFILES[name].model_dump(exclude_none=True)
+
+    def scale(node):
+        if isinstance(node, dict):
+            if "dimension" in node:
+                factor = {"flops_per_s": rate, "bytes_per_s": rate, "seconds": latency}
+                return {
+                    **node,
+                    **{
+                        k: node[k] * factor.get(node["dimension"], 1.0)
+                        for k in ("value", "low", "high")
+                        if k in node
+                    },
+                }
+            return {key: scale(value) for key, value in node.items()}
+        if isinstance(node, list | tuple):
+            return [scale(item) for item in node]
+        return node
+
+    from gcsim.spec.base import Quantity
+    from gcsim.spec.chip import Chip
+
+    def build(node):
+        if isinstance(node, dict):
+            if "dimension" in node:
+                return Quantity.model_validate(node)
+            return {key: build(value) for key, value in node.items()}
+        return [build(item) for item in node] if isinstance(node, list) else node
+
+    return Chip.model_validate(build(scale(raw)))
+
+
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize("of", MODELS)
+def test_doubling_all_rates_and_halving_all_latencies_halves_time(name: str, of: str) -> None:
+    model = load_model(of)
+    slow, fast = replica(PROFILES[name], of), replica(scaled(name, 2.0, 0.5), of)
+    for seqs in (1, 64):
+        assert decode_s(fast, model, 4096, seqs) == pytest.approx(
+            decode_s(slow, model, 4096, seqs) / 2, rel=1e-12
+        )
+    assert prefill_s(fast, model, 3000) == pytest.approx(prefill_s(slow, model, 3000) / 2, rel=1e-12)
+
+
+@given(
+    st.sampled_from(CHIPS), st.sampled_from(MODELS), st.integers(1, 128), st.integers(1, 100_000),
+    st.floats(1.0, 10.0),
+)  # fmt: skip
+@settings(max_examples=30)
+def test_more_bandwidth_is_never_slower(
+    name: str, of: str, seqs: int, context: int, factor: float
+) -> None:
+    model = load_model(of)
+    base, more = replica(PROFILES[name], of), replica(scaled(name, factor, 1.0), of)
+    assert decode_s(more, model, context, seqs) <= decode_s(base, model, context, seqs) * (1 + 1e-12)
+
+
+@given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 200))
+def test_window_pairs_count_every_pair(new: int, past: int, window: int) -> None:
+    brute = sum(min(past + k, window) for k in range(1, new + 1))
+    assert ops.window_pairs(float(new), float(past), float(window)) == brute
+    assert ops.causal_pairs(float(new), float(past)) == sum(past + k for k in range(1, new + 1))
+
+
+def test_expected_experts_against_a_draw() -> None:
+    rng = np.random.default_rng(1)
+    draws = [
+        len(set(np.concatenate([rng.choice(64, 4, replace=False) for _ in range(20)])))
+        for _ in range(2_000)
+    ]
+    assert ops.distinct_experts(64.0, 4.0, 20.0, 1.0) == pytest.approx(np.mean(draws), rel=0.005)
+
+
+@pytest.mark.parametrize("chips", [2, 4, 8, 16])
+def test_a_large_all_reduce_moves_two_n_minus_one_over_n(chips: int) -> None:
+    found = collectives.all_reduce_s(1e9, float(chips), 1e-5, 0.0, 1e11)
+    assert found == pytest.approx(2 * (chips - 1) / chips * 1e9 / 1e11 + 1e-5, rel=1e-12)
+
+
+def test_compiled_and_interpreted_kernels_agree_bit_for_bit() -> None:
+    rng = np.random.default_rng(0)
+    for name, of in itertools.product(CHIPS, MODELS):
+        coefficients = bind(load_model(of), replica(PROFILES[name], of)).coefficients
+        for _ in range(3):
+            batch = [float(x) for x in rng.integers(0, 3000, 9)]
+            compiled = iteration.iteration_parts(coefficients, *batch)
+            assert compiled == iteration.iteration_parts.py_func(coefficients, *batch)
+    arguments = (coefficients, 40, 3, 5, 1 << 60, 7, 70_000, 800, 2)
+    assert iteration.run_ns(*arguments) == iteration.run_ns.py_func(*arguments)
+
+
+@given(st.integers(1, 300), st.integers(0, 10**12), st.integers(1, 50), st.integers(0, 10**6))
+def test_a_run_is_the_sum_of_its_iterations(n: int, start: int, seqs: int, kv: int) -> None:
+    coefficients = bind(load_model("gpt-oss-120b"), replica(PROFILES["mi300x"], "")).coefficients
+    whole = iteration.run_ns(coefficients, n, 0, start, 1 << 62, seqs, kv, seqs * 128, 0)
+    now = start
+    for k in range(n):
+        _, now = iteration.run_ns(coefficients, 1, k, now, 1 << 62, seqs, kv + k * seqs, seqs * 128, 0)
+    assert whole == (n, now)
+    played, end = iteration.run_ns(coefficients, n, 0, start, (start + now) // 2, seqs, kv, seqs * 128, 0)
+    assert played <= n
+    assert end >= (start + now) // 2
+
+
+def test_pipeline_stages_share_the_work_of_a_batch() -> None:
+    """Two stages, two sequences: a round takes as long as one sequence through all layers."""
+    model = toys.model()
+    whole, staged = Pool(chip=toys.chip()), Pool(chip=toys.chip(), pp=2)
+    assert decode_s(staged, model, 100, 2) == pytest.approx(decode_s(whole, model, 100, 1), rel=1e-2)
+
+
+def test_speculation_verifies_more_tokens_and_yields_the_expected_number() -> None:
+    """Expected tokens per iteration (1 - a^(k+1)) / (1 - a); Leviathan et al., ICML 2023."""
+    spec = {"draft_tokens": 3, "acceptance": 0.5, "draft_cost": 0.0}
+    cost = bind(toys.model(), Pool(chip=toys.chip(), speculation=spec))
+    assert cost.accepted_ppm == 1_875_000
+    assert cost.tokens_per_seq == 4

@@ -69,9 +69,7 @@ def compare(
 
     >>> import gcsim
     >>> few = {"run.trajectories": 4}
-    >>> both = gcsim.compare(
-    ...     "coding-agents", deployments=["sn40l-mono", "sn50-mono"], settings=few
-    ... )
+    >>> both = gcsim.compare("coding-agents", deployments=["sn40l-mono", "sn50-mono"], settings=few)
     >>> both.ratio_to_first["sn50-mono"]["mean_tpot_ms"].ratio < 1
     True
     """

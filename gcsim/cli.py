@@ -1,7 +1,7 @@
 """The command line: a thin layer over `gcsim.api`. Results go to stdout, talk goes to stderr."""
 
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,14 +18,14 @@ app = typer.Typer(
 )
 
 
-class Engine(str, Enum):
+class Engine(StrEnum):
     """How iterations become events; both give the same records."""
 
     coalesced = "coalesced"
     iteration = "iteration"
 
 
-class Normalize(str, Enum):
+class Normalize(StrEnum):
     """What rates are divided by."""
 
     none = "none"
@@ -34,7 +34,7 @@ class Normalize(str, Enum):
     chips = "chips"
 
 
-class Listed(str, Enum):
+class Listed(StrEnum):
     """What can be listed."""
 
     chips = "chips"
@@ -44,7 +44,7 @@ class Listed(str, Enum):
     scenarios = "scenarios"
 
 
-class Shown(str, Enum):
+class Shown(StrEnum):
     """What can be shown."""
 
     chip = "chip"
@@ -77,7 +77,7 @@ def _version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def gcsim(
     context: typer.Context,
-    version: Annotated[
+    _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

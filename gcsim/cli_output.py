@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -24,7 +24,7 @@ R = TypeVar("R")
 Tell = Callable[[float], None]
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How a result is given."""
 
     table = "table"

@@ -8,13 +8,18 @@ import pandas as pd
 
 from gcsim import __version__
 from gcsim.errors import ProfileError, nearest
+from gcsim.results.numbers import PHASE_NAMES, bound_name, three
 from gcsim.results.paired import RATES, Ratio, ratios
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
 
 Normalize = Literal["none", "power", "cost", "chips"]
 # Per what the rates are given -> (column of the pool table, its unit, how many of it are one).
-_PER = {"power": ("power_w", "kW", 1e3), "cost": ("usd_per_hour", "USD/h", 1.0), "chips": ("chips", "chip", 1.0)}
+_PER = {
+    "power": ("power_w", "kW", 1e3),
+    "cost": ("usd_per_hour", "USD/h", 1.0),
+    "chips": ("chips", "chip", 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -126,74 +131,51 @@ class Comparison:
         return entry
 
 
-# Whose time a phase of a request is: roles of pools.
-_ROLES = {"prefill": ("prefill", "mixed"), "decode": ("decode", "mixed")}
-_BOUNDS = {"compute": "arithmetic", "communication": "links between chips", "overhead": "fixed times"}
+_ROLES = {"prefill": ("prefill", "mixed"), "decode": ("decode", "mixed")}  # who does a phase
 
 
 def decides(comparison: Comparison) -> str:
-    """One sentence or two, computed: which part of E2E makes the difference, and what bounds it."""
-    names = comparison.order("mean_e2el_ms")
-    names = [n for n in names if comparison.results[n].summary["mean_e2el_ms"] is not None]
+    """What the fastest and the slowest differ by, computed from both: parts of E2E, then bounds."""
+    means = {name: r.summary["mean_e2el_ms"] for name, r in comparison.results.items()}
+    names = sorted((n for n, mean in means.items() if mean is not None), key=lambda n: means[n])
     if len(names) < 2:
         return ""
-    fast, slow = comparison.results[names[0]], comparison.results[names[-1]]
-    gaps = {
-        phase: slow.summary["breakdown_ms"][phase] - fast.summary["breakdown_ms"][phase]
-        for phase in PHASES
-    }
-    gap = sum(gaps.values())
-    phase = max(gaps, key=lambda key: abs(gaps[key]))
-    if abs(gaps[phase]) < 1e-9:
-        return f"{names[0]} and {names[-1]} take the same time."
-    text = f"A step takes {three(abs(gap))} ms less on {names[0]} than on {names[-1]}" 
-    text += f"; {PHASE_NAMES[phase]} makes {gaps[phase] / gap:.0%} of the difference"
-    if phase in _ROLES:
-        text += f" ({_bound(fast, phase)} on {names[0]}, {_bound(slow, phase)} on {names[-1]})"
-    text += "."
-    tools = _waiting_share(slow)
-    if tools > 0.01:
-        text += f" Tools and people are {tools:.0%} of the task time on {names[-1]},"
-        text += f" {_waiting_share(fast):.0%} on {names[0]}: no chip shortens them."
+    quick, slow = names[0], names[-1]
+    here, there = (comparison.results[name].summary["breakdown_ms"] for name in (quick, slow))
+    gaps = {phase: there[phase] - here[phase] for phase in PHASES}
+    largest = sorted(gaps, key=lambda phase: -abs(gaps[phase]))
+    moved = sum(map(abs, gaps.values()))
+    if not moved:
+        return f"{quick} and {slow} take the same time."
+    parts = [
+        f"{PHASE_NAMES[phase]} {'-' if gaps[phase] > 0 else '+'}{three(abs(gaps[phase]))} ms"
+        for phase in largest
+        if abs(gaps[phase]) >= 0.05 * moved
+    ]
+    text = f"A step takes {three(means[slow] - means[quick])} ms less on {quick} than on {slow}"
+    text += f": {', '.join(parts)}."
+    if largest[0] in _ROLES:
+        each = [
+            f"{name} is busy with {_bound(comparison.results[name], largest[0])}"
+            for name in (quick, slow)
+        ]
+        text += f" In {PHASE_NAMES[largest[0]]}, {each[0]}, {each[1]}."
+    waits = [_waiting_share(comparison.results[name]) for name in (quick, slow)]
+    if min(waits) > 0.01:
+        text += f" Tools and people are {waits[0]:.0%} and {waits[1]:.0%} of their task times."
     return text
-
-
-PHASE_NAMES = {
-    "network": "network and front end",
-    "queue": "queueing",
-    "prefill": "prefill",
-    "kv_transfer": "KV transfer",
-    "decode": "decode",
-}
-
-
-def three(value: float) -> str:
-    """A number with three significant digits, in plain notation.
-
-    >>> three(1234.5), three(12.345), three(0.0012345), three(0)
-    ('1,230', '12.3', '0.00123', '0')
-    """
-    if value == 0:
-        return "0"
-    from math import floor, log10
-
-    digits = 2 - floor(log10(abs(float(f"{value:.3g}"))))
-    return f"{round(value, digits):,.{max(digits, 0)}f}"
 
 
 def _bound(result: Result, phase: str) -> str:
     """What takes most of the busy time of the pool that does a phase."""
     pools = result.pools[result.pools["role"].isin(_ROLES[phase])]
-    pool = pools.iloc[0]
     shares = {
-        key.removeprefix("bound_"): float(value)
-        for key, value in pool.items()
+        str(key).removeprefix("bound_"): float(value)
+        for key, value in pools.iloc[0].items()
         if str(key).startswith("bound_") and pd.notna(value)
     }
     name = max(shares, key=lambda key: shares[key])
-    memory = name.removeprefix("memory_")
-    what = f"{memory.upper()} bandwidth" if memory != name else _BOUNDS[name]
-    return f"{what} {shares[name]:.0%} of the busy time"
+    return f"{bound_name(name)} ({shares[name]:.0%} of its time)"
 
 
 def _waiting_share(result: Result) -> float:

@@ -1,4 +1,4 @@
-"""One operating point: equal requests, so many at a time, played by the engine; and its breakdown."""
+"""One operating point: equal requests, so many at a time, played by the engine."""
 
 import json
 from collections.abc import Iterator
@@ -144,7 +144,8 @@ def _scenario(
     problems = [
         Problem("estimate", name, value, f"must be at least {least}")
         for name, value, least in (
-            ("isl", isl, 1), ("osl", osl, 1), ("concurrency", concurrency, 1), ("cached", cached, 0),
+            ("isl", isl, 1), ("osl", osl, 1), ("concurrency", concurrency, 1),
+            ("cached", cached, 0),
         )
         if value < least
     ]  # fmt: skip

@@ -8,11 +8,16 @@ or, for rates, one of `WINDOWS` equal parts of the run. With sums a_t, b_t over 
 
 and the 95% interval is R -+ t(0.975, n-1) s: the delta method for a ratio of means. Percentiles
 resample clusters (`DRAWS` draws, seeded). Ref: Cochran, Sampling Techniques, 1977, ch. 6.
-Limit: trajectories that meet in a queue are not independent; replications would tell more.
+Runs of different workloads or seeds have no pairs: there R is the ratio of the means and
+
+    s^2 = R^2 (v_a + v_b),   v = n/(n-1) sum (a_t - m c_t)^2 / (sum a)^2                 (2)
+
+with c_t values in cluster t and m = sum a / sum c. Limit: trajectories that meet in a queue are not
+independent; replications would tell more.
 """
 
-import math
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import pandas as pd
@@ -48,21 +53,27 @@ class Ratio:
 def ratios(first: Result, other: Result, scale: float = 1.0) -> dict[str, Ratio]:
     """Metric -> ratio of `other` to `first`; rates are multiplied by `scale` (normalisation).
 
-    Means and percentiles are of the requests and trajectories that both completed.
+    Paired: means and percentiles of the requests and trajectories that both completed.
     """
+    together = paired(first, other)
     found: dict[str, Ratio] = {}
-    keys = ["trajectory", "step"]
-    pairs = _pairs(first.requests, other.requests, first, other, keys)
-    for name, column in REQUEST_METRICS.items():
-        found |= _times(name, pairs, column)
-    tasks = _pairs(first.trajectories, other.trajectories, first, other, keys[:1])
-    found |= _times("task", tasks, "task_s")
+    for name, column in (*REQUEST_METRICS.items(), ("task", "task_s")):
+        tables = [_counted(result, name) for result in (first, other)]
+        found |= _pairs(name, column, *tables) if together else _apart(name, column, *tables)
     here, there = _rate_sums(first), _rate_sums(other)
     for name in RATES:
-        ratio = ratio_of_sums(here[name], there[name])
-        parts = (ratio.ratio, ratio.low, ratio.high)
-        found[name] = Ratio(*(None if part is None else part * scale for part in parts))
+        ratio = ratio_of_sums(here[name], there[name] * scale)
+        found[name] = ratio if together else Ratio(ratio.ratio)
     return found
+
+
+def paired(first: Result, other: Result) -> bool:
+    """Whether two runs play the same trajectories."""
+    mine, theirs = first.resolved, other.resolved
+    return (
+        mine.scenario.run.seed == theirs.scenario.run.seed
+        and mine.mapping["workload"] == theirs.mapping["workload"]
+    )
 
 
 def ratio_of_sums(first: Floats, other: Floats) -> Ratio:
@@ -71,35 +82,65 @@ def ratio_of_sums(first: Floats, other: Floats) -> Ratio:
     >>> ratio_of_sums(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))
     Ratio(ratio=2.0, low=2.0, high=2.0)
     """
-    from scipy.special import stdtrit
-
     total, count = float(first.sum()), len(first)
     if not total:
         return Ratio(None)
     ratio = float(other.sum()) / total
     if count < 2:
         return Ratio(ratio)
-    spread = math.sqrt(count / (count - 1) * float(np.square(other - ratio * first).sum())) / total
-    half = float(stdtrit(count - 1, 0.975)) * spread
+    spread = sqrt(count / (count - 1) * float(np.square(other - ratio * first).sum())) / total
+    return _around(ratio, spread, count - 1)
+
+
+def _around(ratio: float, spread: float, freedom: int) -> Ratio:
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(freedom, 0.975)) * spread
     return Ratio(ratio, ratio - half, ratio + half)
 
 
-def _pairs(
-    here: pd.DataFrame, there: pd.DataFrame, first: Result, other: Result, keys: list[str]
-) -> pd.DataFrame:
-    mine = counted(here, first.resolved.scenario.run.warmup)
-    theirs = counted(there, other.resolved.scenario.run.warmup)
-    return mine.merge(theirs, on=keys, suffixes=("", "_other"))
+def _counted(result: Result, name: str) -> pd.DataFrame:
+    table = result.trajectories if name == "task" else result.requests
+    return counted(table, result.resolved.scenario.run.warmup)
 
 
-def _times(name: str, pairs: pd.DataFrame, column: str) -> dict[str, Ratio]:
-    both = pairs[["trajectory", column, f"{column}_other"]].dropna()
-    keys = [f"mean_{name}_ms", f"median_{name}_ms", *(f"p{p}_{name}_ms" for p in PERCENTILES)]
+def _keys(name: str) -> list[str]:
+    return [f"mean_{name}_ms", f"median_{name}_ms", *(f"p{p}_{name}_ms" for p in PERCENTILES)]
+
+
+def _apart(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Ratio]:
+    """Equation (2): unpaired means; percentiles without an interval."""
+    values = [table[["trajectory", column]].dropna() for table in (mine, theirs)]
+    if any(value.empty for value in values):
+        return dict.fromkeys(_keys(name), Ratio(None))
+    means, variances, counts = [], [], []
+    for value in values:
+        _, cluster = np.unique(value["trajectory"].to_numpy(), return_inverse=True)
+        sums, number = np.bincount(cluster, value[column].to_numpy()), np.bincount(cluster)
+        count, total = len(sums), float(sums.sum())
+        means.append(total / float(number.sum()))
+        rest = sums - means[-1] * number
+        variances.append(count / max(count - 1, 1) * float(rest @ rest) / total**2)
+        counts.append(count)
+    ratio = means[1] / means[0]
+    mean = Ratio(ratio)
+    if min(counts) > 1:
+        mean = _around(ratio, ratio * sqrt(sum(variances)), min(counts) - 1)
+    wanted = [50, *PERCENTILES]
+    plain = [np.percentile(value[column].to_numpy(), wanted) for value in values]
+    return dict(zip(_keys(name), [mean, *map(Ratio, (plain[1] / plain[0]).tolist())], strict=True))
+
+
+def _pairs(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Ratio]:
+    """Equation (1) over trajectories, and resampled percentiles."""
+    keys = ["trajectory"] if name == "task" else ["trajectory", "step"]
+    wanted = [*keys, column]
+    both = mine[wanted].merge(theirs[wanted], on=keys, suffixes=("", "_other")).dropna()
     if both.empty:
-        return {key: Ratio(None) for key in keys}
-    sums = both.groupby("trajectory", sort=False).sum()
+        return dict.fromkeys(_keys(name), Ratio(None))
+    sums = both.groupby("trajectory", sort=False)[[column, f"{column}_other"]].sum()
     mean = ratio_of_sums(sums[column].to_numpy(), sums[f"{column}_other"].to_numpy())
-    return {keys[0]: mean, **dict(zip(keys[1:], _percentiles(both, column), strict=True))}
+    return dict(zip(_keys(name), [mean, *_percentiles(both, column)], strict=True))
 
 
 def _percentiles(both: pd.DataFrame, column: str) -> list[Ratio]:
@@ -128,7 +169,8 @@ def _percentiles(both: pd.DataFrame, column: str) -> list[Ratio]:
 def _weighted(values: Floats, weights: NDArray[np.int64], wanted: Floats) -> Floats:
     """Quantiles of sorted values that count `weights` times each."""
     upto = np.cumsum(weights)
-    return values[np.searchsorted(upto, wanted * upto[-1], side="left").clip(max=len(values) - 1)]
+    places = np.searchsorted(upto, wanted * upto[-1], side="left").clip(max=len(values) - 1)
+    return np.asarray(values[places])
 
 
 def _rate_sums(result: Result) -> dict[str, Floats]:
@@ -146,7 +188,7 @@ def _rate_sums(result: Result) -> dict[str, Floats]:
 
     def per_second(times: Floats, weights: Floats) -> Floats:
         window = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, WINDOWS - 1)
-        return np.bincount(window, weights, WINDOWS) / span
+        return np.asarray(np.bincount(window, weights, WINDOWS) / span)
 
     one = np.ones(len(done))
     outputs = done["osl"].to_numpy(dtype=float)

@@ -1,7 +1,6 @@
 """What a run gives: tables and a summary, shown, saved and read back."""
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -89,8 +88,8 @@ def _replace(temporary: Path, target: Path) -> None:
     temporary.chmod(0o755)
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-        os.rename(target, old / "earlier")
-        os.rename(temporary, target)
+        target.rename(old / "earlier")
+        temporary.rename(target)
         shutil.rmtree(old, ignore_errors=True)
     else:
-        os.rename(temporary, target)
+        temporary.rename(target)

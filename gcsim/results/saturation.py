@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 from gcsim.spec.arrivals import Closed, Static
 from gcsim.spec.scenario import Scenario
 
-GROWTH = 1.5  # of the waiting line between the second and the last quarter of the arrivals
+WINDOWS = 20  # parts of the time that is looked at, after the first quarter
+T_LEAST = 4.0  # how many standard errors the slope must be from 0
+GROWTH_LEAST = 0.5  # of the mean load, over the time that is looked at
+Floats = NDArray[np.float64]
 
 
 def saturation(
@@ -15,32 +18,57 @@ def saturation(
 ) -> str | None:
     """Why a run counts as saturated, or None.
 
-    Where arrivals do not wait for answers (not in a closed loop, not in a batch job), a run is
-    saturated when requests pile up while trajectories still start: in the last quarter of that
-    time more wait than run, and `GROWTH` times as many as in the second quarter. What is still
-    unfinished at the horizon is told with it. A judgement, not a proof: docs/results.md.
+    Where arrivals do not wait for answers (no closed loop, no batch job) the load, waiting plus
+    running requests, must settle. It has not when a straight line through it, after the first
+    quarter of the time in which trajectories start, rises by more than `GROWTH_LEAST` of its mean
+    and its slope is `T_LEAST` standard errors above 0 (corrected for the correlation of
+    neighbouring windows). A judgement, not a proof: a longer run decides.
     """
-    if isinstance(scenario.arrivals, Closed | Static) or len(trajectories) < 2:
+    if isinstance(scenario.arrivals, Closed | Static) or len(trajectories) < WINDOWS:
         return None
     last_s = float(trajectories["start_s"].max())
     end_s = min(last_s, scenario.run.horizon or last_s)
-    edges = end_s * np.array([0.25, 0.5, 0.75, 1.0])
-    second = _mean_waiting(timeline, edges[0], edges[1])
-    last = _mean_waiting(timeline, edges[2], edges[3])
-    if last[0] <= max(last[1], 1.0) or last[0] < GROWTH * second[0]:
+    load = window_means(timeline, np.linspace(end_s / 4, end_s, WINDOWS + 1))
+    growth, t = trend(load)
+    if t < T_LEAST or growth < GROWTH_LEAST * load.mean() or growth < 1:
         return None
+    middle = load.mean()
+    why = f"its load grows from {middle - growth / 2:.0f} to {middle + growth / 2:.0f} requests"
     unfinished = int((requests["status"] == "unfinished").sum())
-    why = f"the waiting line grows: {second[0]:.0f} requests, then {last[0]:.0f}"
-    return f"{why}; {unfinished} requests are unfinished" if unfinished else why
+    return f"{why}, {unfinished} are unfinished" if unfinished else why
 
 
-def _mean_waiting(timeline: pd.DataFrame, start_s: float, end_s: float) -> NDArray[np.float64]:
-    """Mean number of requests that wait and that run, over all replicas, in [start, end)."""
-    total = np.zeros(2)
+def window_means(timeline: pd.DataFrame, edges: Floats) -> Floats:
+    """Mean waiting plus running requests between the edges [s], summed over replicas."""
+    total = np.zeros(len(edges) - 1)
     for _, samples in timeline.groupby("replica", sort=False):
         times = samples["time_s"].to_numpy()
-        inside = np.clip(np.append(times, end_s), start_s, end_s)
-        weights = np.diff(inside)
-        if weights.sum() > 0:
-            total += np.average(samples[["waiting", "running"]].to_numpy(), axis=0, weights=weights)
+        load = (samples["waiting"] + samples["running"]).to_numpy(dtype=float)
+        areas = np.concatenate([[0.0], np.cumsum(load[:-1] * np.diff(times))])
+        last = times[-1] + 1e9
+        areas, times = np.append(areas, areas[-1] + load[-1] * 1e9), np.append(times, last)
+        total += np.diff(np.interp(edges, times, areas)) / np.diff(edges)
     return total
+
+
+def trend(values: Floats) -> tuple[float, float]:
+    """(rise of the fitted line from end to end, slope / standard error).
+
+    With residuals e and their lag-1 correlation r the standard error is that of n (1-r)/(1+r)
+    independent ones, at least 3 of them.
+
+    >>> rise, t = trend(np.array([1.0, 2.1, 2.9, 4.0, 5.1, 6.0, 6.9, 8.1]))
+    >>> round(rise, 2), t > 20
+    (7.07, True)
+    """
+    count = len(values)
+    x = np.arange(count) - (count - 1) / 2
+    slope = float(x @ values / (x @ x))
+    rest = values - values.mean() - slope * x
+    spread = float(rest @ rest)
+    if not spread:
+        return slope * (count - 1), np.inf if slope > 0 else 0.0
+    r = min(max(float(rest[:-1] @ rest[1:]) / spread, 0.0), 0.99)
+    effective = max(count * (1 - r) / (1 + r), 3.0)
+    error = (spread / (effective - 2) / float(x @ x)) ** 0.5
+    return slope * (count - 1), slope / error

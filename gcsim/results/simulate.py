@@ -1,6 +1,7 @@
 """Plays a scenario and makes a `Result` of what happened: what every command and study does."""
 
 from collections.abc import Callable, Iterable
+from math import inf
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from gcsim.sim.play import play
 from gcsim.spec.assumed import assumed_values
 from gcsim.spec.resolve import Resolved
 from gcsim.spec.scenario import Scenario
+from gcsim.spec.workload import Workload
 from gcsim.traffic.generate import trajectories
 from gcsim.traffic.trajectory import Trajectory
 
@@ -72,7 +74,7 @@ def play_scenario(
     """The engine on a scenario: what happened, before any statistics."""
     if traffic is None:
         traffic = trajectories(
-            scenario.workload,
+            within(scenario.workload, scenario.model.context_window),
             scenario.arrivals,
             np.random.SeedSequence(scenario.run.seed),
             scenario.run.trajectories,
@@ -89,6 +91,29 @@ def play_scenario(
     return play(
         scenario.deployment, bind_pools(scenario), traffic, terms, scenario.run.horizon, progress
     )
+
+
+def within(workload: Workload, context_window: int) -> Workload:
+    """The workload as agents that know their model play it.
+
+    One that shrinks its context at a window (`Agent.window`) does so early enough that the largest
+    prompt and the largest output still fit the model's context window.
+    """
+    if workload.mix is not None:
+        parts = (
+            part.model_copy(update={"workload": within(part.workload, context_window)})
+            for part in workload.mix
+        )
+        return workload.model_copy(update={"mix": tuple(parts)})
+    agent = workload.agent
+    if agent is None or agent.window is None:
+        return workload
+    outputs = (agent.output, agent.last_output)
+    limit = context_window - max(dist.high or 0.0 for dist in outputs if dist is not None)
+    if limit <= agent.shared.value or (agent.window.high or inf) <= limit:
+        return workload
+    window = agent.window.model_copy(update={"high": limit})
+    return workload.model_copy(update={"agent": agent.model_copy(update={"window": window})})
 
 
 def bind_pools(scenario: Scenario) -> dict[str, PoolCost]:

@@ -73,13 +73,12 @@ def summarise(
         "cache_hit_requests": _ratio((done["cached_tokens"] > 0).sum(), len(done)),
         "preemptions": int(requests["preemptions"].sum()),
         "breakdown_ms": {
-            phase: float(done[f"{phase}_s"].mean() * 1e3) if len(done) else None
-            for phase in PHASES
+            phase: float(done[f"{phase}_s"].mean() * 1e3) if len(done) else None for phase in PHASES
         },
         "reasons": {
             str(reason): int(number)
             for reason, number in requests["reason"].value_counts(sort=False).items()
-            if reason and number
+            if reason != "" and number
         },
     }
     return summary

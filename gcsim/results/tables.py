@@ -28,7 +28,7 @@ def request_table(cluster: Cluster) -> pd.DataFrame:
     table.loc[table["ttft_s"] < 0, "ttft_s"] = np.nan
     gaps = (table["osl"] - 1).where(table["osl"] > 1)
     tpot = ((table["e2e_s"] - table["ttft_s"]) / gaps).where(done)
-    table.insert(table.columns.get_loc("e2e_s"), "tpot_s", tpot)
+    table.insert(list(table.columns).index("e2e_s"), "tpot_s", tpot)
     return table
 
 
@@ -38,7 +38,7 @@ def trajectory_table(cluster: Cluster) -> pd.DataFrame:
     table = _seconds(records.trajectories, TRAJECTORY_COLUMNS)
     _name(table, workload=records.workloads, status=records.statuses)
     task = (table["end_s"] - table["start_s"]).where(table["status"] == "completed")
-    table.insert(table.columns.get_loc("end_s") + 1, "task_s", task)
+    table.insert(list(table.columns).index("end_s") + 1, "task_s", task)
     return table
 
 
@@ -108,7 +108,8 @@ def split_bounds(total: dict[str, float], cost: PoolCost) -> dict[str, float]:
 def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
     replicas = [r for r in cluster.replicas if r.pool_name == name]
     pool, cost, count = replicas[0].pool, replicas[0].cost, len(replicas)
-    total = dict(zip(TOTALS, sum(r.meter.totals for r in replicas).tolist(), strict=True))
+    totals = np.sum([r.meter.totals for r in replicas], axis=0)
+    total = dict(zip(TOTALS, totals.tolist(), strict=True))
     split: dict[str, float] = {}
     for replica in replicas:
         for bound, seconds in bound_seconds(replica).items():
@@ -153,4 +154,5 @@ def _seconds(cells: Any, columns: tuple[str, ...]) -> pd.DataFrame:
 
 def _name(table: pd.DataFrame, **names: Names) -> None:
     for column, known in names.items():
-        table[column] = pd.Categorical.from_codes(table[column], categories=known.texts)
+        codes = table[column].to_numpy()
+        table[column] = pd.Categorical.from_codes(codes, categories=pd.Index(known.texts))

@@ -66,7 +66,7 @@ def _fill(replica: "Replica", budget: int) -> list[Chunk]:
     chunks = _chunks(replica.prefilling, budget)
     for _, tokens in chunks:
         budget -= tokens
-    while budget > 0:
+    while budget > 0 and replica.waiting:
         request = replica.admit()
         if request is None:
             break

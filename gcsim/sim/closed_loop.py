@@ -29,6 +29,7 @@ def schedule(
     window: int,
     prefill_first: bool,
     count_from: int,
+    lag: int,
 ) -> np.ndarray:
     """Play requests in order, `clients` at any time: one row per iteration (batch, weights).
 
@@ -58,6 +59,7 @@ def schedule(
     for i in range(sent):
         queue[tail] = i
         tail += 1
+    arrived, due = sent, 0
     used = 0
     waiting = max(0.0, float(sent - count_from)) if count_from < sent else 0.0
     after = 0.0  # counted requests that have their first token
@@ -185,13 +187,24 @@ def schedule(
                 ndec += 1
         npre = kept
         done += ended
+        # The next requests are sent now and arrive `lag` iterations later, or when all is idle.
+        for _ in range(due):
+            queue[tail] = arrived
+            arrived += 1
+            tail += 1
+        due = 0
         for _ in range(ended):
             if sent < n:
-                queue[tail] = sent
-                tail += 1
                 if sent >= count_from:
                     waiting += 1.0
                 sent += 1
+                due += 1
+        if lag == 0 or (npre + ndec == 0 and head == tail):
+            for _ in range(due):
+                queue[tail] = arrived
+                arrived += 1
+                tail += 1
+            due = 0
     return rows[:used_rows]
 
 

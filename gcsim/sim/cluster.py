@@ -53,6 +53,17 @@ class Cluster:
                 )  # fmt: skip
         self.links = [LinkUse(link) for link in deployment.links]
         self._free_ns: list[dict[int, int]] = [{} for _ in self.links]
+        self._link_numbers = {
+            (use.link.from_, use.link.to): number for number, use in enumerate(self.links)
+        }
+        self._reached = {
+            name: [
+                r
+                for r in self.replicas
+                if r.pool.role == "decode" and (name, r.pool_name) in self._link_numbers
+            ]
+            for name in deployment.pools
+        }
         self._entry = [r for r in self.replicas if r.pool.role != "decode"]
         self._decoders = [r for r in self.replicas if r.pool.role == "decode"]
         self._policy = POLICIES[deployment.router.policy]
@@ -78,7 +89,8 @@ class Cluster:
         self.live[request] = None
         Call(self.env, at_ns + self._up_ns - self.env.now, self._arrive, request)
 
-    def _arrive(self, request: Request) -> None:
+    def _arrive(self, call: Call) -> None:
+        request: Request = call.argument
         request.phase_ns = self.env.now
         if request.isl >= self.terms.context_window:
             self.reject(request, "context_window")
@@ -87,16 +99,12 @@ class Cluster:
         if local and self._decoders:
             target = self._policy(request, self._decoders, self._decode_state)
             if request.isl - target.kv.cached_tokens(request) < local:
-                self._enqueue(request, target)
+                target.enqueue(request)
                 return
         replica = self._policy(request, self._entry, self._entry_state)
         if replica.pool.role == "prefill" and not self._targets(request, replica):
             self.reject(request, "kv_capacity")
             return
-        self._enqueue(request, replica)
-
-    def _enqueue(self, request: Request, replica: Replica) -> None:
-        request.estimate = request.isl - replica.kv.cached_tokens(request)
         replica.enqueue(request)
 
     def _close(self, request: Request, status: str) -> None:
@@ -180,21 +188,19 @@ class Cluster:
 
     def _targets(self, request: Request, source: Replica) -> Sequence[Replica]:
         """The decode replicas that a link reaches and that could hold the request."""
-        reached = {use.link.to for use in self.links if use.link.from_ == source.pool_name}
-        return [
-            r
-            for r in self._decoders
-            if r.pool_name in reached and r.kv.fits(request.prompt_tokens + 1)
-        ]
+        tokens = request.prompt_tokens + 1
+        reached = self._reached[source.pool_name]
+        if all(replica.kv.fits(tokens) for replica in reached):
+            return reached
+        return [replica for replica in reached if replica.kv.fits(tokens)]
 
     def _link(self, source: Replica, target: Replica) -> int:
-        ends = (source.pool_name, target.pool_name)
-        return next(k for k, use in enumerate(self.links) if (use.link.from_, use.link.to) == ends)
+        return self._link_numbers[source.pool_name, target.pool_name]
 
     def _transfer(self, request: Request) -> None:
         """Prompt computed and room reserved: the KV travels."""
         now, handoff = self.env.now, request.handoff
-        request.close("queue", now)
+        request.end_queue(now)
         number = self._link(handoff.source, handoff.target)
         handoff.moved_bytes = handoff.target.cost.handoff_bytes(handoff.tokens, request.isl)
         converted_ns = self._conversion_ns(handoff.source, handoff.target, handoff.moved_bytes)
@@ -210,9 +216,10 @@ class Cluster:
             return 0
         return to_ns(moved_bytes / rate)
 
-    def _transferred(self, request: Request) -> None:
+    def _transferred(self, call: Call) -> None:
+        request: Request = call.argument
         handoff = request.handoff
-        request.close("kv_transfer", self.env.now)
+        request.end_transfer(self.env.now)
         number = self._link(handoff.source, handoff.target)
         self.links[number].received_bytes += handoff.moved_bytes
         handoff.source.kv.release(handoff.source_lease)
@@ -232,8 +239,8 @@ class Cluster:
         )
         Call(self.env, arrival_ns - now, self._returned, (request, number, moved))
 
-    def _returned(self, what: tuple[Request, int, float]) -> None:
-        request, number, moved = what
+    def _returned(self, call: Call) -> None:
+        request, number, moved = call.argument
         self.links[number].received_bytes += moved
         source = request.handoff.source
         source.kv.absorb(request, request.isl, request.isl + request.osl - 1)

@@ -116,12 +116,14 @@ class KvCache:
         if tokens > match.depth:
             match = tree.insert(context.spans, tokens, request.owner, match)
         context.hints[self.key] = match
-        node = tree.settle(match, tokens)
-        tree.promote(node)
-        tree.pin(node)
-        tree.unpin(lease.node)
-        tree.touch(node)
-        lease.node = node
+        node = match.node
+        if node is not lease.node or match.depth > tokens:
+            node = tree.settle(match, tokens)
+            tree.promote(node)
+            tree.pin(node)
+            tree.unpin(lease.node)
+            tree.touch(node)
+            lease.node = node
         gain = tokens // self.block_tokens - lease.shared
         if gain > 0:
             lease.shared += gain

@@ -82,6 +82,8 @@ class PrefixCache:
             node, depth, index, offset, own = (
                 hint.node, hint.depth, hint.index, hint.offset, hint.own
             )  # fmt: skip
+            if index == len(spans) or (spans[index][0], offset) not in node.children:
+                return hint
         else:
             node, depth, index, offset, own = self.root, 0, 0, 0, 0
         count = len(spans)

@@ -133,7 +133,8 @@ class Replica:
     def wake(self, news: bool) -> None:
         """Something changed outside: start, or (if it is news) end the run at the next boundary."""
         if self._event is None:
-            self._event = Call(self.env, 0, self._boundary, rank=1 + self.index)
+            if self.waiting or self.inbox or self.arrived:
+                self._event = Call(self.env, 0, self._boundary, rank=1 + self.index)
         elif news and self._interruptible:
             self._interruptible = False
             now, decode = self.env.now, self.decode
@@ -148,17 +149,20 @@ class Replica:
 
     # -- the boundary ----------------------------------------------------------------------
 
-    def _boundary(self, _: object) -> None:
+    def _boundary(self, _: Call) -> None:
         now = self.env.now
         if self._played:
             self._commit(now)
         while self.arrived:
             self._take_in(self.arrived.popleft(), now)
-        self._hold = self._make_room(now)
+        decode = self.decode
+        # No sequence needs more blocks than it gains tokens, so mostly there is nothing to do.
+        tight = decode.seqs * self.tokens_per_seq > self.kv.room
+        self._hold = tight and self._make_room(now)
         while self.inbox and not (self.waiting or self._hold) and self._reserve(self.inbox[0]):
             self.inbox.popleft()
         decodes, self._chunks = self._policy(self)
-        self._decodes = decodes and self.decode.seqs > 0
+        self._decodes = decodes and decode.seqs > 0
         self._start_ns, self._played = now, 0
         if self._changed:
             self._changed = False
@@ -198,7 +202,7 @@ class Replica:
         request.lease = lease
         self.running[request] = None
         self.prefilling[request] = None
-        request.close("queue", self.env.now)
+        request.end_queue(self.env.now)
         if request.preemptions == 0:
             request.hit, request.hit_own = lease.cached, min(lease.own, lease.cached)
         request.past = lease.cached
@@ -235,7 +239,7 @@ class Replica:
         self.coming -= 1
         self.running[request] = None
         request.lease, request.replica = request.handoff.lease, self.index
-        request.close("queue", now)
+        request.end_queue(now)
         self.kv.store(request, request.lease, request.prompt_tokens)
         if request.generated:
             self._join(request, now)
@@ -260,10 +264,10 @@ class Replica:
         self._changed = True
         tokens = request.past
         if request in self.prefilling:
-            request.close("prefill", now)
+            request.end_prefill(now)
             del self.prefilling[request]
         else:
-            request.close("decode", now)
+            request.end_decode(now)
             request.generated = request.osl - (request.end_clock - self.decode.clock)
             request.last_token_ns = now
             tokens = request.isl + request.generated - 1
@@ -363,7 +367,7 @@ class Replica:
         """The prompt is computed and the next token is out: decode, hand over, or end."""
         del self.prefilling[request]
         self.kv.store(request, request.lease, request.prompt_tokens)
-        request.close("prefill", now)
+        request.end_prefill(now)
         if self._owner.prefilled(request, self):
             self._changed = True
             self.load -= 1
@@ -387,7 +391,7 @@ class Replica:
     def _end(self, request: Request, now: int) -> None:
         """The last token is out: the context goes to the prefix cache, the blocks are free."""
         self._changed = True
-        request.close("decode", now)
+        request.end_decode(now)
         del self.running[request]
         request.set_output(request.osl - 1)
         self.kv.store(request, request.lease, request.isl + request.osl - 1)

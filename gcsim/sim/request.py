@@ -43,7 +43,7 @@ class Request:
     """One call: what is asked, where it is, and when what happened to it [ns].
 
     The phases queue, prefill, kv_transfer and decode follow each other without gaps (a preempted
-    request goes back to queue): `close` ends one, and with the network they sum to E2E exactly.
+    request goes back to queue): `end_...` ends one, and with the network they sum to E2E exactly.
     """
 
     __slots__ = (
@@ -76,10 +76,24 @@ class Request:
         self.handoff: Any = None
         self.end_clock = self.join_clock = self.epoch = 0
 
-    def close(self, phase: str, now: int) -> None:
-        """The time since the last phase ended counts as `phase` (queue, prefill, ...)."""
-        name = f"{phase}_ns"
-        setattr(self, name, getattr(self, name) + now - self.phase_ns)
+    def end_queue(self, now: int) -> None:
+        """The time since the last phase ended was waiting."""
+        self.queue_ns += now - self.phase_ns
+        self.phase_ns = now
+
+    def end_prefill(self, now: int) -> None:
+        """The time since the last phase ended was prefill."""
+        self.prefill_ns += now - self.phase_ns
+        self.phase_ns = now
+
+    def end_transfer(self, now: int) -> None:
+        """The time since the last phase ended was KV transfer."""
+        self.kv_transfer_ns += now - self.phase_ns
+        self.phase_ns = now
+
+    def end_decode(self, now: int) -> None:
+        """The time since the last phase ended was decode."""
+        self.decode_ns += now - self.phase_ns
         self.phase_ns = now
 
     def set_output(self, tokens: int) -> None:

@@ -49,10 +49,11 @@ def prefix_affinity(request: Request, replicas: Sequence[Replica], state: State)
     for replica in replicas:
         if hints and replica.index not in hints and replica is not idlest:
             continue
-        work = request.prompt_tokens - replica.kv.cached_tokens(request) + replica.line_tokens
-        cost = (work + SEQ_TOKENS * (replica.load - idlest.load), replica.load)
+        fresh = request.prompt_tokens - replica.kv.cached_tokens(request)
+        ahead = replica.line_tokens + SEQ_TOKENS * (replica.load - idlest.load)
+        cost = (fresh + ahead, replica.load)
         if lowest is None or cost < lowest:
-            best, lowest = replica, cost
+            best, lowest, request.estimate = replica, cost, fresh
     return best
 
 

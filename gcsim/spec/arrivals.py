@@ -1,5 +1,6 @@
 """When trajectories start, and what a user wants of them: `Arrivals` and `Slo`."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -73,7 +74,7 @@ class Profile(Spec):
         times = [point.at for point in self.points]
         if times[0] != 0:
             raise ValueError("the first point must be at 0")
-        if any(a >= b for a, b in zip(times, times[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(times)):
             raise ValueError("the times of the points must rise")
         if not any(point.rate for point in self.points):
             raise ValueError("every rate is 0: nothing ever starts")

@@ -6,6 +6,7 @@ high: 16000, kind: fitted, source: "..."}`). Lengths are bare numbers, times car
 """
 
 import math
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -101,7 +102,7 @@ class Histogram(Origin):
                 f"{len(self.weights)} weights need {len(self.weights) + 1} edges,"
                 f" not {len(self.edges)}"
             )
-        if any(a >= b for a, b in zip(self.edges, self.edges[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(self.edges)):
             raise ValueError("edges must rise")
         _weighted(self.weights)
         return self
@@ -195,7 +196,7 @@ def mean(dist: Distribution) -> float:
         case Uniform():
             return ((dist.low or 0.0) + (dist.high or 0.0)) / 2
         case Histogram():
-            middles = [(a + b) / 2 for a, b in zip(dist.edges, dist.edges[1:], strict=False)]
+            middles = [(a + b) / 2 for a, b in pairwise(dist.edges)]
             return sum(map(float.__mul__, middles, dist.weights)) / sum(dist.weights)
         case Choice():
             return sum(map(float.__mul__, dist.values, dist.weights)) / sum(dist.weights)

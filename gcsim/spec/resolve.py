@@ -16,6 +16,7 @@ import yaml
 
 from gcsim.errors import Problem, ProfileError
 from gcsim.spec import library
+from gcsim.spec.base import Spec
 from gcsim.spec.chip import Chip
 from gcsim.spec.load import Lines, read_mapping, validate
 from gcsim.spec.model import Model
@@ -141,13 +142,13 @@ def resolve_mapping(
     return Resolved(validate(Scenario, mapping, file, lines), mapping)
 
 
-def load_chip(name: str) -> Chip:
-    """A chip by name, alias or path.
+def load_chip(name: str, beside: Path | None = None) -> Chip:
+    """A chip by name, alias or path (seen from `beside`, a folder).
 
     >>> load_chip("sn40l").vendor
     'SambaNova'
     """
-    path = library.find("chip", name)
+    path = library.find("chip", name, beside)
     data, lines = read_mapping(path)
     return validate(Chip, data, str(path), lines)
 
@@ -180,7 +181,8 @@ def _inline(holder: dict[str, Any], key: str, beside: Path | None) -> None:
     kind = _NAMED.get(key, key)
     if isinstance(value, str):
         mapping, lines, file = _read(kind, value, beside)
-        cls = {"chip": Chip, "model": Model, "workload": Workload}.get(kind)
+        specs: dict[str, type[Spec]] = {"chip": Chip, "model": Model, "workload": Workload}
+        cls = specs.get(kind)
         if cls is not None:
             validate(cls, mapping, file, lines)
         holder[key] = mapping
@@ -197,7 +199,7 @@ def _trace_beside(workload: Any, beside: Path) -> None:
             trace["path"] = str(candidate)
 
 
-def _set(node: Any, keys: list[str], value: Any, dotted: str, beside: Path) -> None:
+def _set(node: Any, keys: list[str], value: Any, dotted: str, beside: Path | None) -> None:
     """Set one dotted path; in a list without an index it is set in every item."""
     key = keys[0]
     if isinstance(node, list):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gcsim.spec.distribution import Delay, Tokens
+from gcsim.spec.distribution import Delay, Tokens, constant
 from gcsim.spec.workload import Agent, FanOut
 from gcsim.traffic import ids
 from gcsim.traffic.distributions import Floats, Ints, sample, sample_whole
@@ -54,11 +54,14 @@ def plan_block(
     draws = _draws(agent, steps, human, first, lengths, stream(DELAYS))
     forks, branch = _forks(agent.fan_out, agent, steps, stream) if agent.fan_out else (None, None)
     shared = (ids.shared(name, "prefix"), round(agent.shared.value))
-    make = _samples if agent.samples.dist != "constant" or agent.samples.value != 1 else _chain
+    parallel = agent.samples != constant(1)
     for k, length in enumerate(steps.tolist()):
         fork = forks[k] if forks else None
         base = ids.private(slot, number + k)
-        yield tuple(make(agent, length, windows[k], shared, base, draws, fork, branch))
+        if parallel:
+            yield _samples(agent, length, shared, base, draws)
+        else:
+            yield _chain(agent, length, windows[k], shared, base, draws, fork, branch)
 
 
 def _human(agent: Agent, steps: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -124,13 +127,15 @@ def _chain(
     draws: Draws,
     fork: Fork | None,
     branch: Draws | None,
-) -> list[Step]:
+) -> tuple[Step, ...]:
     """Steps that follow one another, with compactions, forgotten contexts and one fork."""
     ttl = agent.cache_ttl.value if agent.cache_ttl else float("inf")
     kept = round(agent.keep.value * window)
     window = window or 1 << 62
     steps: list[Step] = []
-    last, context, waits = -1, shared[1], ()
+    last, context = -1, shared[1]
+    waits: tuple[int, ...] = ()
+    append: tuple[Span, ...]
     main = islice(zip(*draws, strict=False), length)
     for k, (tokens, osl, delay_s, human) in enumerate(main):
         piece = base + len(steps)
@@ -148,24 +153,15 @@ def _chain(
         context += osl
         last = len(steps) - 1
         waits = _WAITS[last] if last < len(_WAITS) else (last,)
-    return steps
+    return tuple(steps)
 
 
-def _samples(
-    agent: Agent,
-    length: int,
-    window: int,
-    shared: Span,
-    base: int,
-    draws: Draws,
-    fork: Fork | None,
-    branch: Draws | None,
-) -> list[Step]:
+def _samples(agent: Agent, length: int, shared: Span, base: int, draws: Draws) -> tuple[Step, ...]:
     """Parallel answers to one prompt."""
     prompts = list(islice(zip(*draws, strict=False), length))
     tokens, _, delay_s, _ = prompts[0]
     append = (shared, (base, tokens))
-    return [Step(append, osl, delay_s, model=agent.model) for _, osl, _, _ in prompts]
+    return tuple(Step(append, osl, delay_s, model=agent.model) for _, osl, _, _ in prompts)
 
 
 def _forks(

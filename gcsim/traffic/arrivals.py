@@ -1,7 +1,7 @@
 """When trajectories start: an endless (or ending) stream of times."""
 
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def _warped(profile: Profile, units: Iterator[float]) -> Iterator[float]:
     """
     points = profile.points
     unit, done = next(units), 0.0
-    for here, there in zip(points, points[1:], strict=False):
+    for here, there in pairwise(points):
         length = there.at - here.at
         end = here.rate if profile.process == "steps" else there.rate
         count = length * (here.rate + end) / 2

@@ -37,33 +37,32 @@ def sample(dist: Distribution, rng: np.random.Generator, count: int) -> Floats:
 
 
 def _draw(dist: Distribution, rng: np.random.Generator, count: int) -> Floats:
+    draws: Floats
     match dist:
         case Constant():
-            return np.full(count, dist.value)
+            draws = np.full(count, dist.value)
         case Lognormal():
-            return dist.median * np.exp(dist.sigma * rng.standard_normal(count))
+            draws = dist.median * np.exp(dist.sigma * rng.standard_normal(count))
         case Weibull():
-            return dist.scale * rng.standard_exponential(count) ** (1 / dist.k)
+            draws = dist.scale * rng.standard_exponential(count) ** (1 / dist.k)
         case Geometric():
-            if dist.mean == 1:
-                return np.ones(count)
-            tail = rng.standard_exponential(count) / -np.log1p(-1 / dist.mean)
-            return 1 + np.floor(tail)
+            tail = 0.0 if dist.mean == 1 else -1 / np.log1p(-1 / dist.mean)
+            draws = 1 + np.floor(tail * rng.standard_exponential(count))
         case Gamma():
-            shape = dist.cv**-2
-            return dist.mean / shape * rng.standard_gamma(shape, count)
+            draws = dist.mean * dist.cv**2 * rng.standard_gamma(dist.cv**-2, count)
         case Uniform():
             low, high = dist.low or 0.0, dist.high or 0.0
-            if dist.dimension == "number":
-                return np.floor(low + (high - low + 1) * rng.random(count))
-            return low + (high - low) * rng.random(count)
+            whole = dist.dimension == "number"
+            draws = low + (high - low + whole) * rng.random(count)
+            draws = np.floor(draws) if whole else draws
         case Histogram():
             sums = np.concatenate([[0.0], np.cumsum(dist.weights)])
-            return np.interp(rng.random(count) * sums[-1], sums, dist.edges)
+            draws = np.interp(rng.random(count) * sums[-1], sums, dist.edges)
         case Choice():
             sums = np.cumsum(dist.weights)
-            index = np.searchsorted(sums[:-1], rng.random(count) * sums[-1], side="right")
-            return np.asarray(dist.values)[index]
+            place = np.searchsorted(sums[:-1], rng.random(count) * sums[-1], side="right")
+            draws = np.asarray(dist.values)[place]
+    return draws
 
 
 def sample_whole(dist: Distribution, rng: np.random.Generator, count: int, least: int = 1) -> Ints:

@@ -50,7 +50,7 @@ def trajectories(
     >>> seed = np.random.SeedSequence(1)
     >>> arrivals = Poisson(process="poisson", rate="2 /s")
     >>> [len(t.steps) for t in trajectories(load_workload("coding-agent"), arrivals, seed, 3)]
-    [28, 53, 31]
+    [38, 26, 63]
     """
     parts = leaves(workload)
     notes = skipped or Skipped()

@@ -89,24 +89,27 @@ class Description:
 
     def add_rows(self, rows: list[Row]) -> None:
         """Add a session of a trace."""
+        hashed = any(row.blocks is not None for row in rows)
         for row in rows:
             if not row.main:
                 self.sub_agent_requests += 1
                 continue
             self.sessions += row.opens
             self._add(row.isl, row.osl, row.time_s if len(rows) == 1 else None)
-            if row.blocks is not None:
-                hits, count = self.reuse.blocks(row), len(row.blocks)
-            elif row.count:
-                hits, count = row.hits, row.count
-            else:
-                continue
-            self.blocks += count
-            self.hit_blocks += hits
-            self.tokens += row.isl
-            self.hit_tokens += min(hits * row.block_tokens, row.isl)
+            if hashed:
+                held, hits = _held(rows, row), self.reuse.blocks(row)
+                self._hit(row, held, hits, -(-row.isl // row.block_tokens))
+            elif row.block_count:
+                self._hit(row, 0, row.block_hits, row.block_count)
         if len(rows) > 1 and rows[0].time_s is not None:
             self.times.append(rows[0].time_s)
+
+    def _hit(self, row: Row, held: int, hits: int, count: int) -> None:
+        """`held` tokens continue an earlier request, `hits` of the blocks after them were seen."""
+        self.blocks += count
+        self.hit_blocks += held // row.block_tokens + hits
+        self.tokens += row.isl
+        self.hit_tokens += min(held + hits * row.block_tokens, row.isl)
 
     def add_trajectory(self, trajectory: Trajectory) -> None:
         """Add a trajectory, generated or read back."""
@@ -150,6 +153,12 @@ class Description:
         if self.sub_agent_requests:
             summary["sub_agent_requests"] = self.sub_agent_requests
         return summary
+
+
+def _held(rows: list[Row], row: Row) -> int:
+    if row.parent < 0:
+        return 0
+    return rows[row.parent].isl + rows[row.parent].osl if row.keep is None else row.keep
 
 
 def lengths(values: NDArray[np.int64]) -> dict[str, float]:

@@ -16,9 +16,9 @@ def last_lines(lines: Iterable[Line], form: Format, header: list[str] | None) ->
     if header is not None:
         column = next(header.index(key) for key in form.session if key in header)
         return {
-            found[column]: number
+            row[column]: number
             for number, text in lines
-            if len(found := cells(text)) > column and number > 1
+            if len(row := cells(text)) > column and number > 1
         }
     pattern = re.compile(rf'"(?:{"|".join(form.session)})"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+)')
     return {

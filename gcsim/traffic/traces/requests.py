@@ -9,7 +9,7 @@ def azure(records: Records, context: Context) -> list[Row]:
 
     Source: github.com/Azure/AzurePublicDataset. The first request is at 0 s.
     """
-    ((_, record),) = records
+    record = records[0][1]
     time_ns = time_of_day_ns(record, "TIMESTAMP")
     if context.origin is None:
         context.origin = time_ns
@@ -23,7 +23,7 @@ def burstgpt(records: Records, context: Context) -> list[Row]:
     Source: github.com/HPMLL/BurstGPT. Session ids (newer files) are counted, not played: what a
     conversation's requests share is not recorded.
     """
-    ((_, record),) = records
+    record = records[0][1]
     osl = tokens(record, "Response tokens")
     if osl == 0:
         context.skipped.failed += 1
@@ -37,22 +37,22 @@ def burstgpt(records: Records, context: Context) -> list[Row]:
     return [Row(tokens(record, "Request tokens"), osl, time_s, model=model, opens=opens)]
 
 
-def vidur(records: Records, context: Context) -> list[Row]:
+def vidur(records: Records, _: Context) -> list[Row]:
     """Vidur: arrived_at [s] (or lengths only), prefill and decode tokens.
 
     Source: github.com/microsoft/vidur.
     """
-    ((_, record),) = records
+    record = records[0][1]
     isl, osl = tokens(record, "num_prefill_tokens"), tokens(record, "num_decode_tokens")
     return [Row(isl, osl, seconds(record, "arrived_at"))]
 
 
-def splitwise(records: Records, context: Context) -> list[Row]:
+def splitwise(records: Records, _: Context) -> list[Row]:
     """Splitwise simulator: arrival_timestamp [s], prompt_size, token_size.
 
     Source: github.com/Mutinifni/splitwise-sim.
     """
-    ((_, record),) = records
+    record = records[0][1]
     time_s = seconds(record, "arrival_timestamp")
     return [Row(tokens(record, "prompt_size"), tokens(record, "token_size"), time_s)]
 
@@ -63,7 +63,7 @@ def bailian(records: Records, context: Context) -> list[Row]:
     Source: github.com/alibaba-edu/qwen-bailian-usagetraces-anon. The turns of a chat
     (parent_chat_id, -1 in the first) are sent at their own times; the hashes say what they share.
     """
-    ((_, record),) = records
+    record = records[0][1]
     isl = tokens(record, "input_length")
     return [
         Row(

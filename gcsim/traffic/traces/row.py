@@ -17,7 +17,7 @@ class Row(NamedTuple):
     delay_s: from the end of what it waits for to its sending [s]
     blocks: hash ids of what it appends (of all its prompt where it has no parent), known in the
         whole trace; each is the id of the whole prefix up to it, and holds `block_tokens` tokens
-    count, hits: blocks of its prompt, and how many leading ones its session had seen before
+    block_count, block_hits: blocks of its prompt, and how many leading ones its session had seen
     parent, keep, waits_for: as in `Step`, places in the session
     prefix: what other sessions begin with too: tools and system prompt
     opens: it is the first of a session
@@ -30,8 +30,8 @@ class Row(NamedTuple):
     delay_s: float = 0.0
     blocks: tuple[int, ...] | None = None
     block_tokens: int = 0
-    count: int = 0
-    hits: int = 0
+    block_count: int = 0
+    block_hits: int = 0
     parent: int = -1
     keep: int | None = None
     waits_for: tuple[int, ...] = ()

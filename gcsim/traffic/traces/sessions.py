@@ -57,14 +57,14 @@ def _delay(record: Record) -> float:
     return seconds(record, "delay" if "delay" in record else "delay_ms", 1000) or 0.0
 
 
-def aiperf(records: Records, context: Context) -> list[Row]:
+def aiperf(records: Records, _: Context) -> list[Row]:
     """AIPerf multi_turn: turns with text, timestamp or delay [ms], output_length.
 
     Source: github.com/ai-dynamo/aiperf. Texts are counted as 4 characters a token; equal texts at
     the start (a system turn) are shared by sessions. A turn waits for the answer before it; between
     timestamps it waits as long as they differ. Without output_length: 128 tokens.
     """
-    ((_, record),) = records
+    record = records[0][1]
     rows: list[Row] = []
     prefix = None
     for turn in listed(record, "turns"):
@@ -108,7 +108,7 @@ def _text(turn: Record) -> str:
     return "\n".join(found)
 
 
-def tracelab_csv(records: Records, context: Context) -> list[Row]:
+def tracelab_csv(records: Records, _: Context) -> list[Row]:
     """TraceLab replay: per round prefix, new input, output [tokens], the tools' time after it [ms].
 
     Source: github.com/uw-syfi/TraceLab, csv_export. arrival_time [ms] is the session's start.
@@ -125,12 +125,12 @@ def tracelab_csv(records: Records, context: Context) -> list[Row]:
     start_s = seconds(records[0][1], "arrival_time", 1000)
     waits = [0.0, *(wait_s for *_, wait_s in rounds)]
     rows: list[Row] = []
-    for (isl, prefix, osl, _), wait_s in zip(rounds, waits, strict=False):
+    for (isl, prefix, osl, _wait_s), wait_s in zip(rounds, waits, strict=False):
         rows.append(_round(rows, isl, prefix, osl, wait_s, False)._replace(time_s=start_s))
     return rows
 
 
-def tracelab(records: Records, context: Context) -> list[Row]:
+def tracelab(records: Records, _: Context) -> list[Row]:
     """TraceLab round_trace: per round tokens, the events' times, the tools' wall times.
 
     Source: github.com/uw-syfi/TraceLab. A round waits for the longest tool of the round before; a

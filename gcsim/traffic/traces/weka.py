@@ -6,6 +6,7 @@ sessions with equally many tokens of each share them.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def weka(records: Records, context: Context) -> list[Row]:
     recording proxy let every turn run twice, and the twin's time sits in the gap; what is left of
     it is max(0, think_time - api_time), less the longest sub-agent.
     """
-    ((_, record),) = records
+    record = records[0][1]
     size = context.block_tokens or tokens(record, "block_size")
     if size == 0:
         raise BadLineError("block_size", 0, "must be above 0")
@@ -97,11 +98,13 @@ def _row(
     for start, n in runs:
         session.owner[start : start + n] = here
     model = request.get("m") or request.get("model")
-    row = Row(isl, osl, count=count, hits=hits, block_tokens=size, prefix=prefix, model=model)
+    row = Row(
+        isl, osl, block_tokens=size, block_count=count, block_hits=hits, prefix=prefix, model=model
+    )
     if parent < 0 or ended <= parent < own:
         return row
     last = session.rows[parent]
-    if hits < last.count:
+    if hits < last.block_count:
         return row._replace(parent=parent, keep=min(isl, hits * size))
     whole = last.isl + max(1, last.osl)
     return row._replace(parent=parent, keep=None if isl >= whole else min(isl, last.isl))
@@ -133,7 +136,7 @@ def _runs(request: Record, size: int) -> Runs:
         runs = list(zip(raw[::2], raw[1::2], strict=True))
     else:
         cuts = [0, *(np.flatnonzero(np.diff(raw) != 1) + 1).tolist(), len(raw)] if raw else [0]
-        runs = [(raw[a], b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+        runs = [(raw[a], b - a) for a, b in pairwise(cuts)]
     isl, count = tokens(request, "in"), sum(n for _, n in runs)
     if count not in (isl // size, -(-isl // size)):
         why = f"{isl} tokens are {isl // size} blocks of {size}"

@@ -8,6 +8,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,16 +25,17 @@ from gcsim.traffic.trajectory import Span, Trajectory
 BLOCK_TOKENS = 512  # Mooncake's
 RESETS = "contexts that shrink: the session ends there and another one begins"
 SIZES = "requests with hash blocks of another size: read them with their own block_tokens"
-WORDS = (
+_WORDS = (
     "act add age air all and any arm art ask bad bag bar bed big bit box boy but buy can car cat"
     " cup cut day dog ear eat end eye far few fly for fun gas get god gun guy had hat her him his"
-    " hit hot how ice job key law leg let lie lot low man map may men new not now off old one our"
-).split()[:64]
+    " hit hot how ice job key law leg let lie lot low man map may men new not"
+)
+WORDS = _WORDS.split()
 
 Write = Callable[[Iterable[Trajectory], Dropped], Iterator[str]]
 
 
-def gcsim_lines(trajectories: Iterable[Trajectory], dropped: Dropped) -> Iterator[str]:
+def gcsim_lines(trajectories: Iterable[Trajectory], _: Dropped) -> Iterator[str]:
     """gcsim's own format: without loss."""
     return map(native.line, trajectories)
 
@@ -136,7 +138,7 @@ def text(spans: Iterable[Span]) -> str:
     """Words for content: equal ids give equal words, a shorter span the first of them.
 
     >>> text([(7, 3)]), text([(7, 2)]) == text([(7, 3)])[:7]
-    ('can ear big', True)
+    ('lie but dog', True)
     """
     found = []
     for content, count in spans:
@@ -210,8 +212,9 @@ def _ms(time_s: float) -> float:
 
 def _open(path: Path) -> TextIO:
     try:
-        if path.suffix == ".gz":
-            return gzip.open(path, "wt", encoding="utf-8", newline="\n")
+        if path.suffix == ".gz":  # no name and time inside: the same trace gives the same bytes
+            packed = gzip.GzipFile("", "wb", fileobj=path.open("wb"), mtime=0)
+            return TextIOWrapper(packed, encoding="utf-8", newline="\n")
         return path.open("w", encoding="utf-8", newline="\n")
     except OSError as error:
         why = f"cannot be written: {error.strerror or error}"

@@ -1,0 +1,178 @@
+"""Tables of `gcsim run` and `gcsim estimate`: units in the header, three significant digits."""
+
+from typing import TYPE_CHECKING, Any
+
+from gcsim.results.numbers import PHASE_NAMES, bound_name, three
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from gcsim.results.estimate import Estimate
+    from gcsim.results.result import Result
+
+BAR = 40  # characters
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def bar(fraction: float, width: int = BAR) -> str:
+    """A bar of block characters.
+
+    >>> bar(0.5, 8), bar(0.07, 8)
+    ('████', '▌')
+    """
+    eighths = round(max(fraction, 0.0) * width * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def plain_table(*headers: str, left: int = 1, title: str | None = None) -> "Table":
+    """A table whose first `left` columns are words and whose others are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title=title, title_justify="left",
+        title_style="bold", collapse_padding=True,
+    )  # fmt: skip
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="left" if number < left else "right", no_wrap=number > 0)
+    return table
+
+
+def run_table(result: "Result") -> "RenderableType":
+    """One run: latencies, rates, where a step's and a task's time goes, pools, caveats."""
+    from rich.console import Group
+    from rich.text import Text
+
+    s = result.summary
+    head = (
+        f"{s['scenario']}: {s['workload']} with {s['model']} on {s['deployment']}, seed {s['seed']}"
+    )
+    parts: list[RenderableType] = [Text(head, style="bold"), _latencies(s)]
+    if s["counted"]:
+        parts.append(_breakdown(s["breakdown_ms"], f"A step takes {three(s['mean_e2el_ms'])} ms"))
+    task = task_parts(result)
+    if task:
+        total = sum(task.values())
+        parts.append(_breakdown(task, f"A task takes {three(total)} s", "s"))
+    parts += [Text(_rates(s)), _pools(s["pools"])]
+    if s["links"]:
+        parts.append(_links(s["links"]))
+    parts.append(Text("\n".join(caveats(s))))
+    return Group(*parts)
+
+
+def caveats(summary: dict[str, Any]) -> list[str]:
+    """What a reader must know before using the numbers."""
+    found = []
+    if summary["saturated"]:
+        found.append(f"SATURATED, the means say nothing ({summary['saturated_why']}).")
+    if summary["rejected"]:
+        why = ", ".join(f"{reason} {number}" for reason, number in summary["reasons"].items())
+        found.append(f"{summary['rejected']} requests were rejected ({why}).")
+    if summary["unfinished"] and not summary["saturated"]:
+        found.append(f"{summary['unfinished']} requests were unfinished at the horizon.")
+    if summary["assumed_values"]:
+        chips = sorted({pool["chip"] for pool in summary["pools"]})
+        where = ", ".join(f"gcsim show chip {chip}" for chip in chips)
+        found.append(f"{summary['assumed_values']} assumed values enter ({where}).")
+    return found
+
+
+def task_parts(result: "Result") -> dict[str, float]:
+    """Mean seconds of a task by what they were spent on, along its critical path."""
+    tasks = result.trajectories
+    tasks = tasks[tasks["status"] == "completed"]
+    names = ("tools", "human", *PHASE_NAMES)
+    if tasks.empty or not (tasks["tools_s"] + tasks["human_s"]).any():
+        return {}
+    found = {name: float(tasks[f"{name}_s"].mean()) for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
+def _latencies(s: dict[str, Any]) -> "Table":
+    table = plain_table("", "mean", "median", "p90", "p99")
+    rows = (("TTFT", "ttft", "ms"), ("TPOT", "tpot", "ms"), ("ITL", "itl", "ms"),
+            ("E2E", "e2el", "ms"), ("task time", "task", "s"))  # fmt: skip
+    for label, key, unit in rows:
+        values = [s[f"{which}_{key}_ms"] for which in ("mean", "median", "p90", "p99")]
+        scale = 1e-3 if unit == "s" else 1.0
+        cells = [three(None if value is None else value * scale) for value in values]
+        table.add_row(f"{label} [{unit}]".replace("[", r"\["), *cells)
+    return table
+
+
+def _breakdown(parts: dict[str, float], title: str, unit: str = "ms") -> "Table":
+    total = sum(parts.values()) or 1.0
+    table = plain_table(title, unit, "share", "")
+    table.columns[3].justify = "left"
+    for name, value in parts.items():
+        share = f"{value / total:.0%}"
+        table.add_row(PHASE_NAMES.get(name, name), three(value), share, bar(value / total))
+    return table
+
+
+def _rates(s: dict[str, Any]) -> str:
+    text = f"{three(s['request_throughput'])} requests/s, {three(s['output_throughput'])}"
+    text += f" output tokens/s over {three(s['simulated_s'])} s simulated"
+    if s["good_request_fraction"] is not None:
+        text += f"; {s['good_request_fraction']:.1%} of the requests within the SLO"
+    if s["cache_hit_rate"] is not None:
+        text += f"; {s['cache_hit_rate']:.1%} of the prompt tokens were cached"
+    return text + "."
+
+
+def _pools(pools: list[dict[str, Any]]) -> "Table":
+    headers = ("pool", "chips", "busy", "MFU", "MBU", "waiting", "KV peak", "busy time bound by")
+    table = plain_table(*headers)
+    table.columns[1].justify = table.columns[-1].justify = "left"
+    table.columns[-1].no_wrap = False
+    for pool in pools:
+        bounds = {k[6:]: v for k, v in pool.items() if k.startswith("bound_") and v}
+        top = sorted(bounds.items(), key=lambda item: -item[1])[:3]
+        table.add_row(
+            pool["pool"], f"{pool['chips']} {pool['chip']}", f"{pool['utilization']:.0%}",
+            f"{pool['mfu']:.1%}", f"{pool['mbu']:.1%}", three(pool["mean_waiting"]),
+            f"{pool['kv_peak']:.0%}", ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
+        )  # fmt: skip
+    return table
+
+
+def _links(links: list[dict[str, Any]]) -> "Table":
+    table = plain_table("link", "transfers", "sent GB", "busy", "mean wait ms")
+    for link in links:
+        table.add_row(
+            link["link"], f"{link['transfers']:,}", three(link["sent_bytes"] / 1e9),
+            f"{link['utilization']:.1%}", three(link["mean_wait_s"] * 1e3),
+        )  # fmt: skip
+    return table
+
+
+def estimate_table(point: "Estimate") -> "RenderableType":
+    """One operating point and what its milliseconds are made of."""
+    from rich.console import Group
+    from rich.text import Text
+
+    chips = point.tp * point.ep * point.pp
+    head = f"{point.model} on {chips} x {point.chip} ({point.stack}): {point.isl:,} + {point.osl:,}"
+    head += f" tokens, {point.cached:,} of them cached, {point.concurrency} at a time"
+    table = plain_table("TTFT ms", "TPOT ms", "E2E ms", "tok/s per user", "tok/s in all", left=0)
+    values = (
+        point.ttft_ms,
+        point.tpot_ms,
+        point.e2el_ms,
+        point.tok_s_user,
+        point.output_throughput,
+    )
+    table.add_row(*map(three, values))
+    parts: list[RenderableType] = [Text(head, style="bold"), table]
+    titles = {"prefill": f"TTFT {three(point.ttft_ms)} ms", "decode": "a token"}
+    for phase, split in point.breakdown_ms.items():
+        title = titles[phase] if phase == "prefill" else f"TPOT {three(point.tpot_ms)} ms"
+        named = {bound_name(key): value for key, value in split.items() if value}
+        parts.append(_breakdown(named, title))
+    tail = f"Bound by {bound_name(point.bound)}."
+    if point.assumed_values:
+        tail += f" {point.assumed_values} assumed values enter (gcsim show chip {point.chip})."
+    parts.append(Text(tail))
+    return Group(*parts)

@@ -1,0 +1,89 @@
+"""The named factors that calibration fits: efficiencies of a chip, fixed times of its stacks."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gcsim.spec.base import Quantity
+from gcsim.spec.chip import Chip, Stack
+
+EFFICIENCIES = (
+    "memory", "kv_read", "gemm_bf16", "gemm_fp8", "gemm_fp4", "expert_gemm", "attention", "link",
+)  # fmt: skip
+TIMES = (
+    "layer_overhead", "moe_layer_overhead", "all_reduce_latency",
+    "all_reduce_latency_per_doubling", "sequence_overhead", "prompt_layer_overhead",
+    "request_overhead",
+)  # fmt: skip
+
+# Physical bounds: an efficiency is a fraction, a fixed time is not negative (and not 0: its
+# logarithm is fitted).
+EFFICIENCY_BOUNDS = (0.02, 1.0)
+TIME_BOUNDS = {  # seconds
+    "layer_overhead": (1e-6, 400e-6),
+    "moe_layer_overhead": (1e-6, 200e-6),
+    "all_reduce_latency": (0.5e-6, 150e-6),
+    "all_reduce_latency_per_doubling": (0.2e-6, 40e-6),
+    "sequence_overhead": (0.5e-6, 150e-6),
+    "prompt_layer_overhead": (5e-6, 600e-6),
+    "request_overhead": (2e-3, 400e-3),
+}
+
+# Where a fit starts and what it is drawn to where points say nothing: (value, one standard
+# deviation of its logarithm). From vendors' GEMM and STREAM figures and the stacks of 2025.
+PRIORS = {
+    "memory": (0.82, 0.12), "kv_read": (0.70, 0.3), "gemm_bf16": (0.62, 0.25),
+    "gemm_fp8": (0.50, 0.25), "gemm_fp4": (0.40, 0.25), "expert_gemm": (0.42, 0.4),
+    "attention": (0.35, 0.4), "link": (0.40, 0.4),
+    "layer_overhead": (25e-6, 0.7), "moe_layer_overhead": (30e-6, 0.7),
+    "all_reduce_latency": (13e-6, 0.7), "all_reduce_latency_per_doubling": (3e-6, 0.6),
+    "sequence_overhead": (10e-6, 0.9), "prompt_layer_overhead": (110e-6, 0.7),
+    "request_overhead": (35e-3, 0.6),
+}  # fmt: skip
+
+Name = tuple[str, str, str]  # (chip, stack or "", factor)
+
+
+def bounds(factor: str) -> tuple[float, float]:
+    """Lowest and highest value of a factor."""
+    return TIME_BOUNDS.get(factor, EFFICIENCY_BOUNDS)
+
+
+def with_factors(chip: Chip, values: Mapping[Name, float]) -> Chip:
+    """A chip with some of its factors replaced; those of other chips are ignored."""
+    own = {key: value for key, value in values.items() if key[0] == chip.name}
+    if not own:
+        return chip
+    efficiency = chip.efficiency.model_copy(
+        update={f: _ratio(v) for (_, s, f), v in own.items() if not s}
+    )
+    stacks = dict(chip.stacks)
+    for name in {s for _, s, _ in own if s}:
+        new = {f: _time(v) for (_, s, f), v in own.items() if s == name}
+        stacks[name] = stacks.get(name, chip.stacks[chip.default_stack]).model_copy(update=new)
+    return chip.model_copy(update={"efficiency": efficiency, "stacks": stacks})
+
+
+def with_stacks(chip: Chip, names: set[str]) -> Chip:
+    """A chip that has at least these stacks, new ones like its default."""
+    model: Stack = chip.stacks[chip.default_stack]
+    return chip.model_copy(update={"stacks": {n: model for n in sorted(names)} | chip.stacks})
+
+
+def _ratio(value: float) -> Quantity:
+    return Quantity(value=value, dimension="number", kind="fitted", source="fit: candidate")
+
+
+def _time(value: float) -> Quantity:
+    return Quantity(value=value, dimension="seconds", kind="fitted", source="fit: candidate")
+
+
+def prior_of(factor: str, stack: str) -> tuple[float, float]:
+    """Prior of a factor: software of 2023 and 2024 has longer fixed times, dataflow shorter."""
+    value, sigma = PRIORS[factor]
+    if stack.startswith(("vllm-2023", "vllm-2024", "trtllm-2024", "sglang-2024")):
+        value *= {"layer_overhead": 3.0, "sequence_overhead": 4.0}.get(factor, 1.0)
+    if stack == "sambaflow":
+        value *= {"layer_overhead": 0.15, "moe_layer_overhead": 0.5, "all_reduce_latency": 0.1,
+                  "all_reduce_latency_per_doubling": 0.3}.get(factor, 1.0)  # fmt: skip
+    return float(np.clip(value, *bounds(factor))), sigma

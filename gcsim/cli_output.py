@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,8 +58,14 @@ def emit(result: "RenderableType | dict[str, Any]") -> None:
         return
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or WIDTH)
-    Console(width=width, highlight=False, soft_wrap=False).print(result)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(result)
+        return
+    console = Console(width=int(os.environ.get("COLUMNS") or WIDTH), highlight=False)
+    with console.capture() as drawn:
+        console.print(result)
+    text = "\n".join(line.rstrip() for line in drawn.get().splitlines())
+    sys.stdout.write(re.sub(r"\n{3,}", "\n\n", text.strip("\n")) + "\n")
 
 
 def note(text: str) -> None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from gcsim.spec.base import Quantity, Spec
+    from gcsim.spec.base import Quantity
+    from gcsim.spec.chip import Chip
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def listed(kind: str) -> list[dict[str, Any]]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     rows = []
     for name, path in library.shipped(kind).items():
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
         text = " ".join(str(data.get("description", "")).split())
         rows.append({"name": name, "description": text, "file": str(path)})
     return rows
@@ -80,23 +81,27 @@ def shown(
 
 def _deployment(name: str, output: Format) -> "RenderableType | dict[str, Any]":
     from gcsim.spec.deployment import Deployment
-    from gcsim.spec.load import validate
-    from gcsim.spec.resolve import load_chip, read_mapping
+    from gcsim.spec.load import read_mapping, validate
+    from gcsim.spec.resolve import load_chip
 
     path = library.find("deployment", name)
     mapping, lines = read_mapping(path)
-    pools = {
-        key: {**pool, "chip": load_chip(pool["chip"], path.parent)}
-        if isinstance(pool, dict) and isinstance(pool.get("chip"), str)
-        else pool
-        for key, pool in (mapping.get("pools") or {}).items()
-    }
-    deployment = validate(Deployment, {**mapping, "pools": pools}, str(path), lines)
+    pools = mapping.get("pools")
+    full = mapping
+    if isinstance(pools, dict):
+        chips = {
+            key: load_chip(pool["chip"], path.parent)
+            for key, pool in pools.items()
+            if isinstance(pool, dict) and isinstance(pool.get("chip"), str)
+        }
+        named = {key: {**pool, "chip": chips[key]} for key, pool in pools.items() if key in chips}
+        full = {**mapping, "pools": {**pools, **named}}
+    deployment = validate(Deployment, full, str(path), lines)
     if output is Format.table:
         return _as_yaml(mapping)
     found = deployment.model_dump(mode="json", by_alias=True)
-    for key, pool in found["pools"].items():
-        pool["chip"] = deployment.pools[key].chip.name
+    for key, pool in deployment.pools.items():
+        found["pools"][key]["chip"] = pool.chip.name
     return found
 
 
@@ -105,39 +110,49 @@ def _as_yaml(mapping: dict[str, Any]) -> str:
     return text
 
 
-def _chip(chip: "Spec") -> "RenderableType":
-    """Every number of a chip with where it comes from, and the values that were not chosen."""
+def _chip(chip: "Chip") -> "RenderableType":
+    """Every number of a chip, where it comes from, and the values that were not taken."""
     from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
     from gcsim.spec.assumed import quantities
 
-    data: Any = chip
-    table = _table("number", "value", "range", "kind", "source")
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    assumed = 0
-    for path, quantity in quantities(data):
-        table.add_row(*_number(_named(path, data), quantity))
+    head = f"{chip.name} ({chip.vendor}), execution: {chip.execution}"
+    parts: list[RenderableType] = [Text(head, style="bold"), " ".join(chip.description.split())]
+    section, assumed = "", 0
+    for path, quantity in quantities(chip):
+        place, _, name = _named(path, chip).rpartition(".")
+        if place != section:
+            parts.append(Text(f"\n{place}", style="bold"))
+            section = place
         assumed += quantity.kind == "assumed"
-        for conflict in quantity.conflicts:
-            table.add_row("", conflict.value, "", "not taken", conflict.source, style="dim")
-    head = f"{data.name} ({data.vendor}), execution: {data.execution}"
-    text = " ".join(data.description.split())
-    tail = [f"{assumed} of these numbers are assumed: nobody publishes them."]
-    tail += [f"- {' '.join(note.split())}" for note in data.notes]
-    return Group(Text(head, style="bold"), Text(text), table, Text("\n".join(tail)))
+        style = "yellow" if quantity.kind == "assumed" else ""
+        parts.append(Text(f"  {_number(name, quantity)}", style=style))
+        parts += [Padding(Text(line, style="dim"), (0, 0, 0, 6), expand=False) for line in _origin(quantity)]
+    text = f"{assumed} of these numbers are assumed: nobody publishes them."
+    parts.append(Text("\n".join(["", text, *(" ".join(note.split()) for note in chip.notes)])))
+    return Group(*parts)
 
 
-def _number(path: str, quantity: "Quantity") -> tuple[str, str, str, str, str]:
+def _number(name: str, quantity: "Quantity") -> str:
     from gcsim.units import show
 
-    ends = (quantity.low, quantity.high)
-    span = "..".join("" if end is None else show(end, quantity.dimension) for end in ends)
-    source = quantity.source + (f" ({quantity.note})" if quantity.note else "")
-    return path, str(quantity), span if span != ".." else "", quantity.kind, source
+    low, high = (
+        "" if end is None else show(end, quantity.dimension)
+        for end in (quantity.low, quantity.high)
+    )
+    span = f"{low or 'below'} .. {high or 'above'}" if low or high else ""
+    return f"{name:<32}{quantity!s:<16}{span:<26}{quantity.kind}".rstrip()
 
 
-def _named(path: str, chip: Any) -> str:
+def _origin(quantity: "Quantity") -> list[str]:
+    lines = [quantity.source + (f" ({quantity.note})" if quantity.note else "")]
+    lines += [f"not taken: {other.value}, {other.source}" for other in quantity.conflicts]
+    return [" ".join(line.split()) for line in lines if line]
+
+
+def _named(path: str, chip: "Chip") -> str:
     """memory.1.bandwidth as memory.hbm.bandwidth."""
     parts = path.split(".")
     if parts[0] == "memory":
@@ -184,12 +199,11 @@ def _placement(shape: Shape, output: Format) -> "RenderableType | dict[str, Any]
     from gcsim.spec.deployment import Deployment
     from gcsim.spec.load import validate
     from gcsim.spec.resolve import load_chip, load_model
-    from gcsim.spec.scenario import Scenario
 
     chip, model = load_chip(shape.chip), load_model(shape.model)
     pool = {"chip": chip, "tp": shape.tp, "ep": shape.ep, "pp": shape.pp}
     deployment = validate(Deployment, {"name": "placement", "pools": {"serve": pool}}, "placement")
-    dtype = _dtype(shape.dtype, Scenario)
+    dtype = _dtype(shape.dtype)
     placement = place(model, deployment.pools["serve"], dtype)
     spill = {tier.tier: tokens for tier, tokens in placement.spill}
     tiers = []
@@ -235,8 +249,8 @@ def _placement_table(found: dict[str, Any]) -> "RenderableType":
     return Group(Text(head, style="bold"), table, Text(tail))
 
 
-def _dtype(name: str | None, scenario: Any) -> Any:
-    """A weight format by name; the error is that of the scenario's own field."""
+def _dtype(name: str | None) -> Any:
+    """A weight format by name."""
     if name is None:
         return None
     from typing import get_args
@@ -255,5 +269,4 @@ def _table(*headers: str) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    return table
+    return Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")

@@ -147,6 +147,12 @@ def _stack(pool: Pool):  # type: ignore[no-untyped-def]
     return pool.chip.stacks[pool.stack or pool.chip.default_stack]
 
 
+def _reached(pool: Pool) -> float:
+    """What the stack's kernels reach of the chip's achievable arithmetic."""
+    compute = _stack(pool).compute
+    return 1.0 if compute is None else float(compute.value)
+
+
 def _kv_tier(pool: Pool):  # type: ignore[no-untyped-def]
     return next(tier for tier in pool.chip.memory if "kv" in tier.holds)
 
@@ -170,14 +176,17 @@ def _attention(
     groups = pool.tp * pool.ep
     moved = ACTIVATION_BYTES * 4 * model.hidden * counts.layers / pool.ep
     s_per_byte = _s_per_byte(pool, placement, "attention")
-    per_pair = chip.compute.bf16.value * chip.efficiency.attention.value * groups
+    reached = _reached(pool)
+    per_pair = chip.compute.bf16.value * chip.efficiency.attention.value * groups * reached
     decode, prefill = _flops_per_pair(model)
     full_layers = counts.layers - attention.window_layers
     kv = kv_bytes_per_token(model, pool.kv_dtype)
     kv_rate = _kv_tier(pool).bandwidth.value * chip.efficiency.kv_read.value
     kv_rate *= pool.ep * kv_shards(model, pool.tp)
     return {
-        "projection_s_per_token": 2 * params / groups / math_flops_per_s(chip, own.attention),
+        "projection_s_per_token": 2
+        * params
+        / (groups * reached * math_flops_per_s(chip, own.attention)),
         "projection_weights_s": params * FORMAT_BYTES[own.attention] / pool.tp * s_per_byte,
         "projection_moved_s_per_token": moved / pool.tp * s_per_byte,
         "attention_decode_s_per_pair": full_layers * decode / per_pair,
@@ -207,19 +216,20 @@ def _feed_forward(
 ) -> dict[str, float]:
     chip, counts, own = pool.chip, count(model), formats(model, dtype)
     wide, hidden = pool.tp * pool.ep, model.hidden
+    reached = _reached(pool)
     sizes = weight_bytes(model, dtype)
     dense = counts.dense_layers * counts.dense_ffn_params
     dense += counts.moe_layers * (counts.shared_params + counts.router_params)
-    rate = math_flops_per_s(chip, own.ffn) * wide
+    rate = math_flops_per_s(chip, own.ffn) * wide * reached
     expert_rate = math_flops_per_s(chip, own.experts, own.expert_math)
-    expert_rate *= chip.efficiency.expert_gemm.value * wide
+    expert_rate *= chip.efficiency.expert_gemm.value * wide * reached
     chosen = counts.moe_layers * counts.experts_per_token * counts.expert_params
     ffn_byte = _s_per_byte(pool, placement, "ffn")
     expert_byte = _s_per_byte(pool, placement, "experts")
     ffn_moved = ACTIVATION_BYTES * 3 * hidden * counts.dense_layers
     expert_moved = ACTIVATION_BYTES * 2 * (counts.experts_per_token + 1) * hidden
     one_expert = counts.moe_layers * counts.expert_params * FORMAT_BYTES[own.experts]
-    head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * wide
+    head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * wide * reached
     head_byte = _s_per_byte(pool, placement, "head")
     return {
         "ffn_s_per_token": 2 * dense / rate,

@@ -1,8 +1,11 @@
 """Small chips, models and deployments for tests, built from specs as a user's YAML would be."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gcsim.cost import PoolCost, bind
 from gcsim.sim.cluster import Cluster, Terms
@@ -11,6 +14,8 @@ from gcsim.spec.chip import Chip
 from gcsim.spec.deployment import Deployment
 from gcsim.spec.model import Model
 from gcsim.traffic.trajectory import Step, Trajectory, chain
+
+SIBLING = Path(__file__).parents[2] / "shared"
 
 EFFICIENCY = dict.fromkeys(
     ("memory", "kv_read", "gemm_bf16", "gemm_fp8", "expert_gemm", "attention", "link"), 1
@@ -122,3 +127,12 @@ def constant_cost(seconds: float, what: Deployment, of: Model | None = None) -> 
             values[COEFFICIENTS.index(key)] = value
         found[name] = replace(cost, coefficients=values, request_overhead_s=0.0)
     return found
+
+
+def public_trace(name: str) -> Path:
+    """A public trace that is too large to ship; the test is skipped where it is absent."""
+    folder = os.environ.get("GCSIM_TRACES")
+    path = (Path(folder) if folder else SIBLING / "traces") / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in {path.parent}; set GCSIM_TRACES to the folder that has it")
+    return path

@@ -42,11 +42,9 @@ def window_means(timeline: pd.DataFrame, edges: Floats) -> Floats:
     """Mean waiting plus running requests between the edges [s], summed over replicas."""
     total = np.zeros(len(edges) - 1)
     for _, samples in timeline.groupby("replica", sort=False):
-        times = samples["time_s"].to_numpy()
-        load = (samples["waiting"] + samples["running"]).to_numpy(dtype=float)
-        areas = np.concatenate([[0.0], np.cumsum(load[:-1] * np.diff(times))])
-        last = times[-1] + 1e9
-        areas, times = np.append(areas, areas[-1] + load[-1] * 1e9), np.append(times, last)
+        times = np.append(samples["time_s"].to_numpy(), edges[-1] + 1e9)
+        load = (samples["waiting"] + samples["running"]).to_numpy()
+        areas = np.concatenate([[0.0], np.cumsum(load * np.diff(times))])
         total += np.diff(np.interp(edges, times, areas)) / np.diff(edges)
     return total
 

@@ -69,11 +69,15 @@ def link_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
 
 
 def timeline_table(cluster: Cluster) -> pd.DataFrame:
-    """Waiting and running requests and KV occupancy of every replica over time."""
+    """Every replica over time: means of waiting and running requests and of KV occupancy.
+
+    A row holds from its `time_s` to the next row of its replica, the last to the end of the run.
+    """
     frames = []
     for replica in cluster.replicas:
         frame = pd.DataFrame(
-            replica.meter.timeline.samples, columns=["time_s", "waiting", "running", "kv_occupancy"]
+            replica.meter.timeline.means(cluster.env.now),
+            columns=["time_s", "waiting", "running", "kv_occupancy"],
         )
         frame["time_s"] *= NS
         frame["kv_occupancy"] /= replica.kv.total

@@ -1,12 +1,20 @@
 """Queue, batch and KV use of a replica over time, in bounded memory."""
 
 MOST_SAMPLES = 2048
+Means = tuple[int, float, float, float]  # from [ns] until the next; waiting, running, KV blocks
 
 
 class Timeline:
-    """Samples (time, waiting, running, KV blocks used), thinned evenly when they get too many."""
+    """Integrals over time of waiting and running requests and KV blocks used.
 
-    __slots__ = ("_area", "_last_ns", "_next_ns", "_step_ns", "_waiting", "peak_waiting", "samples")
+    samples: (time, the three integrals up to it); thinned evenly when they get too many, which
+    leaves the means between those that stay exact.
+    """
+
+    __slots__ = (
+        "_area", "_last_ns", "_next_ns", "_running", "_running_area", "_sampled_ns", "_step_ns",
+        "_used", "_used_area", "_waiting", "peak_waiting", "samples",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.samples: list[tuple[int, int, int, int]] = []
@@ -14,6 +22,7 @@ class Timeline:
         self._step_ns = 1
         self._next_ns = 0
         self._area = self._last_ns = self._waiting = 0
+        self._running = self._used = self._running_area = self._used_area = self._sampled_ns = 0
 
     def queue(self, now: int, waiting: int) -> None:
         """The waiting line has changed."""
@@ -23,13 +32,39 @@ class Timeline:
 
     def sample(self, now: int, waiting: int, running: int, used: int) -> None:
         """Note the state at an iteration boundary at which the batch has changed."""
+        self.queue(now, waiting)
+        since = now - self._sampled_ns
+        self._running_area += self._running * since
+        self._used_area += self._used * since
+        self._running, self._used, self._sampled_ns = running, used, now
         if now < self._next_ns:
             return
-        self.samples.append((now, waiting, running, used))
+        self.samples.append((now, self._area, self._running_area, self._used_area))
         if len(self.samples) >= MOST_SAMPLES:
             self._step_ns = max(2 * self._step_ns, 2 * now // MOST_SAMPLES)
             self.samples = self.samples[::2]
         self._next_ns = now + self._step_ns
+
+    def means(self, end_ns: int) -> list[Means]:
+        """What waited, ran and was used on average from each sample to the next, up to `end_ns`.
+
+        >>> timeline = Timeline()
+        >>> timeline.sample(0, 2, 1, 5)
+        >>> timeline.sample(10, 0, 3, 9)
+        >>> timeline.means(20)
+        [(0, 2.0, 1.0, 5.0), (10, 0.0, 3.0, 9.0)]
+        """
+        last = (
+            end_ns,
+            self._area + self._waiting * (end_ns - self._last_ns),
+            self._running_area + self._running * (end_ns - self._sampled_ns),
+            self._used_area + self._used * (end_ns - self._sampled_ns),
+        )
+        return [
+            (a[0], *((y - x) / (b[0] - a[0]) for x, y in zip(a[1:], b[1:], strict=True)))
+            for a, b in zip(self.samples, [*self.samples[1:], last], strict=True)
+            if b[0] > a[0]
+        ]  # type: ignore[misc]
 
     def mean_waiting(self, end_ns: int) -> float:
         """Mean length of the waiting line up to `end_ns`, over time.

@@ -74,7 +74,11 @@ class Efficiency(Spec):
 
 
 class Stack(Spec):
-    """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline."""
+    """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline.
+
+    `compute`: what its kernels reach of the chip's achievable arithmetic (software of 2023 and
+    2024 reaches less); 1 where it is left out.
+    """
 
     layer_overhead: Seconds
     moe_layer_overhead: Seconds
@@ -85,6 +89,7 @@ class Stack(Spec):
     iteration_overhead: Seconds
     request_overhead: Seconds
     comm_overlap: Number | None = None
+    compute: Number | None = None
 
 
 class Power(Spec):

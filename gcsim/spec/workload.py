@@ -92,7 +92,9 @@ class Agent(Spec):
 class Trace(Spec):
     """A recorded trace; `format` None detects it, `block_tokens` None is the format's own size.
 
-    Of the file the requests within [`start`, `end`) and at most `requests` of them are played.
+    Of the file the trajectories that start within [`start`, `end`) are played, until `requests`
+    requests are reached. `models`: which model serves one that the trace names; the scenario's
+    serves all others.
     """
 
     path: str | None = None
@@ -102,6 +104,7 @@ class Trace(Spec):
     requests: Count | None = None
     start: PlainSeconds = 0.0
     end: PlainSeconds | None = None
+    models: dict[str, str] = Field(default_factory=dict)
 
 
 class Part(Spec):
@@ -166,6 +169,17 @@ def leaves(workload: Workload) -> tuple[Leaf, ...]:
         for part in workload.mix
         for leaf in leaves(part.workload)
     )
+
+
+def models(workload: Workload) -> set[str]:
+    """The models that a workload names beside the scenario's: a deployment must serve them all."""
+    named: set[str | None] = set()
+    for leaf in leaves(workload):
+        if agent := leaf.workload.agent:
+            named |= {agent.model, agent.fan_out.model if agent.fan_out else None}
+        if trace := leaf.workload.trace:
+            named |= set(trace.models.values())
+    return {name for name in named if name is not None}
 
 
 def origins(workload: Workload) -> Iterator[tuple[str, Quantity | Origin]]:

@@ -15,6 +15,7 @@ TIMES = (
     "all_reduce_latency_per_doubling", "sequence_overhead", "prompt_layer_overhead",
     "request_overhead",
 )  # fmt: skip
+OLD = ("vllm-2023", "vllm-2024", "trtllm-2024", "sglang-2024")  # stacks that have `compute`
 
 # Physical bounds: an efficiency is a fraction, a fixed time is not negative (and not 0: its
 # logarithm is fitted).
@@ -38,7 +39,7 @@ PRIORS = {
     "layer_overhead": (25e-6, 0.7), "moe_layer_overhead": (30e-6, 0.7),
     "all_reduce_latency": (13e-6, 0.7), "all_reduce_latency_per_doubling": (3e-6, 0.6),
     "sequence_overhead": (10e-6, 0.9), "prompt_layer_overhead": (110e-6, 0.7),
-    "request_overhead": (35e-3, 0.6),
+    "request_overhead": (35e-3, 0.6), "compute": (0.8, 0.4),
 }  # fmt: skip
 
 Name = tuple[str, str, str]  # (chip, stack or "", factor)
@@ -59,7 +60,8 @@ def with_factors(chip: Chip, values: Mapping[Name, float]) -> Chip:
     )
     stacks = dict(chip.stacks)
     for name in {s for _, s, _ in own if s}:
-        new = {f: _time(v) for (_, s, f), v in own.items() if s == name}
+        mine = {f: v for (_, s, f), v in own.items() if s == name}
+        new = {f: _ratio(v) if f == "compute" else _time(v) for f, v in mine.items()}
         stacks[name] = stacks.get(name, chip.stacks[chip.default_stack]).model_copy(update=new)
     return chip.model_copy(update={"efficiency": efficiency, "stacks": stacks})
 
@@ -81,7 +83,7 @@ def _time(value: float) -> Quantity:
 def prior_of(factor: str, stack: str) -> tuple[float, float]:
     """Prior of a factor: software of 2023 and 2024 has longer fixed times, dataflow shorter."""
     value, sigma = PRIORS[factor]
-    if stack.startswith(("vllm-2023", "vllm-2024", "trtllm-2024", "sglang-2024")):
+    if stack in OLD:
         value *= {"layer_overhead": 3.0, "sequence_overhead": 4.0}.get(factor, 1.0)
     if stack == "sambaflow":
         value *= {"layer_overhead": 0.15, "moe_layer_overhead": 0.5, "all_reduce_latency": 0.1,

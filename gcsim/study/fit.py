@@ -16,7 +16,7 @@ from gcsim.sim.closed_loop import price
 from gcsim.spec.chip import Chip
 from gcsim.spec.deployment import Pool
 from gcsim.spec.model import Model
-from gcsim.study.factors import Name, bounds, prior_of, with_factors, with_stacks
+from gcsim.study.factors import OLD, Name, bounds, prior_of, with_factors, with_stacks
 from gcsim.study.match import Setup, setup_of
 from gcsim.study.points import Point
 from gcsim.study.schedule import binned, iterations_of, load_of
@@ -158,6 +158,8 @@ def names_of(ready: Prepared) -> list[Name]:
                 wide = fmt == own.experts and own.expert_math != "native" and model.ffn.experts
                 used.add(f"gemm_{own.expert_math if wide else family}")
         times = {"layer_overhead", "sequence_overhead", "prompt_layer_overhead", "request_overhead"}
+        if stack in OLD:
+            times.add("compute")
         if model.ffn.experts:
             used.add("expert_gemm")
             times.add("moe_layer_overhead")

@@ -54,7 +54,8 @@ class Point:
 
     low: lengths are uniform in [low x L, L]; batch: all requests at t = 0 and none after; whole_run:
     `e2e` is the elapsed time of the batch; median: medians were published, not means;
-    prefill: the prefill side of a disaggregated run, else None.
+    prefill: the prefill side of a disaggregated run, else None; steady: fixed lengths of a warmed-up
+    server, whose clients are not in step (started together they would stay so for ever).
     """
 
     id: str
@@ -74,6 +75,7 @@ class Point:
     batch: bool
     whole_run: bool
     median: bool
+    steady: bool
     ttft_of_prefill_run: bool
     published: dict[str, float]
 
@@ -156,6 +158,7 @@ def parse_row(row: dict[str, str]) -> Point | str:
         serving=sides[1], prefill=sides[0],
         low=0.8 if "len~U[0.8L,L]" in notes else 1.0,
         batch=static or whole, whole_run=whole, median=bool(re.search(r"\bmedian\b", notes)),
+        steady="NVIDIA in-house run" in notes and not static,
         ttft_of_prefill_run="osl=1 run" in notes, published=published,
     )  # fmt: skip
 

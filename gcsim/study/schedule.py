@@ -33,7 +33,9 @@ class Load:
 def load_of(point: Point, rounds: int = ROUNDS) -> Load:
     """The requests that a source sent; uniform lengths evenly spread over their range, shuffled.
 
-    Where medians were published, those after the first burst stand for the median request.
+    Where medians were published, those after the first burst stand for the median request. In a
+    steady load the first outputs are cut short evenly, which puts the clients out of step; the
+    requests after them count.
     """
     clients = point.concurrency
     if clients > MANY:
@@ -43,7 +45,10 @@ def load_of(point: Point, rounds: int = ROUNDS) -> Load:
     isl, osl = (_lengths(rng, length, point.low, requests) for length in (point.isl, point.osl))
     if point.ttft_of_prefill_run and "e2e" not in point.published:
         osl = np.ones_like(osl)
-    return Load(isl, osl, clients, clients if point.median and requests > clients else 0)
+    if point.steady:
+        osl[:clients] = np.maximum(rng.permutation(clients) * point.osl // clients, 1)
+    after_burst = (point.median or point.steady) and requests > clients
+    return Load(isl, osl, clients, clients if after_burst else 0)
 
 
 def _lengths(

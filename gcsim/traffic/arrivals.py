@@ -73,7 +73,7 @@ def _warped(profile: Profile, units: Iterator[float]) -> Iterator[float]:
         count = length * (here.rate + end) / 2
         while unit < done + count:
             n = unit - done
-            root = (here.rate**2 + 2 * n * (end - here.rate) / length) ** 0.5
+            root = max(0.0, here.rate**2 + 2 * n * (end - here.rate) / length) ** 0.5
             yield here.at + min(length, 2 * n / (here.rate + root))
             unit = next(units)
         done += count

@@ -90,8 +90,8 @@ def _slots(parts: tuple[Leaf, ...], seed: np.random.SeedSequence) -> Iterator[in
 def _plans(leaf: Leaf, slot: int, seed: np.random.SeedSequence, skipped: Skipped) -> Iterator[Plan]:
     workload = leaf.workload
     if workload.trace is not None:
-        skipped.allowed = workload.trace.skip_bad_lines
-        return replay.plans(workload.trace, slot, skipped)
+        own = Skipped(workload.trace.skip_bad_lines, total=skipped)
+        return replay.plans(workload.trace, slot, own)
     assert workload.agent is not None  # `leaves` has only classes and traces
     return _agent_plans(workload.agent, workload.name, slot, seed)
 

@@ -1,6 +1,7 @@
 """A trace as trajectories: spans for its hash blocks, links between the requests of a session."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,9 @@ def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
         hint = "name one: --set workload.trace.path=FILE"
         raise ProfileError.one("workload", "trace.path", None, "names no trace file", hint)
     path, played = Path(trace.path).expanduser(), 0
-    for plan in sessions(path, trace.format, trace.block_tokens, slot, skipped):
+    for plan in sessions(
+        path, trace.format, slot, skipped, block_tokens=trace.block_tokens, models=trace.models
+    ):
         start_s = plan.start_s
         if trace.start or trace.end is not None:
             if start_s is None:
@@ -53,9 +56,19 @@ def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
 
 
 def sessions(
-    path: Path, name: str | None, block_tokens: int | None, slot: int, skipped: Skipped
+    path: Path,
+    name: str | None,
+    slot: int,
+    skipped: Skipped,
+    *,
+    block_tokens: int | None = None,
+    models: dict[str, str] | None = None,
 ) -> Iterator[Plan]:
-    """All trajectories of a trace file in its order, lazily."""
+    """All trajectories of a trace file in its order, lazily.
+
+    models: which model serves one that the trace names, the scenario's (None) all others; None
+    keeps the names. A trace in gcsim's own format names models of a deployment: those stay.
+    """
     name = format_of(path, name)
     if name == NATIVE:
         for trajectory in native.read(path, skipped):
@@ -63,10 +76,12 @@ def sessions(
         return
     base = ids.hashed(slot)
     for number, rows in zip(count(), read(path, name, block_tokens, skipped), strict=False):
-        yield Plan(steps(rows, base, ids.private(slot, number)), rows[0].time_s)
+        yield Plan(steps(rows, base, ids.private(slot, number), models), rows[0].time_s)
 
 
-def steps(rows: list[Row], base: int, private: int) -> tuple[Step, ...]:
+def steps(
+    rows: list[Row], base: int, private: int, models: dict[str, str] | None = None
+) -> tuple[Step, ...]:
     """The requests of a session as steps.
 
     base: added to hash ids; private: the first of the ids that only this session uses. A request
@@ -81,12 +96,11 @@ def steps(rows: list[Row], base: int, private: int) -> tuple[Step, ...]:
             if keep is not None or sizes[index] < whole:
                 keep = held = min(sizes[index], whole if keep is None else keep)
         append = tuple(_spans(row, sizes[index] - held, base, private + index))
+        model = row.model if models is None else models.get(row.model or "")
+        waits = row.waits_for
         played.append(
-            Step(
-                append, max(1, row.osl), row.delay_s, row.parent, row.waits_for, row.human,
-                row.model, keep,
-            )
-        )  # fmt: skip
+            Step(append, max(1, row.osl), row.delay_s, row.parent, waits, row.human, model, keep)
+        )
     return tuple(played)
 
 
@@ -118,9 +132,6 @@ def _moved(steps: tuple[Step, ...], slot: int) -> tuple[Step, ...]:
         return content if content >> 60 == ids.SHARED >> 60 else content + away
 
     return tuple(
-        Step(
-            tuple((moved(content), n) for content, n in step.append), step.osl, step.delay_s,
-            step.parent, step.waits_for, step.human, step.model, step.keep,
-        )
+        replace(step, append=tuple((moved(content), n) for content, n in step.append))
         for step in steps
-    )  # fmt: skip
+    )

@@ -26,7 +26,7 @@ def burstgpt(records: Records, context: Context) -> list[Row]:
     record = records[0][1]
     osl = tokens(record, "Response tokens")
     if osl == 0:
-        context.skipped.failed += 1
+        context.skipped.fail()
         return []
     name = record.get("Session ID")
     opens = not name or name not in context.sessions

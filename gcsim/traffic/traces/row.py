@@ -54,12 +54,16 @@ class BadLineError(ValueError):
 
 @dataclass(slots=True)
 class Skipped:
-    """What was left out: bad lines (without `allowed` the first one raises), failed requests."""
+    """What was left out: bad lines (without `allowed` the first one raises), failed requests.
+
+    total: counts along, for a workload of several traces.
+    """
 
     allowed: bool = False
     count: int = 0
     failed: int = 0  # requests that the trace itself marks as failed
     problems: list[Problem] = field(default_factory=list)  # the first few
+    total: "Skipped | None" = None
 
     def add(self, problem: Problem, lines: int = 1) -> None:
         """Count bad lines, or raise what is wrong with them as `ProfileError`."""
@@ -68,9 +72,15 @@ class Skipped:
             raise ProfileError.one(
                 problem.file, problem.field, problem.value, problem.why, hint, problem.line
             )
-        self.count += lines
-        if len(self.problems) < PROBLEMS_KEPT:
-            self.problems.append(problem)
+        for counter in filter(None, (self, self.total)):
+            counter.count += lines
+            if len(counter.problems) < PROBLEMS_KEPT:
+                counter.problems.append(problem)
+
+    def fail(self) -> None:
+        """Count a request that the trace marks as failed."""
+        for counter in filter(None, (self, self.total)):
+            counter.failed += 1
 
 
 @dataclass(slots=True)

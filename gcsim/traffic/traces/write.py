@@ -130,7 +130,7 @@ def stored(path: Path, name: str | None, skipped: Skipped) -> Iterator[Trajector
     if name == NATIVE:
         yield from native.read(path, skipped)
         return
-    for index, plan in enumerate(replay.sessions(path, name, None, 0, skipped)):
+    for index, plan in enumerate(replay.sessions(path, name, 0, skipped)):
         yield Trajectory(index, path.name.split(".")[0], plan.steps, plan.start_s)
 
 

@@ -63,7 +63,7 @@ def steps(result: Result, trajectory: int | None = None) -> "Figure":
     bottom.set_xlabel("step")
     bottom.yaxis.set_major_formatter(_thousands)
     bottom.set_xlim(at[0] - 0.6, at[-1] + 0.6)
-    _legend(bottom, "upper left")
+    _legend(bottom)
     return figure
 
 
@@ -98,10 +98,10 @@ def timeline(result: Result) -> "Figure":
         parts = [_on(times, own) for _, own in samples.groupby("replica", sort=False)]
         waiting, running, kv = np.sum(parts, axis=0)
         name = "" if len(pools) == 1 else f"{pool}: "
-        top.stairs(running, times, color=colour, lw=1.5, label=f"{name}running")
+        top.stairs(running, times, baseline=None, color=colour, lw=1.5, label=f"{name}running")
         if waiting.any():
-            top.stairs(waiting, times, color=colour, ls=":", label=f"{name}waiting")
-        bottom.stairs(kv / len(parts) * 100, times, color=colour, lw=1.5)
+            top.stairs(waiting, times, baseline=None, color=colour, ls=":", label=f"{name}waiting")
+        bottom.stairs(kv / len(parts) * 100, times, baseline=None, color=colour, lw=1.5)
     top.set_ylabel("requests")
     top.set_ylim(bottom=0)
     top.set_title(f"{result.summary['scenario']} on {_where(result)}", loc="left")
@@ -109,6 +109,7 @@ def timeline(result: Result) -> "Figure":
     bottom.set_ylabel("KV cache used [%]")
     bottom.set_xlabel("simulated time [s]")
     bottom.set_ylim(0, 100)
+    bottom.set_xlim(0, result.summary["simulated_s"])
     return figure
 
 
@@ -154,8 +155,11 @@ def _thousands(value: float, _: object) -> str:
     return f"{value:,.0f}"
 
 
-def _legend(axis: "Axes", place: str = "upper right") -> None:
-    axis.legend(frameon=False, loc=place, fontsize="small", ncols=3 if "upper" in place else 1)
+def _legend(axis: "Axes", place: str = "") -> None:
+    """A legend inside the axes, or above them at the right."""
+    outside: dict[str, Any] = {"bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
+    options = {} if place else outside
+    axis.legend(frameon=False, loc=place or "lower right", fontsize="small", **options)
 
 
 def _colours(count: int) -> list[str]:

@@ -82,7 +82,7 @@ TOTALS = (
     "tokens",
 )
 GAP_BINS_PER_OCTAVE = 128
-GAP_BINS = 48 * GAP_BINS_PER_OCTAVE
+GAP_BINS = 65 * GAP_BINS_PER_OCTAVE  # every gap of 64 bits
 
 
 @numba.njit(cache=True)

@@ -17,6 +17,7 @@ SEED = 5
 ROUNDS = 10  # requests per client, as InferenceX and AIPerf play them ...
 ROUNDS_MANY = 4  # ... fewer above MANY clients, where the mean is steady
 MANY = 256
+JIT = 0.1
 LAG = 1  # a next request arrives while the iteration after its predecessor's last runs
 
 
@@ -45,9 +46,10 @@ def load_of(point: Point, rounds: int = ROUNDS) -> Load:
     isl, osl = (_lengths(rng, length, point.low, requests) for length in (point.isl, point.osl))
     if point.ttft_of_prefill_run and "e2e" not in point.published:
         osl = np.ones_like(osl)
-    if point.steady:
-        osl[:clients] = np.maximum(rng.permutation(clients) * point.osl // clients, 1)
-    after_burst = (point.median or point.steady) and requests > clients
+    if point.steady and 'sglang' not in point.framework:
+        j=JIT
+        osl = np.maximum(np.rint(point.osl*(1-j+2*j*(rng.permutation(requests)+0.5)/requests)),1).astype(np.int64)
+    after_burst = point.median and requests > clients
     return Load(isl, osl, clients, clients if after_burst else 0)
 
 

@@ -138,10 +138,10 @@ def _chain(
     append: tuple[Span, ...]
     main = islice(zip(*draws, strict=False), length)
     for k, (tokens, osl, delay_s, human) in enumerate(main):
-        piece = base + len(steps)
         if fork and k == fork.after + 1 and branch:
             tokens, waits = _branches(agent, shared, fork, branch, base, steps)
             delay_s = 0.0
+        piece = base + len(steps)
         context += tokens
         parent, append = last, ((piece, tokens),)
         if context > window:

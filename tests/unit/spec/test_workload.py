@@ -1,4 +1,4 @@
-"""Workload files: what they may say, what is wrong with them, and that each number has an origin."""
+"""Workload files: what they may say, what is wrong with them, where each number comes from."""
 
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from gcsim.spec.workload import (
 )
 
 CLASSES = (
-    "batch-summary chatbot coding-agent coding-interactive long-horizon rag reasoning research"
-    " support voice"
-).split()
+    "batch-summary", "chatbot", "coding-agent", "coding-interactive", "long-horizon", "rag",
+    "reasoning", "research", "support", "voice",
+)  # fmt: skip
 AGENT = """
 name: mine
 agent:

@@ -104,14 +104,15 @@ def run(
     output: FormatOption = Format.table,
 ) -> None:
     """Play one scenario: latencies, rates, and where the time goes."""
-    from gcsim.api import run as play
-    from gcsim.cli_results import run_table
     from gcsim.spec.resolve import parse_settings, resolve
 
     extra = parse_settings(settings or ())
     if engine:
         extra["engine"] = engine.value
-    resolved = resolve(scenario, extra, seed)
+    resolved = resolve(scenario, extra, seed)  # a wrong input is told before anything heavy loads
+    from gcsim.api import run as play
+    from gcsim.cli_results import run_table
+
     total = resolved.scenario.run.trajectories
     with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
         result = play(resolved, out=out, progress=tell)

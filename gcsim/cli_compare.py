@@ -149,9 +149,7 @@ def series_table(series: "Series") -> "RenderableType":
         ]
     lines = [_crossover(c) for c in series.crossovers] or ["The order is the same at all values."]
     if series.unchanged:
-        lines.append(
-            f"Without such a setting, the same at all values: {', '.join(series.unchanged)}."
-        )
+        lines.append(f"Without such a setting, so the same: {', '.join(series.unchanged)}.")
     parts: list[RenderableType] = [Text(head, style="bold"), table, Text("\n".join(lines))]
     if notes:
         parts.append(Text("(!) " + "\n(!) ".join(notes), style="dim"))

@@ -289,8 +289,11 @@ def _phases(topology: str, chips: int) -> int:
 
 def _overheads(model: Model, pool: Pool) -> dict[str, float]:
     stack, counts = _stack(pool), count(model)
-    layers = counts.layers * stack.layer_overhead.value
-    layers += counts.moe_layers * stack.moe_layer_overhead.value
+    import os
+    kernels = float(os.environ.get("MLAK","2")) if model.attention.kind == "mla" else 1.0
+    shared = float(os.environ.get("SHK","1")) if model.ffn.shared_experts else 1.0
+    layers = counts.layers * stack.layer_overhead.value * kernels
+    layers += counts.moe_layers * stack.moe_layer_overhead.value * shared
     return {
         "layers_overhead_s": layers + stack.iteration_overhead.value,
         "prompt_overhead_s": counts.layers * stack.prompt_layer_overhead.value,

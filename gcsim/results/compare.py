@@ -154,12 +154,9 @@ def decides(comparison: Comparison) -> str:
     ]
     text = f"A step takes {three(means[slow] - means[quick])} ms less on {quick} than on {slow}"
     text += f": {', '.join(parts)}."
-    if largest[0] in _ROLES:
-        each = [
-            f"{name} is busy with {_bound(comparison.results[name], largest[0])}"
-            for name in (quick, slow)
-        ]
-        text += f" In {PHASE_NAMES[largest[0]]}, {each[0]}, {each[1]}."
+    what = [_bound(comparison.results[name], largest[0]) for name in (quick, slow)]
+    where = f"In {PHASE_NAMES[largest[0]]}, " if largest[0] in _ROLES else ""
+    text += f" {where}{quick} is bound by {what[0]}, {slow} by {what[1]}."
     waits = [_waiting_share(comparison.results[name]) for name in (quick, slow)]
     if min(waits) > 0.01:
         text += f" Tools and people are {waits[0]:.0%} and {waits[1]:.0%} of their task times."
@@ -167,11 +164,14 @@ def decides(comparison: Comparison) -> str:
 
 
 def _bound(result: Result, phase: str) -> str:
-    """What takes most of the busy time of the pool that does a phase."""
-    pools = result.pools[result.pools["role"].isin(_ROLES[phase])]
+    """What takes most of the busy time of the busiest pool that does a phase (or of all pools)."""
+    pools = result.pools
+    if phase in _ROLES:
+        pools = pools[pools["role"].isin(_ROLES[phase])]
+    pool = pools.sort_values("utilization", ascending=False, kind="stable").iloc[0]
     shares = {
         str(key).removeprefix("bound_"): float(value)
-        for key, value in pools.iloc[0].items()
+        for key, value in pool.items()
         if str(key).startswith("bound_") and pd.notna(value)
     }
     name = max(shares, key=lambda key: shares[key])

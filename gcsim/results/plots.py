@@ -53,7 +53,7 @@ def steps(result: Result, trajectory: int | None = None) -> "Figure":
         floor += part
     top.set_ylabel("time of the step [ms]")
     top.yaxis.set_major_formatter(_thousands)
-    top.set_title(f"Where each millisecond goes: task {wanted} on {_where(result)}", loc="left")
+    _title(figure, f"Where each millisecond goes: task {wanted} on {_where(result)}")
     _legend(top)
     cached = mine["cached_tokens"].to_numpy()
     fresh = mine["isl"].to_numpy() - cached
@@ -90,7 +90,7 @@ def latencies(results: Result | Mapping[str, Result]) -> "Figure":
 
 
 def timeline(result: Result) -> "Figure":
-    """Requests that wait and run, and how full the KV cache is: means over short times, per pool."""
+    """Requests that wait and run, and how full the KV cache is, per pool; means of short times."""
     figure, (top, bottom) = _axes(2, 1, (9, 4.6), sharex=True, height_ratios=(1.6, 1))
     pools = list(result.timeline.groupby("pool", sort=False))
     for (pool, samples), colour in zip(pools, _colours(len(pools)), strict=True):
@@ -104,7 +104,7 @@ def timeline(result: Result) -> "Figure":
         bottom.stairs(kv / len(parts) * 100, times, baseline=None, color=colour, lw=1.5)
     top.set_ylabel("requests")
     top.set_ylim(bottom=0)
-    top.set_title(f"{result.summary['scenario']} on {_where(result)}", loc="left")
+    _title(figure, f"{result.summary['scenario']} on {_where(result)}")
     _legend(top)
     bottom.set_ylabel("KV cache used [%]")
     bottom.set_xlabel("simulated time [s]")
@@ -140,7 +140,9 @@ def _on(edges: Any, samples: Any) -> Any:
     return np.diff(at) / np.diff(edges)
 
 
-def _axes(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Any:
+def _axes(
+    rows: int, columns: int, size: tuple[float, float], **options: Any
+) -> "tuple[Figure, Any]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained", dpi=120)
@@ -151,15 +153,19 @@ def _axes(rows: int, columns: int, size: tuple[float, float], **options: Any) ->
     return figure, axes
 
 
+def _title(figure: "Figure", text: str) -> None:
+    figure.suptitle(text, x=0.01, ha="left", fontsize="large")
+
+
 def _thousands(value: float, _: object) -> str:
     return f"{value:,.0f}"
 
 
 def _legend(axis: "Axes", place: str = "") -> None:
     """A legend inside the axes, or above them at the right."""
-    outside: dict[str, Any] = {"bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
-    options = {} if place else outside
-    axis.legend(frameon=False, loc=place or "lower right", fontsize="small", **options)
+    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
+    options: dict[str, Any] = {"loc": place} if place else above
+    axis.legend(frameon=False, fontsize="small", **options)
 
 
 def _colours(count: int) -> list[str]:

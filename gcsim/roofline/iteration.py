@@ -283,7 +283,7 @@ def account(
     gaps: np.ndarray,
     iterations: int,
     first: int,
-    gap_ns: int,
+    wait_ns: int,
     prompt_tokens: int,
     decode_seqs: int,
     logit_seqs: int,
@@ -294,15 +294,16 @@ def account(
     prefill_window_pairs: float,
     prefill_kv: int,
     prefill_window_kv: int,
-) -> None:
+) -> int:
     """Add iterations that were played to a pool's totals (`TOTALS`) and to its token gaps.
 
-    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `gap_ns` below 0
-    leaves them out, above 0 is the wait that precedes the first iteration.
+    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `wait_ns` is a wait
+    within the first iteration. Returns how long that one took [ns].
     """
     c = coefficients.view(_RECORD)[0]
     accepted = int(c.accepted_ppm)
     origin = first * accepted // 1_000_000
+    first_ns = 0
     for played in range(iterations):
         gained = (first + played) * accepted // 1_000_000 - origin
         kv = float(decode_kv + decode_seqs * gained)
@@ -341,11 +342,15 @@ def account(
         )
         totals[9] += 1.0
         totals[10] += prompt_tokens
-        if gap_ns >= 0 and decode_seqs > 0:
+        gap_ns = _to_ns(parts[0])
+        if played == 0:
+            gap_ns += wait_ns
+            first_ns = gap_ns
+        if decode_seqs > 0:
             step = (first + played + 1) * accepted // 1_000_000 - origin - gained
-            wait = gap_ns if played == 0 else 0
-            gaps[gap_bin(_to_ns(parts[0]) + wait)] += decode_seqs
+            gaps[gap_bin(gap_ns)] += decode_seqs
             gaps[0] += decode_seqs * (step - 1)
+    return first_ns
 
 
 @numba.njit(cache=True)

@@ -56,16 +56,9 @@ class Cluster:
         self._link_numbers = {
             (use.link.from_, use.link.to): number for number, use in enumerate(self.links)
         }
-        self._reached = {
-            name: [
-                r
-                for r in self.replicas
-                if r.pool.role == "decode" and (name, r.pool_name) in self._link_numbers
-            ]
-            for name in deployment.pools
-        }
         self._entry = [r for r in self.replicas if r.pool.role != "decode"]
         self._decoders = [r for r in self.replicas if r.pool.role == "decode"]
+        self._reached = {name: self._beyond(name) for name in deployment.pools}
         self._policy = POLICIES[deployment.router.policy]
         self._entry_state: State = {}
         self._decode_state: State = {}
@@ -186,11 +179,16 @@ class Cluster:
 
     # -- KV handoff ---------------------------------------------------------------------------
 
+    def _beyond(self, pool_name: str) -> tuple[list[Replica], Replica]:
+        """The decode replicas that a link from a pool reaches, and the smallest of them."""
+        reached = [r for r in self._decoders if (pool_name, r.pool_name) in self._link_numbers]
+        return reached, min(reached or self.replicas, key=lambda r: r.kv.total * r.pool.block_tokens)
+
     def _targets(self, request: Request, source: Replica) -> Sequence[Replica]:
         """The decode replicas that a link reaches and that could hold the request."""
         tokens = request.prompt_tokens + 1
-        reached = self._reached[source.pool_name]
-        if all(replica.kv.fits(tokens) for replica in reached):
+        reached, smallest = self._reached[source.pool_name]
+        if smallest.kv.fits(tokens):
             return reached
         return [replica for replica in reached if replica.kv.fits(tokens)]
 

@@ -45,6 +45,7 @@ class KvCache:
         self.limit = limit
         self.private = 0
         self.peak = 0
+        self._chunk = max(total // 1024, 1)
         self.tree = PrefixCache(block_tokens, tiers)
 
     @property
@@ -169,7 +170,9 @@ class KvCache:
         self.private += blocks
         used = self.private + self.tree.blocks[0]
         if used > self.total:
-            self.tree.evict(used - self.total)
+            # Whole chunks: cheaper, and many small needs evict what one large need does.
+            chunks = -(-(used - self.total) // self._chunk)
+            self.tree.evict(chunks * self._chunk)
             used = self.private + self.tree.blocks[0]
         if used > self.peak:
             self.peak = used

@@ -43,15 +43,16 @@ class Meter:
         if start >= self.count_from_ns:
             new, completed, pairs, window_pairs, kv, window_kv = prompts
             seqs = decode.seqs if decode else 0
-            account(
+            first_ns = account(
                 coefficients, self.totals, self.gaps, iterations,
-                decode.iterations if decode else 0, -1 if self.stalls else extra_ns, new, seqs,
+                decode.iterations if decode else 0, extra_ns, new, seqs,
                 seqs + completed, decode.kv if decode else 0, decode.window_kv if decode else 0,
                 decode.growing if decode else 0, pairs, window_pairs, kv, window_kv,
             )  # fmt: skip
             if decode:
                 for waiting, since in self.stalls:
-                    self.gaps[gap_bin(end - since)] += waiting
+                    self.gaps[gap_bin(first_ns)] -= waiting
+                    self.gaps[gap_bin(start + first_ns - since)] += waiting
         if decode:
             self.stalls.clear()
 

@@ -289,7 +289,7 @@ class Replica:
         """Plan decode iterations until something changes; the end of the last one [ns]."""
         decode = self.decode
         iterations = 1
-        if self.coalesce and not (self._hold or self.meter.stalls or self._reload_ns):
+        if self.coalesce and not (self._hold or self._reload_ns):
             iterations = decode.iterations_within(decode.steady_iterations(), self.kv.room)
         # The end of the warm-up ends a run too: what counts is decided by where a run starts.
         counting = self._start_ns >= self.meter.count_from_ns

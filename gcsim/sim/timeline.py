@@ -60,11 +60,12 @@ class Timeline:
             self._running_area + self._running * (end_ns - self._sampled_ns),
             self._used_area + self._used * (end_ns - self._sampled_ns),
         )
+        points = [*(self.samples or [(0, 0, 0, 0)]), last]
         return [
-            (a[0], *((y - x) / (b[0] - a[0]) for x, y in zip(a[1:], b[1:], strict=True)))
-            for a, b in zip(self.samples, [*self.samples[1:], last], strict=True)
-            if b[0] > a[0]
-        ]  # type: ignore[misc]
+            (a[0], (b[1] - a[1]) / span, (b[2] - a[2]) / span, (b[3] - a[3]) / span)
+            for a, b in zip(points, points[1:], strict=False)
+            if (span := b[0] - a[0])
+        ]
 
     def mean_waiting(self, end_ns: int) -> float:
         """Mean length of the waiting line up to `end_ns`, over time.

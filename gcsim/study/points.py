@@ -33,6 +33,13 @@ SKIPS = (
     (r"generated-shared-prefix", "prompts share a prefix of unstated reuse"),
 )
 
+# Validated, but not fitted: the source warns ("experimental"), or the first months of a model's
+# support on a stack (DeepSeek and 405B in early 2025 and before).
+NOT_FITTED = r"experimental, may contain errors|early-2025 software|offline"
+
+# Fixed lengths, and yet no bursts in the published TTFT. SGLang 0.5.1's rows do have them.
+OUT_OF_STEP = r"NVIDIA in-house run.*(?<!sglang 0\.5\.1\.post1)$"
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -54,8 +61,9 @@ class Point:
 
     low: lengths are uniform in [low x L, L]; batch: all requests at t = 0 and none after; whole_run:
     `e2e` is the elapsed time of the batch; median: medians were published, not means;
-    prefill: the prefill side of a disaggregated run, else None; steady: fixed lengths of a warmed-up
-    server, whose clients are not in step (started together they would stay so for ever).
+    prefill: the prefill side of a disaggregated run, else None; steady: a long run of fixed
+    lengths, whose clients fall out of step by themselves (exact lengths would never let them);
+    fitted: it may enter the fit of efficiencies (`NOT_FITTED`).
     """
 
     id: str
@@ -76,6 +84,7 @@ class Point:
     whole_run: bool
     median: bool
     steady: bool
+    fitted: bool
     ttft_of_prefill_run: bool
     published: dict[str, float]
 
@@ -158,7 +167,8 @@ def parse_row(row: dict[str, str]) -> Point | str:
         serving=sides[1], prefill=sides[0],
         low=0.8 if "len~U[0.8L,L]" in notes else 1.0,
         batch=static or whole, whole_run=whole, median=bool(re.search(r"\bmedian\b", notes)),
-        steady="NVIDIA in-house run" in notes and not static,
+        fitted=not re.search(NOT_FITTED, notes),
+        steady=bool(re.search(OUT_OF_STEP, f"{notes} {row['framework']}")) and not static,
         ttft_of_prefill_run="osl=1 run" in notes, published=published,
     )  # fmt: skip
 

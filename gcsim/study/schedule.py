@@ -17,7 +17,7 @@ SEED = 5
 ROUNDS = 10  # requests per client, as InferenceX and AIPerf play them ...
 ROUNDS_MANY = 4  # ... fewer above MANY clients, where the mean is steady
 MANY = 256
-JIT = 0.1
+OUT_OF_STEP = 0.1  # outputs of a steady load vary by this fraction
 LAG = 1  # a next request arrives while the iteration after its predecessor's last runs
 
 
@@ -35,8 +35,7 @@ def load_of(point: Point, rounds: int = ROUNDS) -> Load:
     """The requests that a source sent; uniform lengths evenly spread over their range, shuffled.
 
     Where medians were published, those after the first burst stand for the median request. In a
-    steady load the first outputs are cut short evenly, which puts the clients out of step; the
-    requests after them count.
+    steady load outputs vary a little, which takes the clients out of step.
     """
     clients = point.concurrency
     if clients > MANY:
@@ -46,17 +45,16 @@ def load_of(point: Point, rounds: int = ROUNDS) -> Load:
     isl, osl = (_lengths(rng, length, point.low, requests) for length in (point.isl, point.osl))
     if point.ttft_of_prefill_run and "e2e" not in point.published:
         osl = np.ones_like(osl)
-    if point.steady and 'sglang' not in point.framework:
-        j=JIT
-        osl = np.maximum(np.rint(point.osl*(1-j+2*j*(rng.permutation(requests)+0.5)/requests)),1).astype(np.int64)
+    if point.steady:
+        osl = _lengths(rng, point.osl, 1.0 - OUT_OF_STEP, requests, 1.0 + OUT_OF_STEP)
     after_burst = point.median and requests > clients
     return Load(isl, osl, clients, clients if after_burst else 0)
 
 
 def _lengths(
-    rng: np.random.Generator, length: int, low: float, count: int
+    rng: np.random.Generator, length: int, low: float, count: int, high: float = 1.0
 ) -> "NDArray[np.int64]":
-    spread = low + (1.0 - low) * (np.arange(count) + 0.5) / count
+    spread = low + (high - low) * (np.arange(count) + 0.5) / count
     return np.asarray(rng.permutation(np.maximum(np.rint(length * spread), 1)), dtype=np.int64)
 
 

@@ -168,6 +168,8 @@ def test_engines_agree_with_warm_up_zero_network_and_horizon(
     what: Deployment, seed: int, warmup_s: float
 ) -> None:
     trajectories = traffic(seed)
+    whole = [toys.serve(what, trajectories, coalesce=c, warmup_s=warmup_s) for c in (True, False)]
+    assert state(whole[0]) == state(whole[1]), "what the warm-up leaves out is the same too"
     runs = [
         toys.serve(what, trajectories, coalesce=c, warmup_s=warmup_s, horizon_s=0.5)
         for c in (True, False)

@@ -1,6 +1,6 @@
 """The radix prefix cache against brute force: plain prefixes of plain token lists."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcsim.sim.prefix_cache import Node, PrefixCache
@@ -99,11 +99,12 @@ class Twin:
 
 
 @given(OPERATIONS, st.lists(SEQUENCES, min_size=1, max_size=5), st.integers(1, 7))
+@settings(max_examples=300)
 def test_eviction_takes_the_least_recently_used_tail_first(
     operations: list[tuple[str, list[Span]]], asked: list[list[Span]], count: int
 ) -> None:
     cache, twin, pinned = PrefixCache(1), Twin(), []
-    for operation, spans in operations:
+    for number, (operation, spans) in enumerate(operations):
         tokens = tokens_of(spans)
         if operation == "evict":
             cache.evict(count)
@@ -112,7 +113,7 @@ def test_eviction_takes_the_least_recently_used_tail_first(
             cache.unpin(pinned.pop())
             twin.pins.pop()
         else:
-            node = add(cache, spans)
+            node = add(cache, spans, owner=number)
             twin.add(tokens)
             if operation == "pin":
                 cache.pin(node)

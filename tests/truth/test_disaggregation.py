@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcsim.counts import kv_bytes_per_token
+from gcsim.roofline.iteration import gap_bin
 from gcsim.sim.cluster import Cluster
 from gcsim.sim.records import REQUEST_COLUMNS
 from gcsim.traffic.trajectory import Step, Trajectory, chain
@@ -139,7 +140,19 @@ def test_layerwise_streaming_hides_all_but_the_last_layer() -> None:
     tail = column(both(task, link, layerwise=True), "kv_transfer_ns")[0]
     assert whole == 8000 * kv_bytes_per_token(toys.model()).full
     prefill = column(both(task, link, layerwise=True), "prefill_ns")[0]
-    assert tail == max(whole // 4, whole - prefill)
+    assert tail == whole - prefill > whole // 4, "a slow link: what did not fit beside the prefill"
+    fast = {"bandwidth": "100 GB/s", "efficiency": 1}
+    whole = column(both(task, fast, layerwise=False), "kv_transfer_ns")[0]
+    assert column(both(task, fast, layerwise=True), "kv_transfer_ns")[0] == whole // 4
+
+
+def test_the_gap_after_the_first_token_includes_the_transfer() -> None:
+    link = {"bandwidth": "1 GB/s", "efficiency": 1}
+    cluster = both([toys.one_step(0, 1000, 5)], link, layerwise=False)
+    gaps = cluster.replicas[1].meter.gaps
+    moved_ns = column(cluster, "kv_transfer_ns")[0]
+    assert gaps.sum() == 4
+    assert gaps[gap_bin(moved_ns) :].sum() == 1
 
 
 def test_transfers_that_meet_share_the_lanes() -> None:

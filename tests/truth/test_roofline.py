@@ -209,3 +209,50 @@ def test_speculation_verifies_more_tokens_and_yields_the_expected_number() -> No
     cost = bind(toys.model(), Pool(chip=toys.chip(), speculation=spec))
     assert cost.accepted_ppm == 1_875_000
     assert cost.tokens_per_seq == 4
+
+
+def one_iteration(cost, new: int, seqs: int, context: int, window: int) -> np.ndarray:
+    totals = np.zeros(len(iteration.TOTALS))
+    pairs = ops.causal_pairs(float(new), 0.0)
+    inside = ops.window_pairs(float(new), 0.0, float(window or 1))
+    iteration.account(
+        cost.coefficients, totals, np.zeros(iteration.GAP_BINS, np.int64), 1, 0, 0, new, seqs,
+        seqs + (new > 0), seqs * context, seqs * min(context, window), 0, pairs, inside, new,
+        min(new, window),
+    )  # fmt: skip
+    return totals
+
+
+def ideal(model, flops: str, bandwidth: str, **parallel: int) -> Pool:
+    memory = [
+        {"tier": "hbm", "capacity": "9 TB", "bandwidth": bandwidth, "holds": ["weights", "kv"]}
+    ]
+    links = {"scale_up": {"bandwidth": "1e9 TB/s", "latency": 0, "max_chips": 64}}
+    chip = toys.chip(
+        compute={"bf16": flops},
+        memory=memory,
+        interconnect={**links, "scale_out": {"bandwidth": "1 GB/s"}},
+    )
+    return Pool(chip=chip, **parallel)
+
+
+@pytest.mark.parametrize("of", [*MODELS, "qwen3-235b-a22b", "minimax-m2"])
+@pytest.mark.parametrize("parallel", [{}, {"tp": 8}, {"tp": 2, "ep": 4}])
+@pytest.mark.parametrize(("new", "seqs", "context"), [(700, 0, 0), (0, 16, 5000), (300, 8, 900)])
+def test_without_memory_limits_time_is_the_flops_that_mfu_counts(
+    of: str, parallel: dict[str, int], new: int, seqs: int, context: int
+) -> None:
+    model = load_model(of)
+    cost = bind(model, ideal(model, "100 TFLOP/s", "1e12 TB/s", **parallel))
+    totals = one_iteration(cost, new, seqs, context, model.attention.window)
+    assert totals[0] == pytest.approx(totals[7] / cost.peak_flops_per_s, rel=1e-6)
+
+
+@pytest.mark.parametrize("of", [*MODELS, "qwen3-235b-a22b", "minimax-m2"])
+@pytest.mark.parametrize("seqs", [1, 64])
+def test_without_compute_limits_time_is_the_bytes_that_mbu_counts(of: str, seqs: int) -> None:
+    """On one chip; activations, which MBU leaves out, add less than a hundredth."""
+    model = load_model(of)
+    cost = bind(model, ideal(model, "1e12 TFLOP/s", "1 TB/s"))
+    totals = one_iteration(cost, 0, seqs, 5000, model.attention.window)
+    assert totals[8] / 1e12 <= totals[0] < totals[8] / 1e12 * 1.01

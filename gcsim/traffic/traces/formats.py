@@ -159,7 +159,7 @@ def detect(file: str, first: Line) -> str:
     for name, form in FORMATS.items():
         if form.kind == kind and form.needs <= keys:
             return name
-    name, form = max(FORMATS.items(), key=lambda item: len(item[1].needs & keys))
+    name, form = max(FORMATS.items(), key=lambda f: len(f[1].needs & keys) / len(f[1].needs))
     missing = sorted(form.needs - keys)
     if form.kind == kind and len(missing) < len(form.needs):
         hint = f"{nearest(missing[0], keys)} ({name}: {form.about})"

@@ -8,6 +8,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
@@ -110,7 +111,7 @@ def write(path: Path, trajectories: Iterable[Trajectory], to: str) -> dict[str, 
     if to not in WRITERS:
         raise ProfileError.one(str(path), "to", to, "no such format", nearest(to, WRITERS))
     dropped: Dropped = Counter()
-    with _open(path) as file:
+    with _opened(path) as file:
         for line in WRITERS[to](trajectories, dropped):
             file.write(line + "\n")
     return {what: count for what, count in dropped.items() if count}
@@ -210,12 +211,15 @@ def _ms(time_s: float) -> float:
     return int(value) if value == int(value) else value
 
 
-def _open(path: Path) -> TextIO:
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
     try:
-        if path.suffix == ".gz":  # no name and time inside: the same trace gives the same bytes
-            packed = gzip.GzipFile("", "wb", fileobj=path.open("wb"), mtime=0)
-            return TextIOWrapper(packed, encoding="utf-8", newline="\n")
-        return path.open("w", encoding="utf-8", newline="\n")
+        raw = path.open("wb")
     except OSError as error:
         why = f"cannot be written: {error.strerror or error}"
         raise ProfileError.one(str(path), "", None, why) from error
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(raw)
+        if path.suffix == ".gz":  # no name and time inside: the same trace gives the same bytes
+            file = stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+        yield stack.enter_context(TextIOWrapper(file, encoding="utf-8", newline="\n"))

@@ -1,0 +1,90 @@
+"""Pictures: gcsim.results.plots, gcsim.results.numbers, gcsim.cli_results, gcsim.cli_profiles."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gcsim
+from gcsim.cli_profiles import listed
+from gcsim.cli_results import bar, task_parts
+from gcsim.errors import ProfileError
+from gcsim.results import plots
+from gcsim.results.compare import Comparison
+from gcsim.results.numbers import PHASE_NAMES, bound_name, three
+from gcsim.results.summary import PHASES
+
+
+@pytest.fixture(scope="module")
+def both() -> Comparison:
+    names = ["sn40l-mono", "mi300x-prefill-sn50-decode"]
+    return gcsim.compare("coding-agents", deployments=names, settings={"run.trajectories": 3})
+
+
+def test_the_bars_of_a_task_are_its_steps(both: Comparison) -> None:
+    result = both.results["sn40l-mono"]
+    figure = plots.steps(result, 1)
+    top, bottom = figure.axes
+    mine = result.requests[result.requests["trajectory"] == 1]
+    heights: dict[float, float] = {}
+    for patch in top.patches:
+        middle = round(patch.get_x() + patch.get_width() / 2)
+        heights[middle] = heights.get(middle, 0.0) + patch.get_height()
+    assert len(heights) == len(mine)
+    assert sum(heights.values()) == pytest.approx(mine["e2e_s"].sum() * 1e3)
+    prompts = sum(patch.get_height() for patch in bottom.patches)
+    assert prompts == pytest.approx(mine["isl"].sum())
+    assert (top.get_ylabel(), bottom.get_xlabel()) == ("time of the step [ms]", "step")
+    with pytest.raises(ProfileError, match="no completed step"):
+        plots.steps(result, 99)
+
+
+def test_a_distribution_ends_at_one(both: Comparison) -> None:
+    for axis in plots.latencies(both.results).axes:
+        assert len(axis.lines) == 2
+        for line in axis.lines:
+            heights = np.asarray(line.get_ydata())
+            assert (np.diff(heights) > 0).all()
+            assert heights[-1] == 1
+
+
+def test_a_timeline_keeps_the_means(both: Comparison) -> None:
+    result = both.results["mi300x-prefill-sn50-decode"]
+    top, bottom = plots.timeline(result).axes
+    assert len(bottom.patches) == 2  # a line per pool
+    decode = result.timeline[result.timeline["pool"] == "decode"]
+    ends = np.append(decode["time_s"].to_numpy()[1:], result.summary["simulated_s"])
+    wanted = (decode["running"] * (ends - decode["time_s"])).sum() / result.summary["simulated_s"]
+    line = next(p for p in top.patches if p.get_label() == "decode: running")
+    assert line.get_data().values.mean() == pytest.approx(wanted)
+
+
+def test_every_picture_can_be_saved(both: Comparison, tmp_path: Path) -> None:
+    result = both.results["sn40l-mono"]
+    figures = (
+        plots.steps(result), plots.latencies(result), plots.timeline(result),
+        plots.breakdown(both.results),
+    )  # fmt: skip
+    for number, figure in enumerate(figures):
+        path = tmp_path / f"{number}.png"
+        figure.savefig(path)
+        assert path.stat().st_size > 5_000
+
+
+def test_numbers_and_names_for_people() -> None:
+    assert [three(x) for x in (999.6, 0.9996, 1e6, -2.5, float("nan"))] == [
+        "1,000", "1.00", "1,000,000", "-2.50", "-"
+    ]  # fmt: skip
+    assert set(PHASE_NAMES) == set(PHASES)
+    assert bound_name("memory_ddr") == "DDR bandwidth"
+    assert (bar(1.0, 4), bar(0.0, 4), bar(0.125, 2)) == ("████", "", "▎")
+
+
+def test_the_parts_of_a_task_leave_out_what_is_nothing(both: Comparison) -> None:
+    parts = task_parts(both.results["sn40l-mono"])
+    assert "tools" in parts
+    assert "human" not in parts
+    assert sum(parts.values()) == pytest.approx(
+        both.results["sn40l-mono"].trajectories["task_s"].mean()
+    )
+    assert {row["name"] for row in listed("chip")} >= {"sn40l", "mi300x"}

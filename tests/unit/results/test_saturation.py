@@ -1,0 +1,54 @@
+"""Runs that were asked for too much: gcsim.results.saturation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import gcsim
+from gcsim.results.saturation import trend, window_means
+
+LOAD = {"run.trajectories": 400}
+
+
+def at(rate: float, **more: object) -> dict[str, object]:
+    return {**LOAD, "arrivals": {"process": "poisson", "rate": f"{rate} /s"}, **more}
+
+
+def test_means_of_windows_are_exact() -> None:
+    timeline = pd.DataFrame(
+        {
+            "replica": [0, 0, 1],
+            "time_s": [0.0, 4.0, 0.0],
+            "waiting": [1, 0, 0],
+            "running": [1, 3, 5],
+        }
+    )
+    found = window_means(timeline, np.array([0.0, 2.0, 6.0]))
+    assert found.tolist() == [2 + 5, (2 * 2 + 2 * 3) / 4 + 5]
+
+
+def test_a_trend_is_told_from_noise() -> None:
+    rng = np.random.default_rng(1)
+    noise = [trend(10 + rng.normal(0, 1, 20))[1] for _ in range(300)]
+    assert np.mean(np.abs(noise) > 4) < 0.02
+    assert trend(np.arange(20.0) + rng.normal(0, 1, 20))[1] > 10
+    assert trend(np.full(20, 3.0)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("rate", "saturated"), [(0.02, False), (2.0, True)])
+def test_an_overload_is_recognised(rate: float, saturated: bool) -> None:
+    summary = gcsim.run("coding-agents", settings=at(rate)).summary
+    assert summary["saturated"] is saturated
+    assert bool(summary["saturated_why"]) is saturated
+
+
+def test_the_horizon_does_not_hide_it() -> None:
+    summary = gcsim.run("coding-agents", settings=at(2.0, **{"run.horizon": "150 s"})).summary
+    assert summary["saturated"]
+    assert f"{summary['unfinished']} are unfinished" in summary["saturated_why"]
+
+
+def test_a_closed_loop_and_a_batch_job_cannot_saturate() -> None:
+    for arrivals in ({"process": "closed", "agents": 400}, {"process": "static"}):
+        settings = {"run.trajectories": 60, "arrivals": arrivals}
+        assert gcsim.run("coding-agents", settings=settings).summary["saturated"] is False

@@ -98,7 +98,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
     terms |= _attention(model, pool, dtype, placement)
     terms |= _feed_forward(model, pool, dtype, placement)
     terms |= _communication(model, pool)
-    terms |= _overheads(model, pool)
+    terms |= _overheads(model, pool, dtype)
     terms |= _work(model, pool, dtype)
     speculation = pool.speculation
     verified, accepted, drafting = 1, 1.0, 0.0
@@ -287,18 +287,32 @@ def _phases(topology: str, chips: int) -> int:
     return 2 * (chips - 1) if topology == "torus" else 2
 
 
-def _overheads(model: Model, pool: Pool) -> dict[str, float]:
-    stack, counts = _stack(pool), count(model)
-    import os
-    kernels = float(os.environ.get("MLAK","2")) if model.attention.kind == "mla" else 1.0
-    shared = float(os.environ.get("SHK","1")) if model.ffn.shared_experts else 1.0
-    layers = counts.layers * stack.layer_overhead.value * kernels
-    layers += counts.moe_layers * stack.moe_layer_overhead.value * shared
+# Kernels of a layer, relative to one of grouped-query attention and FFN in 16 bit.
+MLA_KERNELS = 2.0  # latent attention compresses, expands and absorbs every projection
+QUANTIZED_KERNELS = 0.5  # activations are quantized before every 8- or 4-bit product
+
+
+def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str, float]:
+    """Fixed times of an iteration [s]; `kernels` chips launch more of them for some layers."""
+    stack, counts, own = _stack(pool), count(model), formats(model, dtype)
+    attention = experts = 1.0
+    if pool.chip.execution == "kernels":
+        attention = MLA_KERNELS if model.attention.kind == "mla" else 1.0
+        attention += QUANTIZED_KERNELS if _quantized(pool.chip, own.attention) else 0.0
+        if own.expert_math == "native" and _quantized(pool.chip, own.experts):
+            experts += QUANTIZED_KERNELS
+    layers = counts.layers * stack.layer_overhead.value * attention
+    layers += counts.moe_layers * stack.moe_layer_overhead.value * experts
     return {
         "layers_overhead_s": layers + stack.iteration_overhead.value,
         "prompt_overhead_s": counts.layers * stack.prompt_layer_overhead.value,
         "seq_overhead_s": stack.sequence_overhead.value,
     }
+
+
+def _quantized(chip: Chip, weights: WeightFormat) -> bool:
+    """Whether products with weights of this format take quantized activations on a chip."""
+    return _FAMILY[weights] != "bf16" and getattr(chip.compute, _FAMILY[weights]) is not None
 
 
 def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str, float]:

@@ -135,9 +135,18 @@ _ROLES = {"prefill": ("prefill", "mixed"), "decode": ("decode", "mixed")}  # who
 
 
 def decides(comparison: Comparison) -> str:
-    """What the fastest and the slowest differ by, computed from both: parts of E2E, then bounds."""
-    means = {name: r.summary["mean_e2el_ms"] for name, r in comparison.results.items()}
-    names = sorted((n for n, mean in means.items() if mean is not None), key=lambda n: means[n])
+    """What the fastest and the slowest differ by, computed from both: parts of E2E, then bounds.
+
+    Saturated runs are left out while two others are there.
+    """
+    means = {
+        name: result.summary["mean_e2el_ms"]
+        for name, result in comparison.results.items()
+        if result.summary["mean_e2el_ms"] is not None
+    }
+    sound = {name: mean for name, mean in means.items() if name not in comparison.saturated}
+    means = sound if len(sound) > 1 else means
+    names = sorted(means, key=lambda name: means[name])
     if len(names) < 2:
         return ""
     quick, slow = names[0], names[-1]

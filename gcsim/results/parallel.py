@@ -23,42 +23,47 @@ def simulate_all(
     tell = progress or _nobody
     hashes = [content_hash(scenario.mapping) for scenario in scenarios]
     waiting = dict(zip(hashes, scenarios, strict=True))
-    total, begun = len(waiting), perf_counter()
+    total = len(waiting)
     done: dict[str, Result] = {}
+    began, played = perf_counter(), 0
     while waiting:
         workers = min(jobs or _cores(), len(waiting))
-        if workers > 1 and (jobs or _worth(perf_counter() - begun, len(done), total, workers)):
-            results = _in_processes(list(waiting.values()), workers, len(done), total, tell)
-            done |= dict(zip(waiting, results, strict=True))
+        left = sum(map(_size, waiting.values()))
+        spared_s = (perf_counter() - began) / max(played, 1) * left * (1 - 1 / workers)
+        if workers > 1 and (jobs or (played and spared_s > WORTH_S)):
+            done |= _in_processes(waiting, workers, len(done), total, tell)
             break
         key = next(iter(waiting))
         scenario = waiting.pop(key)
         done[key] = simulate(scenario, progress=_share(scenario, len(done), total, tell))
         tell(len(done) / total)
+        played += _size(scenario)
     return [done[key] for key in hashes]
 
 
-def _worth(spent_s: float, done: int, total: int, workers: int) -> bool:
-    """Whether the processes would save more than they cost, if all runs take as long as these."""
-    return done > 0 and spent_s / done * (total - done) * (1 - 1 / workers) > WORTH_S
+def _size(scenario: Resolved) -> int:
+    """How much work a run is, as far as can be told before."""
+    return scenario.scenario.run.trajectories or 100
 
 
 def _in_processes(
-    scenarios: list[Resolved], workers: int, done: int, total: int, tell: Fraction
-) -> list[Result]:
+    waiting: dict[str, Resolved], workers: int, done: int, total: int, tell: Fraction
+) -> dict[str, Result]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
+    keys = sorted(waiting, key=lambda key: -_size(waiting[key]))  # the longest first
+    results = {}
     try:
         parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-        results = []
-        for result in parallel(delayed(simulate)(scenario) for scenario in scenarios):
-            results.append(result)
+        played = parallel(delayed(simulate)(waiting[key]) for key in keys)
+        for key, result in zip(keys, played, strict=True):
+            results[key] = result
             tell((done + len(results)) / total)
-        return results
     except BaseException:
         get_reusable_executor().shutdown(wait=False, kill_workers=True)
         raise
+    return results
 
 
 def _share(scenario: Resolved, done: int, total: int, tell: Fraction) -> Progress:

@@ -14,21 +14,20 @@ Floats = NDArray[np.float64]
 
 
 def saturation(
-    scenario: Scenario, requests: pd.DataFrame, trajectories: pd.DataFrame, timeline: pd.DataFrame
+    scenario: Scenario, requests: pd.DataFrame, trajectories: pd.DataFrame, simulated_s: float
 ) -> str | None:
     """Why a run counts as saturated, or None.
 
-    Where arrivals do not wait for answers (no closed loop, no batch job) the load, waiting plus
-    running requests, must settle. It has not when a straight line through it, after the first
+    Where arrivals do not wait for answers (no closed loop, no batch job) the load, requests sent
+    and not yet answered, must settle. It has not when a straight line through it, after the first
     quarter of the time in which trajectories start, rises by more than `GROWTH_LEAST` of its mean
     and its slope is `T_LEAST` standard errors above 0 (corrected for the correlation of
     neighbouring windows). A judgement, not a proof: a longer run decides.
     """
     if isinstance(scenario.arrivals, Closed | Static) or len(trajectories) < WINDOWS:
         return None
-    last_s = float(trajectories["start_s"].max())
-    end_s = min(last_s, scenario.run.horizon or last_s)
-    load = window_means(timeline, np.linspace(end_s / 4, end_s, WINDOWS + 1))
+    end_s = min(float(trajectories["start_s"].max()), simulated_s)
+    load = window_means(requests, np.linspace(end_s / 4, end_s, WINDOWS + 1), simulated_s)
     growth, t = trend(load)
     if t < T_LEAST or growth < GROWTH_LEAST * load.mean() or growth < 1:
         return None
@@ -38,15 +37,13 @@ def saturation(
     return f"{why}, {unfinished} are unfinished" if unfinished else why
 
 
-def window_means(timeline: pd.DataFrame, edges: Floats) -> Floats:
-    """Mean waiting plus running requests between the edges [s], summed over replicas."""
-    total = np.zeros(len(edges) - 1)
-    for _, samples in timeline.groupby("replica", sort=False):
-        times = np.append(samples["time_s"].to_numpy(), edges[-1] + 1e9)
-        load = (samples["waiting"] + samples["running"]).to_numpy()
-        areas = np.concatenate([[0.0], np.cumsum(load * np.diff(times))])
-        total += np.diff(np.interp(edges, times, areas)) / np.diff(edges)
-    return total
+def window_means(requests: pd.DataFrame, edges: Floats, simulated_s: float) -> Floats:
+    """Mean number of requests that are sent and not yet answered, between the edges [s]."""
+    live = requests[requests["status"] != "rejected"]
+    starts = live["sent_s"].to_numpy()
+    lasted = live["e2e_s"].fillna(simulated_s).to_numpy()
+    areas = np.array([np.clip(edge - starts, 0.0, lasted).sum() for edge in edges])
+    return np.diff(areas) / np.diff(edges)
 
 
 def trend(values: Floats) -> tuple[float, float]:

@@ -45,8 +45,7 @@ def simulate(
     warmup_s = scenario.run.warmup
     elapsed_s = max(cluster.env.now * 1e-9 - warmup_s, 0.0)
     requests, tasks = request_table(cluster), trajectory_table(cluster)
-    timeline = timeline_table(cluster)
-    why = saturation(scenario, requests, tasks, timeline)
+    why = saturation(scenario, requests, tasks, cluster.env.now * 1e-9)
     summary = {
         "scenario": scenario.name,
         "model": scenario.model.name,
@@ -63,7 +62,7 @@ def simulate(
     summary["pools"] = pools.replace({np.nan: None}).to_dict("records")
     links = link_table(cluster, elapsed_s)
     summary["links"] = links.to_dict("records")
-    return Result(resolved, summary, requests, tasks, pools, links, timeline)
+    return Result(resolved, summary, requests, tasks, pools, links, timeline_table(cluster))
 
 
 def play_scenario(

@@ -186,7 +186,8 @@ def iteration_parts(
             c.dispatch_latency_s,
             c.link_bytes_per_s,
         )
-        + (c.stages - 1.0) * (c.stage_latency_s + tokens * c.all_reduce_bytes_per_token / c.link_bytes_per_s)
+        + (c.stages - 1.0)
+        * (c.stage_latency_s + tokens * c.all_reduce_bytes_per_token / c.link_bytes_per_s)
     )
     overhead = c.layers_overhead_s + seqs * c.seq_overhead_s
     if prompt_tokens > 0.0:

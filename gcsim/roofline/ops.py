@@ -40,8 +40,8 @@ def window_pairs(new: float, past: float, window: float) -> float:
     >>> window_pairs(3, 10, 4), window_pairs(3, 0, 128), window_pairs(4, 2, 4)
     (12.0, 6.0, 15.0)
     """
-    growing = min(max(window - past, 0.0), new)
-    return causal_pairs(growing, past) + (new - growing) * window
+    growing: float = min(max(window - past, 0.0), new)
+    return growing * past + 0.5 * growing * (growing + 1.0) + (new - growing) * window
 
 
 @numba.njit(cache=True)
@@ -57,5 +57,5 @@ def distinct_experts(experts: float, per_token: float, tokens: float, skew: floa
     >>> round(distinct_experts(128, 4, 32, 1.0), 2)
     81.66
     """
-    touched = experts * (1.0 - (1.0 - per_token / experts) ** (tokens / skew))
+    touched: float = experts * (1.0 - (1.0 - per_token / experts) ** (tokens / skew))
     return max(touched, min(per_token * tokens, per_token))

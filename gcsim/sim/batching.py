@@ -8,6 +8,7 @@ A new policy is one function and one line in `POLICIES`.
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from gcsim.roofline.ops import causal_pairs, window_pairs
 from gcsim.sim.request import Request
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 Chunk = tuple[Request, int]
 Batch = tuple[bool, list[Chunk]]
+# New tokens, prompts completed, attention pairs, those in sliding layers, KV tokens read, likewise.
+Prompts = tuple[int, int, float, float, int, int]
+NO_PROMPTS: Prompts = (0, 0, 0.0, 0.0, 0, 0)
 
 
 def continuous(replica: "Replica") -> Batch:
@@ -88,3 +92,19 @@ def _chunks(prefilling: Iterable[Request], budget: int) -> list[Chunk]:
         chunks.append((request, tokens))
         budget -= tokens
     return chunks
+
+
+def prompt_sums(chunks: list[Chunk], window: int) -> Prompts:
+    """What the prompt chunks of an iteration add up to, for the roofline."""
+    new = kv = window_kv = completed = 0
+    pairs = window_sum = 0.0
+    for request, tokens in chunks:
+        past = request.past
+        new += tokens
+        completed += tokens == request.todo
+        kv += past + tokens
+        pairs += causal_pairs(float(tokens), float(past))
+        if window:
+            window_kv += min(past, window) + tokens
+            window_sum += window_pairs(float(tokens), float(past), float(window))
+    return new, completed, pairs, window_sum, kv, window_kv

@@ -45,7 +45,7 @@ class Call(Event):
     ) -> None:
         # What Event.__init__ and Timeout.__init__ do, without their calls: this is the hot path.
         self.env = env
-        self.callbacks = [function]  # type: ignore[list-item]
+        self.callbacks = [function]
         self._ok, self._value = True, None
         self.argument = argument
         env.schedule(self, NORMAL + rank, delay_ns)  # type: ignore[arg-type]

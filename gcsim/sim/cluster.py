@@ -182,7 +182,9 @@ class Cluster:
     def _beyond(self, pool_name: str) -> tuple[list[Replica], Replica]:
         """The decode replicas that a link from a pool reaches, and the smallest of them."""
         reached = [r for r in self._decoders if (pool_name, r.pool_name) in self._link_numbers]
-        return reached, min(reached or self.replicas, key=lambda r: r.kv.total * r.pool.block_tokens)
+        return reached, min(
+            reached or self.replicas, key=lambda r: r.kv.total * r.pool.block_tokens
+        )
 
     def _targets(self, request: Request, source: Replica) -> Sequence[Replica]:
         """The decode replicas that a link reaches and that could hold the request."""

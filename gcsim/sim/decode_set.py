@@ -49,9 +49,7 @@ class DecodeSet:
             self.window_kv += min(tokens + 1, self._window)
             if tokens + 1 < self._window:
                 self.growing += 1
-                heappush(
-                    self._crossings, (clock + self._window - tokens - 1, self._epoch, request)
-                )
+                heappush(self._crossings, (clock + self._window - tokens - 1, self._epoch, request))
 
     def remove(self, request: Request) -> int:
         """Take a sequence out; the blocks that it has grown by since it joined."""

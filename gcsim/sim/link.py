@@ -52,8 +52,8 @@ class Handoff:
     """
 
     __slots__ = (
-        "lease", "moved_bytes", "offered", "prefill_end_ns", "prefill_start_ns", "reserved_ns", "source",
-        "source_lease", "target", "tokens",
+        "lease", "moved_bytes", "offered", "prefill_end_ns", "prefill_start_ns", "reserved_ns",
+        "source", "source_lease", "target", "tokens",
     )  # fmt: skip
 
     def __init__(self, source: Replica, target: Replica) -> None:

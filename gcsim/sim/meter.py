@@ -3,11 +3,9 @@
 import numpy as np
 
 from gcsim.roofline.iteration import GAP_BINS, TOTALS, account, gap_bin
+from gcsim.sim.batching import Prompts
 from gcsim.sim.decode_set import DecodeSet
 from gcsim.sim.timeline import Timeline
-
-Prompts = tuple[int, int, float, float, int, int]
-NO_PROMPTS: Prompts = (0, 0, 0.0, 0.0, 0, 0)
 
 
 class Meter:
@@ -35,8 +33,7 @@ class Meter:
     ) -> None:
         """Count iterations that are over; `decode` as it was at their start, None if it paused.
 
-        span_ns: start and end; extra_ns: waiting for reloads within it; prompts: (new tokens,
-        prompts completed, pairs, window pairs, KV tokens, window KV tokens).
+        span_ns: start and end; extra_ns: waiting for reloads within it; prompts: `prompt_sums`.
         """
         start, end = span_ns
         self.busy_ns += end - start

@@ -10,9 +10,8 @@ tier that has room, else away.
 
 from heapq import heappop, heappush
 
+from gcsim.sim.runs import Run, append, cut, take
 from gcsim.traffic.trajectory import Span
-
-Run = tuple[int, int, int]  # content id, first token, end
 
 
 class Node:
@@ -166,10 +165,10 @@ class PrefixCache:
         self.promote(node)
         if depth < node.depth:
             node = self._split(node, depth)
-        runs, index, offset = _runs(spans, match.index, match.offset, tokens - depth)
+        runs, index, offset = take(spans, match.index, match.offset, tokens - depth)
         gained = tokens // self.block_tokens - depth // self.block_tokens
         if not node.children and node.owner == owner and node.pins <= 1:
-            _append(node.runs, runs)
+            append(node.runs, runs)
             node.length += tokens - depth
             node.depth = tokens
             if node.pins:
@@ -211,7 +210,7 @@ class PrefixCache:
         parent = node.parent
         assert parent is not None
         start = node.depth - node.length
-        upper, lower = _cut(node.runs, depth - start)
+        upper, lower = cut(node.runs, depth - start)
         self._uid += 1
         top = Node(self._uid, parent, upper, depth - start, node.owner)
         top.tier, top.last_used = node.tier, node.last_used
@@ -293,7 +292,7 @@ class PrefixCache:
         if child.tier != node.tier or child.owner != node.owner or child.pins:
             return
         child.alive = False
-        _append(node.runs, child.runs)
+        append(node.runs, child.runs)
         node.length += child.length
         node.depth = child.depth
         node.children = child.children
@@ -303,7 +302,7 @@ class PrefixCache:
     def _shorten(self, node: Node, depth: int) -> None:
         """Forget the tokens of a node beyond `depth`, and all below it."""
         self._forget_below(node)
-        node.runs, _ = _cut(node.runs, depth - node.depth + node.length)
+        node.runs, _ = cut(node.runs, depth - node.depth + node.length)
         node.length -= node.depth - depth
         node.depth = depth
         self._queue(node)
@@ -326,38 +325,3 @@ class PrefixCache:
             self.evicted_blocks += self._owned(below)
             stack.extend(below.children.values())
         node.children = {}
-
-
-def _runs(spans: list[Span], index: int, offset: int, tokens: int) -> tuple[list[Run], int, int]:
-    """The next `tokens` tokens of a sequence as runs, and the index and offset after them."""
-    runs: list[Run] = []
-    left = tokens
-    while left:
-        content, size = spans[index]
-        take = min(size - offset, left)
-        if take:
-            runs.append((content, offset, offset + take))
-        left -= take
-        offset += take
-        if offset == size:
-            index, offset = index + 1, 0
-    return runs, index, offset
-
-
-def _append(runs: list[Run], more: list[Run]) -> None:
-    if runs and more and runs[-1][0] == more[0][0] and runs[-1][2] == more[0][1]:
-        runs[-1] = (runs[-1][0], runs[-1][1], more[0][2])
-        more = more[1:]
-    runs.extend(more)
-
-
-def _cut(runs: list[Run], tokens: int) -> tuple[list[Run], list[Run]]:
-    for index, (content, start, end) in enumerate(runs):
-        if tokens < end - start:
-            middle = start + tokens
-            upper, lower = runs[:index], runs[index + 1 :]
-            if tokens:
-                upper = [*upper, (content, start, middle)]
-            return upper, [(content, middle, end), *lower]
-        tokens -= end - start
-    raise AssertionError("a cut lies inside the label")

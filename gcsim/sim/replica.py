@@ -7,39 +7,17 @@ iteration is its own event; both give the same records, bit for bit.
 """
 
 from collections import deque
-from typing import Protocol
 
 from gcsim.cost import PoolCost
-from gcsim.roofline.iteration import mixed_ns, run_ns
-from gcsim.roofline.ops import causal_pairs, window_pairs
-from gcsim.sim.batching import POLICIES, Chunk
+from gcsim.sim.batching import POLICIES
 from gcsim.sim.clock import Call, Clock
 from gcsim.sim.decode_set import DecodeSet
 from gcsim.sim.kv_cache import UNLIMITED, KvCache, Lease
-from gcsim.sim.meter import NO_PROMPTS, Meter, Prompts
+from gcsim.sim.meter import Meter
+from gcsim.sim.owner import Owner
 from gcsim.sim.request import Request
+from gcsim.sim.run import NEVER, Run
 from gcsim.spec.deployment import Pool
-
-NEVER = 1 << 62
-
-
-class Owner(Protocol):
-    """Who is told what becomes of a replica's requests (the cluster)."""
-
-    def left(self, request: Request, replica: "Replica") -> None:
-        """Its last token is out."""
-
-    def admitted(self, request: Request, replica: "Replica") -> None:
-        """Its prefill starts."""
-
-    def prefilled(self, request: Request, replica: "Replica") -> bool:
-        """Its prompt is computed; True when it decodes elsewhere."""
-
-    def reserved(self, request: Request) -> None:
-        """An offered request has its blocks here."""
-
-    def reject(self, request: Request, reason: str) -> None:
-        """It can never be run here."""
 
 
 class Replica:
@@ -81,14 +59,9 @@ class Replica:
         self.meter = Meter(count_from_ns)
         self._changed = False  # the batch is not the one of the last boundary
         self._hold = False  # somebody was preempted at this boundary: admit nobody
-        # The iterations that are being played.
-        self._event: Call | None = None
-        self._played = self._start_ns = 0
-        self._chunks: list[Chunk] = []
-        self._decodes = False
-        self._prompts: Prompts = NO_PROMPTS
-        self._interruptible = False
-        self._reload_ns = self._extra_ns = 0
+        self._run = Run(cost, self.decode)
+        self._event: Call | None = None  # the end of the run; None: idle
+        self._reload_ns = 0  # of what was admitted since the last iteration
 
     # -- the ways in -----------------------------------------------------------------------
 
@@ -134,24 +107,21 @@ class Replica:
         """Something changed outside: start, or (if it is news) end the run at the next boundary."""
         if self._event is None:
             if self.waiting or self.inbox or self.arrived:
-                self._event = Call(self.env, 0, self._boundary, rank=1 + self.index)
-        elif news and self._interruptible:
-            self._interruptible = False
-            now, decode = self.env.now, self.decode
-            played, end = run_ns(
-                self.cost.coefficients, self._played, decode.iterations, self._start_ns, now,
-                decode.seqs, decode.kv, decode.window_kv, decode.growing,
-            )  # fmt: skip
-            if played < self._played:
+                self._call(0)
+        elif news:
+            end = self._run.cut(self.env.now)
+            if end >= 0:
                 self._event.cancel()
-                self._played = played
-                self._event = Call(self.env, end - now, self._boundary, rank=1 + self.index)
+                self._call(end - self.env.now)
+
+    def _call(self, delay_ns: int) -> None:
+        self._event = Call(self.env, delay_ns, self._boundary, rank=1 + self.index)
 
     # -- the boundary ----------------------------------------------------------------------
 
     def _boundary(self, _: Call) -> None:
-        now = self.env.now
-        if self._played:
+        now, run = self.env.now, self._run
+        if run.iterations:
             self._commit(now)
         while self.arrived:
             self._take_in(self.arrived.popleft(), now)
@@ -161,22 +131,31 @@ class Replica:
         self._hold = tight and self._make_room(now)
         while self.inbox and not (self.waiting or self._hold) and self._reserve(self.inbox[0]):
             self.inbox.popleft()
-        decodes, self._chunks = self._policy(self)
-        self._decodes = decodes and decode.seqs > 0
-        self._start_ns, self._played = now, 0
+        decodes, run.chunks = self._policy(self)
+        run.decodes = decodes and decode.seqs > 0
+        run.start_ns, run.iterations = now, 0
         if self._changed:
             self._changed = False
             waiting, timeline = len(self.waiting), self.meter.timeline
             timeline.queue(now, waiting)
             timeline.sample(now, waiting, len(self.running), self.kv.used)
-        if self._chunks:
-            end = self._plan_mixed()
-        elif self._decodes:
-            end = self._plan_run()
-        else:
+        if not (run.chunks or run.decodes):
             self._event = None
             return
-        self._event = Call(self.env, end - now, self._boundary, rank=1 + self.index)
+        end = run.mixed(self._reload_ns) if run.chunks else self._decode_run()
+        self._reload_ns = 0
+        self._call(end - now)
+
+    def _decode_run(self) -> int:
+        """Decode until something can change; the end [ns]."""
+        decode, run = self.decode, self._run
+        iterations = 1
+        if self.coalesce and not (self._hold or self._reload_ns):
+            iterations = decode.iterations_within(decode.steady_iterations(), self.kv.room)
+        # The end of the warm-up ends a run too: what counts is decided by where a run starts.
+        counting = run.start_ns >= self.meter.count_from_ns
+        until = NEVER if counting else self.meter.count_from_ns
+        return run.decode(iterations, until, self._reload_ns)
 
     @property
     def _seats(self) -> int:
@@ -283,81 +262,28 @@ class Replica:
         self.waiting.appendleft(request)
         self.line_tokens += request.estimate
 
-    # -- planning --------------------------------------------------------------------------
-
-    def _plan_run(self) -> int:
-        """Plan decode iterations until something changes; the end of the last one [ns]."""
-        decode = self.decode
-        iterations = 1
-        if self.coalesce and not (self._hold or self._reload_ns):
-            iterations = decode.iterations_within(decode.steady_iterations(), self.kv.room)
-        # The end of the warm-up ends a run too: what counts is decided by where a run starts.
-        counting = self._start_ns >= self.meter.count_from_ns
-        self._prompts = NO_PROMPTS
-        self._played, end = run_ns(
-            self.cost.coefficients, iterations, decode.iterations, self._start_ns,
-            NEVER if counting else self.meter.count_from_ns,
-            decode.seqs, decode.kv, decode.window_kv, decode.growing,
-        )  # fmt: skip
-        self._interruptible = iterations > 1
-        return self._reloaded(end)
-
-    def _plan_mixed(self) -> int:
-        """Plan one iteration with prompt chunks, and decode beside them if it goes on [ns]."""
-        window = self.cost.window
-        new = kv = window_kv = ends = 0
-        pairs = in_window = 0.0
-        for request, tokens in self._chunks:
-            past = request.past
-            new += tokens
-            ends += tokens == request.todo
-            kv += past + tokens
-            pairs += causal_pairs(float(tokens), float(past))
-            if window:
-                window_kv += min(past, window) + tokens
-                in_window += window_pairs(float(tokens), float(past), float(window))
-        seqs = decode_kv = decode_window_kv = 0
-        if self._decodes:
-            seqs, decode_kv = self.decode.seqs, self.decode.kv
-            decode_window_kv = self.decode.window_kv
-        self._prompts = (new, ends, pairs, in_window, kv, window_kv)
-        duration = mixed_ns(
-            self.cost.coefficients, new, seqs, seqs + ends, decode_kv, decode_window_kv,
-            pairs, in_window, kv, window_kv,
-        )  # fmt: skip
-        self._played, self._interruptible = 1, False
-        return self._reloaded(self._start_ns + duration)
-
-    def _reloaded(self, end: int) -> int:
-        """The end of an iteration that waits for KV from lower tiers, or hides its reload [ns]."""
-        later = end + self._reload_ns
-        if self.cost.reload_overlaps:
-            later = max(end, self._start_ns + self._reload_ns)
-        self._reload_ns, self._extra_ns = 0, later - end
-        return later
-
     # -- commit ----------------------------------------------------------------------------
 
     def _commit(self, now: int) -> None:
         """The planned iterations are over: count them, move every sequence on."""
-        decode = self.decode
+        decode, run = self.decode, self._run
         self.meter.count(
-            self.cost.coefficients, self._played, (self._start_ns, now), self._extra_ns,
-            self._prompts, decode if self._decodes else None,
+            self.cost.coefficients, run.iterations, (run.start_ns, now), run.extra_ns,
+            run.prompts, decode if run.decodes else None,
         )  # fmt: skip
-        if self._decodes:
-            blocks = decode.blocks(decode.gain(self._played))
+        if run.decodes:
+            blocks = decode.blocks(decode.gain(run.iterations))
             if blocks:
                 self.kv.grow(blocks)
             seqs = decode.seqs
-            gained, ended = decode.advance(self._played)
+            gained, ended = decode.advance(run.iterations)
             self.meter.decoded_tokens += seqs * gained
             for request in ended:
                 request.lease.held += decode.remove(request)
                 self._end(request, now)
         else:
-            self.meter.stall(decode.seqs, self._start_ns)
-        for request, tokens in self._chunks:
+            self.meter.stall(decode.seqs, run.start_ns)
+        for request, tokens in run.chunks:
             request.past += tokens
             request.todo -= tokens
             if request.todo == 0:
@@ -376,7 +302,7 @@ class Replica:
         if request.generated == 0:
             request.first_token_ns = now
         else:
-            self.meter.gap(self._start_ns, now - request.last_token_ns)
+            self.meter.gap(self._run.start_ns, now - request.last_token_ns)
         request.last_token_ns = now
         request.generated += 1
         if request.generated >= request.osl:

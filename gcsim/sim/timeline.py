@@ -1,5 +1,7 @@
 """Queue, batch and KV use of a replica over time, in bounded memory."""
 
+from itertools import pairwise
+
 MOST_SAMPLES = 2048
 Means = tuple[int, float, float, float]  # from [ns] until the next; waiting, running, KV blocks
 
@@ -63,7 +65,7 @@ class Timeline:
         points = [*(self.samples or [(0, 0, 0, 0)]), last]
         return [
             (a[0], (b[1] - a[1]) / span, (b[2] - a[2]) / span, (b[3] - a[3]) / span)
-            for a, b in zip(points, points[1:], strict=False)
+            for a, b in pairwise(points)
             if (span := b[0] - a[0])
         ]
 

@@ -24,7 +24,7 @@ BORROWS = {
     "gb200": "b200", "gb300": "b300", "gh200": "h100-sxm", "mi325x": "mi300x",
 }  # fmt: skip
 BETWEEN = 0.35  # standard deviation of the logarithm of one factor between chips
-EVALUATIONS = 15
+EVALUATIONS = 10
 
 
 @dataclass(slots=True)

@@ -18,9 +18,13 @@ MODELS = {
     "dense": toys.model(),
     "sliding": toys.model(
         attention={
-            "kind": "gqa", "q_heads": 8, "kv_heads": 4, "head_dim": 32,
-            "window": 40, "window_layers": 2,
-        }  # fmt: skip
+            "kind": "gqa",
+            "q_heads": 8,
+            "kv_heads": 4,
+            "head_dim": 32,
+            "window": 40,
+            "window_layers": 2,
+        }
     ),
     "moe": toys.model(ffn={"d_ff": 128, "experts": 16, "experts_per_token": 2}),
 }
@@ -58,7 +62,11 @@ def pools(draw: st.DrawFn, role: str) -> dict[str, Any]:
 
 @st.composite
 def deployments(draw: st.DrawFn) -> Deployment:
-    router = {"policy": draw(st.sampled_from(["round_robin", "least_loaded", "sticky", "prefix_affinity"]))}
+    router = {
+        "policy": draw(
+            st.sampled_from(["round_robin", "least_loaded", "sticky", "prefix_affinity"])
+        )
+    }
     if draw(st.booleans()):
         return toys.deployment({"main": draw(pools("mixed"))}, router=router)
     sides = {"p": draw(pools("prefill")), "d": draw(pools("decode"))}
@@ -94,7 +102,13 @@ def traffic(seed: int) -> list[Trajectory]:
             if number == 0 or rng.random() < 0.1:
                 parent, append = -1, ((1, 70), (2, rng.randint(1, 60)), fresh)
             steps.append(
-                Step(append, rng.choice([1, 2, 5, 40, 300]), rng.choice([0.0, 0.001, 0.2]), parent, waits)
+                Step(
+                    append,
+                    rng.choice([1, 2, 5, 40, 300]),
+                    rng.choice([0.0, 0.001, 0.2]),
+                    parent,
+                    waits,
+                )
             )
         start = None if closed and index > 2 else rng.choice([0.0, 0.01 * index])
         found.append(Trajectory(index, "toy", tuple(steps), start))
@@ -125,7 +139,9 @@ def check(cluster: Cluster, expected: int | None) -> None:
     if expected is not None:
         assert len(ids) <= expected
     done = column["status"] == 0
-    phases = sum(column[f"{p}_ns"] for p in ("network", "queue", "prefill", "kv_transfer", "decode"))
+    phases = sum(
+        column[f"{p}_ns"] for p in ("network", "queue", "prefill", "kv_transfer", "decode")
+    )
     assert (phases == column["e2e_ns"])[done].all()
     for name in REQUEST_COLUMNS:
         if name not in ("trajectory", "reason", "replica", "ttft_ns", "e2e_ns"):
@@ -137,7 +153,8 @@ def check(cluster: Cluster, expected: int | None) -> None:
         assert use.sent_bytes == use.received_bytes
     for replica in cluster.replicas:
         replica.kv.check()
-        assert not (replica.waiting or replica.running or replica.inbox or replica.arrived)
+        for line in (replica.waiting, replica.running, replica.inbox, replica.arrived):
+            assert not line
         assert replica.coming == replica.load == replica.line_tokens == 0
         assert replica.kv.private == replica.kv.tree.pinned_blocks == 0
         decode = replica.decode
@@ -195,8 +212,16 @@ def test_a_long_stressed_run_keeps_the_invariants(seed: int) -> None:
     ]
     what = toys.deployment(
         {
-            "p": {"role": "prefill", "kv_tokens": 2_000, "batching": {"policy": "prefill_only", "max_seqs": 4}},
-            "d": {"role": "decode", "kv_tokens": 1_200, "batching": {"policy": "decode_only", "max_seqs": 6}},
+            "p": {
+                "role": "prefill",
+                "kv_tokens": 2_000,
+                "batching": {"policy": "prefill_only", "max_seqs": 4},
+            },
+            "d": {
+                "role": "decode",
+                "kv_tokens": 1_200,
+                "batching": {"policy": "decode_only", "max_seqs": 6},
+            },
         },
         links=[{"from": "p", "to": "d", **LINK}, {"from": "d", "to": "p", **LINK}],
         kv_handoff={"return_kv": bool(seed % 2), "layerwise": bool(seed % 3)},

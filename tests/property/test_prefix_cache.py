@@ -19,7 +19,9 @@ def tokens_of(spans: list[Span]) -> tuple[Token, ...]:
 
 
 def common(a: tuple[Token, ...], b: tuple[Token, ...]) -> int:
-    return next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return next(
+        (k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
 
 
 def add(cache: PrefixCache, spans: list[Span], owner: int = 0) -> Node:
@@ -72,7 +74,11 @@ def test_a_match_is_the_longest_common_prefix_with_all_that_was_stored(
     wanted = tokens_of(asked)
     best = max((common(wanted, tokens_of(spans)) for spans in stored), default=0)
     assert cache.match(asked, 0).depth == best
-    prefixes = {tokens_of(s)[: k * block_tokens] for s in stored for k in range(1, len(tokens_of(s)) // block_tokens + 1)}
+    prefixes = {
+        tokens_of(s)[: k * block_tokens]
+        for s in stored
+        for k in range(1, len(tokens_of(s)) // block_tokens + 1)
+    }
     assert cache.blocks[0] == len(prefixes)
 
 

@@ -180,7 +180,9 @@ def test_a_cache_of_zero_blocks_is_no_cache(seed: int) -> None:
     fast, slow = (toys.serve(without, trajectories, coalesce=c) for c in (True, False))
     assert fast.records.requests.tobytes() == slow.records.requests.tobytes()
     assert set(column(fast, "cached_tokens")) == {0}
-    assert sorted(zip(column(fast, "trajectory"), column(fast, "isl"), column(fast, "osl"), strict=True)) == sorted(flat)
+    assert sorted(
+        zip(column(fast, "trajectory"), column(fast, "isl"), column(fast, "osl"), strict=True)
+    ) == sorted(flat)
     assert fast.replicas[0].kv.tree.blocks[0] == 0
 
 

@@ -56,7 +56,9 @@ def test_a_long_prompt_reaches_peak_flops() -> None:
     """Prefill on an ideal chip: 2 FLOPs per parameter and token, and 4 d per pair and layer."""
     model = load_model("llama-3.1-8b")
     tokens, sizes = 8192, count(load_model("llama-3.1-8b"))
-    linear = 2 * tokens * (sizes.total - sizes.embedding_params - sizes.head_params - sizes.norms_params)
+    linear = (
+        2 * tokens * (sizes.total - sizes.embedding_params - sizes.head_params - sizes.norms_params)
+    )
     attention = 4 * 4096 * 32 * (tokens * (tokens + 1) / 2)
     ideal_s = (linear + attention) / 100e12
     found = prefill_s(Pool(chip=toys.chip()), model, tokens)
@@ -133,7 +135,9 @@ def test_doubling_all_rates_and_halving_all_latencies_halves_time(name: str, of:
         assert decode_s(fast, model, 4096, seqs) == pytest.approx(
             decode_s(slow, model, 4096, seqs) / 2, rel=1e-12
         )
-    assert prefill_s(fast, model, 3000) == pytest.approx(prefill_s(slow, model, 3000) / 2, rel=1e-12)
+    assert prefill_s(fast, model, 3000) == pytest.approx(
+        prefill_s(slow, model, 3000) / 2, rel=1e-12
+    )
 
 
 @given(
@@ -146,7 +150,9 @@ def test_more_bandwidth_is_never_slower(
 ) -> None:
     model = load_model(of)
     base, more = replica(PROFILES[name], of), replica(scaled(name, factor, 1.0), of)
-    assert decode_s(more, model, context, seqs) <= decode_s(base, model, context, seqs) * (1 + 1e-12)
+    assert decode_s(more, model, context, seqs) <= decode_s(base, model, context, seqs) * (
+        1 + 1e-12
+    )
 
 
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 200))
@@ -189,9 +195,13 @@ def test_a_run_is_the_sum_of_its_iterations(n: int, start: int, seqs: int, kv: i
     whole = iteration.run_ns(coefficients, n, 0, start, 1 << 62, seqs, kv, seqs * 128, 0)
     now = start
     for k in range(n):
-        _, now = iteration.run_ns(coefficients, 1, k, now, 1 << 62, seqs, kv + k * seqs, seqs * 128, 0)
+        _, now = iteration.run_ns(
+            coefficients, 1, k, now, 1 << 62, seqs, kv + k * seqs, seqs * 128, 0
+        )
     assert whole == (n, now)
-    played, end = iteration.run_ns(coefficients, n, 0, start, (start + now) // 2, seqs, kv, seqs * 128, 0)
+    played, end = iteration.run_ns(
+        coefficients, n, 0, start, (start + now) // 2, seqs, kv, seqs * 128, 0
+    )
     assert played <= n
     assert end >= (start + now) // 2
 
@@ -200,7 +210,9 @@ def test_pipeline_stages_share_the_work_of_a_batch() -> None:
     """Two stages, two sequences: a round takes as long as one sequence through all layers."""
     model = toys.model()
     whole, staged = Pool(chip=toys.chip()), Pool(chip=toys.chip(), pp=2)
-    assert decode_s(staged, model, 100, 2) == pytest.approx(decode_s(whole, model, 100, 1), rel=1e-2)
+    assert decode_s(staged, model, 100, 2) == pytest.approx(
+        decode_s(whole, model, 100, 1), rel=1e-2
+    )
 
 
 def test_speculation_verifies_more_tokens_and_yields_the_expected_number() -> None:

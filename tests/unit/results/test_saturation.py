@@ -15,16 +15,15 @@ def at(rate: float, **more: object) -> dict[str, object]:
 
 
 def test_means_of_windows_are_exact() -> None:
-    timeline = pd.DataFrame(
+    requests = pd.DataFrame(
         {
-            "replica": [0, 0, 1],
-            "time_s": [0.0, 4.0, 0.0],
-            "waiting": [1, 0, 0],
-            "running": [1, 3, 5],
+            "status": ["completed", "unfinished", "rejected"],
+            "sent_s": [1.0, 3.0, 0.0],
+            "e2e_s": [4.0, np.nan, np.nan],
         }
     )
-    found = window_means(timeline, np.array([0.0, 2.0, 6.0]))
-    assert found.tolist() == [2 + 5, (2 * 2 + 2 * 3) / 4 + 5]
+    found = window_means(requests, np.array([0.0, 2.0, 6.0]), 6.0)
+    assert found.tolist() == [1 / 2, (3 + 3) / 4]
 
 
 def test_a_trend_is_told_from_noise() -> None:
@@ -40,6 +39,13 @@ def test_an_overload_is_recognised(rate: float, saturated: bool) -> None:
     summary = gcsim.run("coding-agents", settings=at(rate)).summary
     assert summary["saturated"] is saturated
     assert bool(summary["saturated_why"]) is saturated
+
+
+def test_waiting_for_the_second_pool_counts() -> None:
+    settings = at(0.4, deployment="mi300x-prefill-sn50-decode")
+    assert gcsim.run("coding-agents", settings={**settings, "run.trajectories": 600}).summary[
+        "saturated"
+    ]
 
 
 def test_the_horizon_does_not_hide_it() -> None:

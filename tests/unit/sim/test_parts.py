@@ -1,4 +1,4 @@
-"""The small parts of the engine: gcsim.sim.clock, .decode_set, .meter, .timeline, .link,
+"""The small parts of the engine: gcsim.sim.clock, .decode_set, gcsim.sim.run, gcsim.sim.runs, gcsim.sim.owner, gcsim.sim.meter, .timeline, .link,
 .kv_cache, .prefix_cache."""
 
 from types import SimpleNamespace
@@ -45,7 +45,12 @@ sequences = st.lists(
 )
 
 
-@given(sequences, st.sampled_from([1, 3, 16]), st.sampled_from([0, 25]), st.sampled_from([10**6, 1_700_000]))
+@given(
+    sequences,
+    st.sampled_from([1, 3, 16]),
+    st.sampled_from([0, 25]),
+    st.sampled_from([10**6, 1_700_000]),
+)
 def test_a_decode_set_is_the_sum_of_its_sequences(
     joins: list[tuple[int, int, int]], block: int, window: int, ppm: int
 ) -> None:

@@ -40,7 +40,11 @@ def test_one_request_takes_one_iteration_per_chunk_and_per_further_token() -> No
 
 def test_an_arrival_joins_at_the_next_boundary_and_at_a_tie_at_once() -> None:
     late = 0.0105 - 1e-9
-    tasks = [toys.one_step(0, 10, 100), toys.one_step(1, 10, 1, late), toys.one_step(2, 10, 1, 0.012)]
+    tasks = [
+        toys.one_step(0, 10, 100),
+        toys.one_step(1, 10, 1, late),
+        toys.one_step(2, 10, 1, 0.012),
+    ]
     _, between, tie = rows(play(tasks))
     assert between["queue_ns"] == 11 * STEP_NS - round(late * 1e9)
     assert tie["queue_ns"] == 0, "what arrives exactly at a boundary is part of the next batch"
@@ -85,7 +89,10 @@ def test_the_latest_admitted_is_preempted_and_computed_again() -> None:
     assert second["prefill_ns"] == 2 * STEP_NS
 
 
-@pytest.mark.parametrize(("isl", "osl", "reason"), [(5000, 5, "kv_capacity"), (100_000, 5, "context_window"), (900, 400, "kv_capacity")])
+@pytest.mark.parametrize(
+    ("isl", "osl", "reason"),
+    [(5000, 5, "kv_capacity"), (100_000, 5, "context_window"), (900, 400, "kv_capacity")],
+)
 def test_what_can_never_fit_is_rejected_with_a_reason(isl: int, osl: int, reason: str) -> None:
     tasks = [toys.one_step(0, isl, osl), toys.one_step(1, 100, 5, 0.5)]
     cluster = play(tasks, kv_tokens=1000)
@@ -113,7 +120,11 @@ def test_round_robin_takes_turns() -> None:
 
 
 def test_least_loaded_avoids_the_busy_replica() -> None:
-    tasks = [toys.one_step(0, 100, 500), toys.one_step(1, 100, 2, 0.001), toys.one_step(2, 100, 2, 0.1)]
+    tasks = [
+        toys.one_step(0, 100, 500),
+        toys.one_step(1, 100, 2, 0.001),
+        toys.one_step(2, 100, 2, 0.1),
+    ]
     assert [r["replica"] for r in rows(play(tasks, replicas=2, router="least_loaded"))] == [0, 1, 1]
 
 
@@ -180,7 +191,10 @@ def test_the_network_is_part_of_ttft_and_e2e_only() -> None:
 def test_a_request_under_way_at_the_horizon_is_unfinished_and_one_not_yet_sent_is_none() -> None:
     what = toys.deployment({"main": {}})
     costs = toys.constant_cost(STEP_NS * 1e-9, what)
-    tasks = [chain(0, "a", [Step(((1, 10),), 5), Step(((2, 10),), 5, 10.0)], 0.0), toys.one_step(1, 10, 99)]
+    tasks = [
+        chain(0, "a", [Step(((1, 10),), 5), Step(((2, 10),), 5, 10.0)], 0.0),
+        toys.one_step(1, 10, 99),
+    ]
     cluster = toys.serve(what, tasks, costs=costs, horizon_s=0.05)
     found = [cluster.records.statuses.texts[r["status"]] for r in rows(cluster)]
     assert sorted(found) == ["completed", "unfinished"]

@@ -39,7 +39,10 @@ def test_a_fork_waits_for_its_root_and_a_join_for_all_branches() -> None:
     assert requests[2]["cached_tokens"] == 104
     # The slow branch is on the critical path, the other branch's tool time is not.
     assert task["tools_ns"] == 2_000_000
-    parts = [task[f"{p}_ns"] for p in ("tools", "human", "network", "queue", "prefill", "kv_transfer", "decode")]
+    parts = [
+        task[f"{p}_ns"]
+        for p in ("tools", "human", "network", "queue", "prefill", "kv_transfer", "decode")
+    ]
     assert sum(parts) == task["end_ns"] - task["start_ns"] == ends[3]
 
 

@@ -8,7 +8,7 @@ LOCKED := $(VENV)/.locked
 DEMO := coding-agents --deployment sn40l-mono --deployment mi300x-mono \
 	--deployment sn50-mono --deployment h100-mono
 
-.PHONY: help demo test bench format lock wheel clean
+.PHONY: help demo test bench examples format lock wheel clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -24,6 +24,9 @@ test: $(READY)  ## everything CI runs: lint, types, import contracts, tests, doc
 
 bench: $(READY)  ## time the kernels and the engine
 	@$(BIN)/pytest tests/bench -m benchmark --benchmark-enable
+
+examples: $(READY)  ## write the present outputs into the examples of README.md and docs/
+	@GCSIM_REWRITE_EXAMPLES=1 $(BIN)/pytest tests/regression/test_readme_output.py
 
 format: $(READY)  ## let ruff fix and format the code
 	@$(BIN)/ruff check --fix --quiet

@@ -57,23 +57,26 @@ def _caveats(comparison: Comparison) -> list[str]:
 def _side_by_side(comparison: Comparison) -> "Table":
     per = f"/{comparison.unit}" if comparison.unit else ""
     table = plain_table(
-        "", "TTFT\nms", "TPOT\nms", "E2E\nms", "task\ns", f"output\ntok/s{per}",
+        "", "chips", "kW", "TTFT\nms", "TPOT\nms", "E2E\nms", "task\ns", f"output\ntok/s{per}",
         f"goodput\n1/s{per}", "time of a step",
     )  # fmt: skip
     table.columns[0].no_wrap = True
     last = table.columns[-1]  # the one that shrinks where the terminal is narrow
     last.justify, last.no_wrap, last.overflow = "left", False, "crop"
-    longest = max(
-        (r.summary["mean_e2el_ms"] or 0.0 for r in comparison.results.values()), default=0.0
-    )
+    longest = max(r.summary["mean_e2el_ms"] or 0.0 for r in comparison.results.values())
     for name, result in comparison.results.items():
         s, divisor = result.summary, comparison.divisor(result)
         task = None if s["mean_task_ms"] is None else s["mean_task_ms"] * 1e-3
         rates = (s["output_throughput"] / divisor, s["request_goodput"] / divisor)
         times = (s["mean_ttft_ms"], s["mean_tpot_ms"], s["mean_e2el_ms"], task)
         mark = " (!)" if s["saturated"] else ""
-        cells = [three(value) for value in (*times, *rates)]
-        table.add_row(name + mark, *cells, stacked(s["breakdown_ms"], longest))
+        table.add_row(
+            name + mark,
+            str(result.pools["chips"].sum()),
+            three(float(result.pools["power_w"].sum()) / 1e3),
+            *(three(value) for value in (*times, *rates)),
+            stacked(s["breakdown_ms"], longest),
+        )
     return table
 
 

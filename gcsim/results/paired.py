@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gcsim.results.result import Result
+from gcsim.results.statistics import cluster_error, t_quantile
 from gcsim.results.summary import PERCENTILES, counted, meets, slos_of, task_meets
 
 WINDOWS = 20
@@ -93,9 +94,7 @@ def ratio_of_sums(first: Floats, other: Floats) -> Ratio:
 
 
 def _around(ratio: float, spread: float, freedom: int) -> Ratio:
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(freedom, 0.975)) * spread
+    half = t_quantile(freedom) * spread
     return Ratio(ratio, ratio - half, ratio + half)
 
 
@@ -117,11 +116,9 @@ def _apart(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> 
     for value in values:
         _, cluster = np.unique(value["trajectory"].to_numpy(), return_inverse=True)
         sums, number = np.bincount(cluster, value[column].to_numpy()), np.bincount(cluster)
-        count, total = len(sums), float(sums.sum())
-        means.append(total / float(number.sum()))
-        rest = sums - means[-1] * number
-        variances.append(count / max(count - 1, 1) * float(rest @ rest) / total**2)
-        counts.append(count)
+        means.append(float(sums.sum()) / float(number.sum()))
+        variances.append((cluster_error(sums, number) / means[-1]) ** 2)
+        counts.append(len(sums))
     ratio = means[1] / means[0]
     mean = Ratio(ratio)
     if min(counts) > 1:

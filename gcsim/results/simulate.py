@@ -1,13 +1,15 @@
 """Plays a scenario and makes a `Result` of what happened: what every command and study does."""
 
 from collections.abc import Callable, Iterable
-from math import inf
+from math import inf, isnan
+from typing import Any
 
 import numpy as np
 
 from gcsim import __version__
 from gcsim.cost import PoolCost, bind
 from gcsim.errors import CapacityError, Problem
+from gcsim.results.intervals import interval_summary, settling_s
 from gcsim.results.result import Result
 from gcsim.results.saturation import saturation
 from gcsim.results.summary import slos_of, summarise
@@ -22,7 +24,7 @@ from gcsim.sim.clock import to_ns
 from gcsim.sim.cluster import Cluster, Terms
 from gcsim.sim.play import play
 from gcsim.spec.assumed import assumed_values
-from gcsim.spec.resolve import Resolved
+from gcsim.spec.resolve import Resolved, with_settings
 from gcsim.spec.scenario import Scenario
 from gcsim.spec.workload import Workload
 from gcsim.traffic.generate import trajectories
@@ -38,15 +40,21 @@ def simulate(
 ) -> Result:
     """Play a resolved scenario, or other trajectories on it, to a `Result`.
 
-    progress: called with the number of ended trajectories.
+    progress: called with the number of ended trajectories. With `run.warmup: auto` it is played
+    twice; the result's own scenario has the warm-up that was found, and so repeats its numbers.
     """
+    settled: bool | None = None
+    if isnan(resolved.scenario.run.warmup):
+        traffic = None if traffic is None else list(traffic)
+        warmup_s, settled = settling_s(request_table(play_scenario(resolved.scenario, traffic)))
+        resolved = with_settings(resolved, {"run.warmup": f"{warmup_s!r} s"})
     scenario = resolved.scenario
     cluster = play_scenario(scenario, traffic, progress)
     warmup_s = scenario.run.warmup
     elapsed_s = max(cluster.env.now * 1e-9 - warmup_s, 0.0)
     requests, tasks = request_table(cluster), trajectory_table(cluster)
     why = saturation(scenario, requests, tasks, cluster.env.now * 1e-9)
-    summary = {
+    summary: dict[str, Any] = {
         "scenario": scenario.name,
         "model": scenario.model.name,
         "deployment": scenario.deployment.name,
@@ -54,6 +62,9 @@ def simulate(
         "seed": scenario.run.seed,
         "version": __version__,
         **summarise(cluster, requests, tasks, slos_of(scenario), warmup_s),
+        **interval_summary(requests, tasks, warmup_s, why is not None),
+        "warmup_s": warmup_s,
+        "warmup_settled": settled,
         "saturated": why is not None,
         "saturated_why": why,
         "assumed_values": len(assumed_values(scenario)),
@@ -78,13 +89,13 @@ def play_scenario(
             np.random.SeedSequence(scenario.run.seed),
             scenario.run.trajectories,
         )
-    model = scenario.model
+    model, warmup_s = scenario.model, scenario.run.warmup
     terms = Terms(
         layers=model.layers,
         context_window=model.context_window,
         round_trip_s=scenario.network.round_trip,
         gateway_s=scenario.network.gateway,
-        count_from_ns=to_ns(scenario.run.warmup),
+        count_from_ns=0 if isnan(warmup_s) else to_ns(warmup_s),
         coalesce=scenario.engine == "coalesced",
     )
     return play(

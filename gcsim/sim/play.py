@@ -30,6 +30,7 @@ def play(
     called with the number of ended trajectories. Errors: `ProfileError` for an unknown policy.
     """
     _check_policies(deployment)
+    _check_formats(deployment, costs)
     env = Clock()
     cluster = Cluster(env, deployment, costs, terms, Records())
     feed = iter(trajectories)
@@ -98,6 +99,19 @@ def _check_policies(deployment: Deployment) -> None:
     found = [problem for problem in problems if problem is not None]
     if found:
         raise ProfileError(found)
+
+
+def _check_formats(deployment: Deployment, costs: dict[str, PoolCost]) -> None:
+    """KV that changes its format on the way needs a rate at which it is converted."""
+    if deployment.kv_handoff.conversion_bandwidth is not None:
+        return
+    for link in deployment.links:
+        if costs[link.from_].kv_bytes != costs[link.to].kv_bytes:
+            raise ProfileError.one(
+                f"deployment {deployment.name}", "kv_handoff.conversion_bandwidth", None,
+                f"is missing, but {link.from_} and {link.to} keep KV in different formats",
+                "give the rate at which KV is converted, e.g. '1 TB/s'",
+            )  # fmt: skip
 
 
 def _unknown(

@@ -1,6 +1,6 @@
 """A deployment: pools of replicas, the links between them, and the router in front."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -104,7 +104,7 @@ class Link(Spec):
 
     from_: str = Field(alias="from")
     to: str
-    bandwidth: PlainBytesPerS
+    bandwidth: Annotated[PlainBytesPerS, Field(gt=0)]
     lanes: Count = 1
     latency: PlainSeconds = 0.0
     setup: PlainSeconds = 0.0
@@ -124,7 +124,7 @@ class KvHandoff(Spec):
     transfer: Literal["delta", "full"] = "delta"
     return_kv: bool = False
     first_token_from: Literal["prefill", "decode"] = "prefill"
-    conversion_bandwidth: PlainBytesPerS | None = None
+    conversion_bandwidth: Annotated[PlainBytesPerS, Field(gt=0)] | None = None
 
 
 class Router(Spec):

@@ -1,14 +1,19 @@
 """A scenario: model + deployment + workload + arrivals + run settings, everything a run needs."""
 
-from typing import Literal
+from math import nan
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from gcsim.spec.arrivals import Arrivals, Slo
-from gcsim.spec.base import Count, PlainSeconds, Spec, Whole
+from gcsim.spec.base import Count, PlainSeconds, Spec, Whole, si
 from gcsim.spec.deployment import Deployment
 from gcsim.spec.model import Model, WeightFormat
 from gcsim.spec.workload import Workload
+
+
+def _warmup(raw: Any) -> float:
+    return nan if raw == "auto" else si(raw, "seconds")
 
 
 class Network(Spec):
@@ -22,12 +27,13 @@ class Run(Spec):
     """How much is played, and what of it counts.
 
     trajectories: how many start; horizon: when the run is cut off (None: when all have ended);
-    warmup: requests sent before are not counted; seed: of every random stream.
+    warmup: requests sent before are not counted; `auto`, here NaN: a first run finds it (MSER-5),
+    a second one is counted from there. seed: of every random stream.
     """
 
     trajectories: Count | None = 100
     horizon: PlainSeconds | None = None
-    warmup: PlainSeconds = 0.0
+    warmup: Annotated[float, BeforeValidator(_warmup)] = 0.0
     seed: Whole = 1
 
 

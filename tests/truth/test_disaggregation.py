@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcsim.counts import kv_bytes_per_token
+from gcsim.errors import ProfileError
 from gcsim.roofline.iteration import gap_bin
 from gcsim.sim.cluster import Cluster
 from gcsim.sim.records import REQUEST_COLUMNS
@@ -206,3 +207,17 @@ def test_an_evicted_context_is_reloaded_from_the_next_tier() -> None:
     reload_ns = cost.reload_ns(1, lost)
     assert reload_ns == round(lost * kv_bytes_per_token(toys.model()).full / 100e9 * 1e9)
     assert second[True][prefill] > reload_ns
+
+
+def test_converting_kv_on_the_way_is_a_named_cost() -> None:
+    """BF16 at prefill, FP8 at decode: half the bytes travel, after a conversion that is paid."""
+    pools = {"p": PREFILL, "d": {**DECODE, "kv_dtype": "fp8"}}
+    link = [{"from": "p", "to": "d", "bandwidth": "1 GB/s", "efficiency": 1}]
+    task = [toys.one_step(0, 1000, 5)]
+    with pytest.raises(ProfileError, match="conversion_bandwidth"):
+        toys.serve(toys.deployment(pools, links=link), task)
+    handoff = {"conversion_bandwidth": "1 GB/s", "layerwise": False}
+    cluster = toys.serve(toys.deployment(pools, links=link, kv_handoff=handoff), task)
+    moved = 1000 * kv_bytes_per_token(toys.model(), "fp8").full
+    assert cluster.links[0].sent_bytes == moved
+    assert column(cluster, "kv_transfer_ns") == [2 * moved]

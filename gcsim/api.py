@@ -7,8 +7,9 @@ from typing import Any
 from gcsim.errors import ProfileError
 from gcsim.results.compare import Comparison, Normalize
 from gcsim.results.estimate import Estimate, estimate
+from gcsim.results.folder import check_target
 from gcsim.results.parallel import Fraction, simulate_all
-from gcsim.results.result import Result, check_target
+from gcsim.results.result import Result
 from gcsim.results.series import Series, over
 from gcsim.results.simulate import Progress, simulate
 from gcsim.spec.resolve import Resolved, resolve, with_settings

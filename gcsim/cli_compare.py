@@ -6,6 +6,7 @@ from gcsim.cli_results import caveats, plain_table
 from gcsim.results.compare import Comparison, decides
 from gcsim.results.numbers import PHASE_NAMES, three
 from gcsim.results.paired import Ratio
+from gcsim.results.series import DECIDED_BY, Crossover
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gcsim.results.series import Series
 
 BAR = 24
+BY = {"mean_task_ms": "task time", "request_goodput": "goodput"}
 GLYPHS = {"network": "░", "queue": "▒", "prefill": "▓", "kv_transfer": "×", "decode": "█"}
 _COLOURS = {
     "network": "bright_black", "queue": "red", "prefill": "yellow", "kv_transfer": "magenta",
@@ -165,19 +167,22 @@ def _per(comparison: Comparison) -> str:
 
 
 def _series_rows(table: "Table", value: Any, comparison: Comparison) -> None:
-    best = {label: comparison.order(metric)[0] for label, metric in
-            (("task time", "mean_task_ms"), ("goodput", "request_goodput"))}  # fmt: skip
+    best = {BY[metric]: comparison.winner(metric) for metric in DECIDED_BY}
     for number, (name, result) in enumerate(comparison.results.items()):
         s = result.summary
         task = None if s["mean_task_ms"] is None else s["mean_task_ms"] * 1e-3
         goodput = s["request_goodput"] / comparison.divisor(result)
-        wins = ", ".join(label for label, winner in best.items() if winner == name)
+        wins = [
+            label + ("" if clear else " (close)")
+            for label, (winner, clear) in best.items()
+            if winner == name
+        ]
         cells = map(three, (s["mean_ttft_ms"], s["mean_e2el_ms"], task, goodput))
         mark = " (!)" if s["saturated"] else ""
-        table.add_row(str(value) if number == 0 else "", name + mark, *cells, wins)
+        table.add_row(str(value) if number == 0 else "", name + mark, *cells, ", ".join(wins))
     table.add_section()
 
 
-def _crossover(c: Any) -> str:
-    by = {"mean_task_ms": "task time", "request_goodput": "goodput"}[c.metric]
-    return f"By {by}, {c.then} overtakes {c.ahead} between {c.low} and {c.high}."
+def _crossover(c: Crossover) -> str:
+    text = f"By {BY[c.metric]}, {c.then} overtakes {c.ahead} between {c.low} and {c.high}"
+    return text + ("." if c.clear else ", within the noise.")

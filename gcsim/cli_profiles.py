@@ -129,8 +129,8 @@ def _chip(chip: "Chip") -> "RenderableType":
         assumed += quantity.kind == "assumed"
         style = "yellow" if quantity.kind == "assumed" else ""
         parts.append(Text(f"  {_number(name, quantity)}", style=style))
-        for line in _origin(quantity):
-            parts.append(Padding(Text(line, style="dim"), (0, 0, 0, 6), expand=False))
+        lines = (Text(line, style="dim") for line in _origin(quantity))
+        parts += [Padding(line, (0, 0, 0, 6), expand=False) for line in lines]
     text = f"{assumed} of these numbers are assumed: nobody publishes them."
     parts.append(Text("\n".join(["", text, *(" ".join(note.split()) for note in chip.notes)])))
     return Group(*parts)

@@ -1,7 +1,7 @@
 """Binds a model and a pool to the numbers that the roofline needs, once per run.
 
 Everything that does not change while the simulation runs is folded into one vector of
-coefficients (named in `gcsim.roofline.iteration.COEFFICIENTS`), so that an iteration costs a
+coefficients (named in `gcsim.roofline.coefficients`), so that an iteration costs a
 fraction of a microsecond. The efficiencies are the chip's, the fixed times the serving stack's.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from gcsim.counts import count, formats, kv_bytes_per_token, weight_bytes
 from gcsim.placement import Placement, kv_shards, place
-from gcsim.roofline.iteration import COEFFICIENTS
+from gcsim.roofline.coefficients import COEFFICIENTS
 from gcsim.spec.chip import Chip
 from gcsim.spec.deployment import Pool
 from gcsim.spec.model import FORMAT_BYTES, Model, WeightFormat

@@ -59,6 +59,19 @@ class CapacityError(ProfileError):
     """A model, its KV cache or a request does not fit the memory it is given."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM: what was lost or kept, and the exit code, 128 + the signal's number."""
+
+    def __init__(self, lost: str = "", code: int = 130) -> None:
+        self.lost, self.code = lost or "nothing was written", code
+        super().__init__(self.lost)
+
+    @classmethod
+    def by(cls, error: KeyboardInterrupt, lost: str) -> "Interrupted":
+        """The same interrupt, by somebody who knows what is lost."""
+        return cls(lost, getattr(error, "code", 130))
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The hint for an unknown name: the closest known one, else the whole list.
 

@@ -109,7 +109,7 @@ def constant_cost(seconds: float, what: Deployment, of: Model | None = None) -> 
     """Costs in which every iteration takes the same time, whatever is in it."""
     from dataclasses import replace
 
-    from gcsim.roofline.iteration import COEFFICIENTS
+    from gcsim.roofline.coefficients import COEFFICIENTS
 
     found = {}
     for name, pool in what.pools.items():

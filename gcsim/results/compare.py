@@ -9,7 +9,7 @@ import pandas as pd
 from gcsim import __version__
 from gcsim.errors import ProfileError, nearest
 from gcsim.results.numbers import PHASE_NAMES, bound_name, three
-from gcsim.results.paired import RATES, Ratio, ratios
+from gcsim.results.paired import RATES, Ratio, ratio, ratios
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
 
@@ -95,6 +95,17 @@ class Comparison:
             return False, bool(result.summary["saturated"]), sign * value / scale
 
         return sorted(self.results, key=key)
+
+    def apart(self, metric: str, one: str, two: str) -> bool:
+        """Whether two runs differ by a metric beyond the noise: the interval leaves 1 out."""
+        first, other = self.results[one], self.results[two]
+        scale = self.divisor(first) / self.divisor(other)
+        return ratio(first, other, metric, scale).clear
+
+    def winner(self, metric: str) -> tuple[str, bool]:
+        """The best by a metric, and whether it is clearly better than the next."""
+        best, *others = self.order(metric)
+        return best, not others or self.apart(metric, best, others[0])
 
     def to_dict(self) -> dict[str, Any]:
         """What `gcsim compare --format json` prints."""

@@ -1,7 +1,5 @@
 """The 95% intervals of one run's means and percentiles, as keys of its summary."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 

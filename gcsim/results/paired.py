@@ -68,6 +68,19 @@ def ratios(first: Result, other: Result, scale: float = 1.0) -> dict[str, Ratio]
     return found
 
 
+def ratio(first: Result, other: Result, metric: str, scale: float = 1.0) -> Ratio:
+    """One of the ratios of `ratios`, a mean or a rate; the others are not computed."""
+    if metric in RATES:
+        found = ratio_of_sums(_rate_sums(first)[metric], _rate_sums(other)[metric] * scale)
+        return found if paired(first, other) else Ratio(found.ratio)
+    name = metric.removeprefix("mean_").removesuffix("_ms")
+    column = REQUEST_METRICS.get(name, "task_s")
+    tables = [_counted(result, name) for result in (first, other)]
+    if not paired(first, other):
+        return _apart(name, column, *tables)[metric]
+    return _mean(_both(name, column, *tables), column)
+
+
 def paired(first: Result, other: Result) -> bool:
     """Whether two runs play the same trajectories."""
     mine, theirs = first.resolved, other.resolved
@@ -128,16 +141,28 @@ def _apart(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> 
     return dict(zip(_keys(name), [mean, *map(Ratio, (plain[1] / plain[0]).tolist())], strict=True))
 
 
-def _pairs(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Ratio]:
-    """Equation (1) over trajectories, and resampled percentiles."""
+def _both(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """The rows that both have."""
     keys = ["trajectory"] if name == "task" else ["trajectory", "step"]
     wanted = [*keys, column]
-    both = mine[wanted].merge(theirs[wanted], on=keys, suffixes=("", "_other")).dropna()
+    return mine[wanted].merge(theirs[wanted], on=keys, suffixes=("", "_other")).dropna()
+
+
+def _mean(both: pd.DataFrame, column: str) -> Ratio:
+    """Equation (1) over trajectories."""
+    if both.empty:
+        return Ratio(None)
+    sums = both.groupby("trajectory", sort=False)[[column, f"{column}_other"]].sum()
+    return ratio_of_sums(sums[column].to_numpy(), sums[f"{column}_other"].to_numpy())
+
+
+def _pairs(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Ratio]:
+    """The mean, and percentiles by resampling trajectories."""
+    both = _both(name, column, mine, theirs)
     if both.empty:
         return dict.fromkeys(_keys(name), Ratio(None))
-    sums = both.groupby("trajectory", sort=False)[[column, f"{column}_other"]].sum()
-    mean = ratio_of_sums(sums[column].to_numpy(), sums[f"{column}_other"].to_numpy())
-    return dict(zip(_keys(name), [mean, *_percentiles(both, column)], strict=True))
+    found = [_mean(both, column), *_percentiles(both, column)]
+    return dict(zip(_keys(name), found, strict=True))
 
 
 def _percentiles(both: pd.DataFrame, column: str) -> list[Ratio]:

@@ -27,7 +27,7 @@ def simulate_all(
     done: dict[str, Result] = {}
     began, played = perf_counter(), 0
     while waiting:
-        workers = min(jobs or _cores(), len(waiting))
+        workers = min(jobs or cores(), len(waiting))
         left = sum(map(_size, waiting.values()))
         spared_s = (perf_counter() - began) / max(played, 1) * left * (1 - 1 / workers)
         if workers > 1 and (jobs or (played and spared_s > WORTH_S)):
@@ -76,5 +76,6 @@ def _nobody(_: float) -> None:
     """Nobody wants to know."""
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,6 +10,7 @@ from gcsim.spec.scenario import Scenario
 WINDOWS = 20  # parts of the time that is looked at, after the first quarter
 T_LEAST = 4.0  # how many standard errors the slope must be from 0
 GROWTH_LEAST = 0.5  # of the mean load, over the time that is looked at
+PER_REPLICA = 4.0  # requests by which the load must grow for each replica
 Floats = NDArray[np.float64]
 
 
@@ -21,15 +22,17 @@ def saturation(
     Where arrivals do not wait for answers (no closed loop, no batch job) the load, requests sent
     and not yet answered, must settle. It has not when a straight line through it, after the first
     quarter of the time in which trajectories start, rises by more than `GROWTH_LEAST` of its mean
-    and its slope is `T_LEAST` standard errors above 0 (corrected for the correlation of
-    neighbouring windows). A judgement, not a proof: a longer run decides.
+    and `PER_REPLICA` requests for each replica, and its slope is `T_LEAST` standard errors above 0
+    (corrected for the correlation of neighbouring windows). A judgement, not a proof: a longer run
+    decides.
     """
     if isinstance(scenario.arrivals, Closed | Static) or len(trajectories) < WINDOWS:
         return None
     end_s = min(float(trajectories["start_s"].max()), simulated_s)
     load = window_means(requests, np.linspace(end_s / 4, end_s, WINDOWS + 1), simulated_s)
     growth, t = trend(load)
-    if t < T_LEAST or growth < GROWTH_LEAST * load.mean() or growth < 1:
+    replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())
+    if t < T_LEAST or growth < max(GROWTH_LEAST * load.mean(), PER_REPLICA * replicas):
         return None
     middle = load.mean()
     why = f"its load grows from {middle - growth / 2:.0f} to {middle + growth / 2:.0f} requests"

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import ceil, inf, nan
 from typing import Any
 
@@ -21,13 +22,17 @@ DECIDED_BY = ("mean_task_ms", "request_goodput")
 
 @dataclass(frozen=True, slots=True)
 class Crossover:
-    """Between two values of the parameter, `ahead` falls behind `then` by a metric."""
+    """Between two values of the parameter, `ahead` falls behind `then` by a metric.
+
+    clear: at both values the two differ beyond the noise.
+    """
 
     metric: str
     ahead: str
     then: str
     low: Any
     high: Any
+    clear: bool
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,13 @@ class Series:
     def crossovers(self) -> list[Crossover]:
         """Every change of order between neighbouring values, by each of `DECIDED_BY`."""
         found = []
-        pairs = zip(self.points, self.points[1:], strict=False)
-        for (low, before), (high, after) in pairs:
+        for (low, before), (high, after) in zip(self.points, self.points[1:], strict=False):
             for metric in DECIDED_BY:
                 was, now = before.order(metric), after.order(metric)
-                found += [
-                    Crossover(metric, one, two, low, high)
-                    for place, one in enumerate(was)
-                    for two in was[place + 1 :]
-                    if now.index(two) < now.index(one) and _apart(before, after, metric, one, two)
-                ]
+                for one, two in combinations(was, 2):
+                    if now.index(two) < now.index(one):
+                        clear = all(c.apart(metric, one, two) for c in (before, after))
+                        found.append(Crossover(metric, one, two, low, high, clear))
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +73,8 @@ class Series:
             "points": [
                 {
                     "value": value,
-                    "winner": {metric: comparison.order(metric)[0] for metric in DECIDED_BY},
+                    "winner": {metric: comparison.winner(metric)[0] for metric in DECIDED_BY},
+                    "winner_clear": {m: comparison.winner(m)[1] for m in DECIDED_BY},
                     **{
                         key: part
                         for key, part in comparison.to_dict().items()
@@ -82,7 +85,8 @@ class Series:
             ],
             "crossovers": [
                 {
-                    "metric": c.metric, "ahead": c.ahead, "then": c.then, "between": [c.low, c.high]
+                    "metric": c.metric, "ahead": c.ahead, "then": c.then,
+                    "between": [c.low, c.high], "clear": c.clear,
                 }
                 for c in self.crossovers
             ],
@@ -91,15 +95,6 @@ class Series:
     def to_json(self) -> str:
         """`to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
-
-
-def _apart(before: Comparison, after: Comparison, metric: str, one: str, two: str) -> bool:
-    """Whether two runs differ at all at either value: a tie that turns round is no crossover."""
-    values = [
-        [comparison.results[name].summary[metric] for name in (one, two)]
-        for comparison in (before, after)
-    ]
-    return any(a != b for a, b in values)
 
 
 def over(

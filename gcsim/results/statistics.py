@@ -129,7 +129,7 @@ def batch_means(
     return replication_interval(means, level)
 
 
-def cluster_error(sums: Floats, counts: NDArray[np.number]) -> float:
+def cluster_error(sums: NDArray[np.number], counts: NDArray[np.integer]) -> float:
     """Standard error of a mean whose values come in independent clusters (trajectories).
 
     m = sum a / sum c,   s^2 = n/(n-1) sum (a_t - m c_t)^2 / (sum c)^2

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gcsim.roofline.iteration import GAP_BINS, gap_of_bin
+from gcsim.roofline.gaps import GAP_BINS, gap_of_bin
 from gcsim.sim.cluster import Cluster
 from gcsim.spec.arrivals import Slo
 from gcsim.spec.scenario import Scenario
@@ -46,6 +46,7 @@ def summarise(
         "rejected": int((requests["status"] == "rejected").sum()),
         "unfinished": int((requests["status"] == "unfinished").sum()),
         "counted": len(done),
+        "trajectories": len(trajectories),
         "trajectories_completed": int((trajectories["status"] == "completed").sum()),
     }
     for name, values in (

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gcsim.cost import PoolCost
-from gcsim.roofline.iteration import TOTALS
+from gcsim.roofline.coefficients import TOTALS
 from gcsim.sim.cluster import Cluster
 from gcsim.sim.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS, Names
 from gcsim.sim.replica import Replica

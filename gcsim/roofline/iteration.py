@@ -1,88 +1,77 @@
-"""The time of one iteration from sums over its batch: O(1) in the size of the batch.
-
-What a pool's chips, model and parallelism contribute is bound once into a vector of coefficients
-(`gcsim.cost`); the kernels view it as a record, so that the equations can name their terms.
-"""
-
-from math import frexp
+"""The time of one iteration from sums over its batch: O(1) in the size of the batch."""
 
 import numba
 import numpy as np
 
+from gcsim.roofline.coefficients import RECORD
 from gcsim.roofline.collectives import all_reduce_s, all_to_all_s
+from gcsim.roofline.gaps import gap_bin
 from gcsim.roofline.ops import distinct_experts
 
-# All layers together, per chip. "_s" terms are at peak x efficiency.
-COEFFICIENTS = (
-    "projection_s_per_token",  # QKV and output projections: compute
-    "projection_weights_s",  # ... reading their weights once
-    "projection_moved_s_per_token",  # ... moving activations
-    "attention_decode_s_per_pair",  # attention core, layers that see everything: compute
-    "attention_decode_s_per_window_pair",  # ... layers with a sliding window
-    "attention_prefill_s_per_pair",
-    "attention_prefill_s_per_window_pair",
-    "kv_s_per_token",  # reading the keys and values of one token
-    "kv_s_per_window_token",
-    "ffn_s_per_token",  # dense FFN, shared experts, router
-    "ffn_weights_s",
-    "ffn_moved_s_per_token",
-    "expert_s_per_token",
-    "expert_weights_s_per_expert",
-    "expert_moved_s_per_token",
-    "experts",  # per layer; 0 for a dense model
-    "experts_per_token",
-    "expert_skew",
-    "head_s_per_seq",
-    "head_weights_s",
-    "all_reduces",  # number of all-reduces over tp chips
-    "all_reduce_chips",
-    "all_reduce_latency_s",
-    "all_reduce_bytes_per_token",
-    "dispatches",  # number of expert dispatch + combine pairs (0 without expert parallelism)
-    "dispatch_chips",
-    "dispatch_latency_s",
-    "dispatch_bytes_per_token",
-    "all_reduce_phases_s",
-    "stage_latency_s",
-    "link_bytes_per_s",
-    "comm_exposed",  # 1 - the fraction of communication hidden behind compute
-    "layers_overhead_s",  # fixed times of the serving stack
-    "prompt_overhead_s",
-    "seq_overhead_s",
-    "fused",  # 1: a layer streams as one pipeline, 0: operators run one after another
-    "stages",  # pipeline stages
-    "tokens_per_seq",  # tokens that one decode iteration verifies (1 + draft tokens)
-    "draft_factor",  # 1 + time of drafting as a fraction of an iteration
-    "accepted_ppm",  # tokens that one decode iteration yields, in millionths
-    "flops_per_token",  # for MFU: work without efficiencies, over all chips
-    "flops_per_seq",
-    "flops_per_decode_pair",
-    "flops_per_window_decode_pair",
-    "flops_per_prefill_pair",
-    "flops_per_window_prefill_pair",
-    "weight_bytes",  # for MBU: all weights but the experts, over all chips
-    "bytes_per_expert",
-    "kv_bytes_per_token",
-    "kv_bytes_per_window_token",
-)
-_RECORD = np.dtype((np.record, [(name, "f8") for name in COEFFICIENTS]))
 
-# What `account` adds up, in this order.
-TOTALS = (
-    "busy_s",
-    "compute_s",
-    "weights_s",
-    "experts_s",
-    "kv_s",
-    "communication_s",
-    "overhead_s",
-    "flops",
-    "bytes",
-    "iterations",
-    "tokens",
-)
-GAP_BINS_PER_OCTAVE = 128
-GAP_BINS = 65 * GAP_BINS_PER_OCTAVE  # every gap of 64 bits
+@numba.njit(cache=True)
+def _bounded(
+    fused: bool,
+    projection_c: float,
+    projection_m: float,
+    attention_c: float,
+    attention_m: float,
+    ffn_c: float,
+    ffn_m: float,
+    expert_c: float,
+    expert_m: float,
+    head_c: float,
+    head_m: float,
+) -> tuple[float, float, float, float]:
+    """What bounds the operators: (compute, weights, experts, kv) [s], by (1) or (2)."""
+    if fused:
+        compute = projection_c + attention_c + ffn_c + expert_c + head_c
+        weights = projection_m + ffn_m + head_m
+        if compute >= weights + expert_m + attention_m:
+            return compute, 0.0, 0.0, 0.0
+        return 0.0, weights, expert_m, attention_m
+    compute = weights = experts = kv = 0.0
+    if projection_c >= projection_m:
+        compute += projection_c
+    else:
+        weights += projection_m
+    if attention_c >= attention_m:
+        compute += attention_c
+    else:
+        kv += attention_m
+    if ffn_c >= ffn_m:
+        compute += ffn_c
+    else:
+        weights += ffn_m
+    if expert_c >= expert_m:
+        compute += expert_c
+    else:
+        experts += expert_m
+    if head_c >= head_m:
+        compute += head_c
+    else:
+        weights += head_m
+    return compute, weights, experts, kv
+
+
+@numba.njit(cache=True)
+def _communication_s(c: np.record, tokens: float) -> float:
+    """All-reduces over tp chips, expert dispatches and combines, hand-overs between stages [s]."""
+    reduces = c.all_reduces * all_reduce_s(
+        tokens * c.all_reduce_bytes_per_token,
+        c.all_reduce_chips,
+        c.all_reduce_latency_s,
+        c.all_reduce_phases_s,
+        c.link_bytes_per_s,
+    )
+    dispatches = c.dispatches * 2.0 * all_to_all_s(
+        tokens * c.dispatch_bytes_per_token,
+        c.dispatch_chips,
+        c.dispatch_latency_s,
+        c.link_bytes_per_s,
+    )  # fmt: skip
+    stage_s = c.stage_latency_s + tokens * c.all_reduce_bytes_per_token / c.link_bytes_per_s
+    return c.comm_exposed * (reduces + dispatches + (c.stages - 1.0) * stage_s)
 
 
 @numba.njit(cache=True)
@@ -111,7 +100,7 @@ def iteration_parts(
     micro-batches, which in steady state follow each other through the stages without bubbles.
     Ref: facts "A cost model that fits"; Williams et al. 2009. All results in seconds.
     """
-    c = coefficients.view(_RECORD)[0]
+    c = coefficients.view(RECORD)[0]
     decoded = decode_seqs * c.tokens_per_seq
     batches = max(min(c.stages, prompt_tokens + decoded), 1.0)
     tokens = (prompt_tokens + decoded) / batches
@@ -139,56 +128,11 @@ def iteration_parts(
         expert_m = touched * c.expert_weights_s_per_expert + tokens * c.expert_moved_s_per_token
     head_c, head_m = seqs * c.head_s_per_seq, c.head_weights_s
 
-    if c.fused > 0.0:
-        compute = projection_c + attention_c + ffn_c + expert_c + head_c
-        weights, experts, kv = projection_m + ffn_m + head_m, expert_m, attention_m
-        if compute >= weights + experts + kv:
-            weights = experts = kv = 0.0
-        else:
-            compute = 0.0
-    else:
-        compute = weights = experts = kv = 0.0
-        if projection_c >= projection_m:
-            compute += projection_c
-        else:
-            weights += projection_m
-        if attention_c >= attention_m:
-            compute += attention_c
-        else:
-            kv += attention_m
-        if ffn_c >= ffn_m:
-            compute += ffn_c
-        else:
-            weights += ffn_m
-        if expert_c >= expert_m:
-            compute += expert_c
-        else:
-            experts += expert_m
-        if head_c >= head_m:
-            compute += head_c
-        else:
-            weights += head_m
-
-    comm = c.comm_exposed * (
-        c.all_reduces
-        * all_reduce_s(
-            tokens * c.all_reduce_bytes_per_token,
-            c.all_reduce_chips,
-            c.all_reduce_latency_s,
-            c.all_reduce_phases_s,
-            c.link_bytes_per_s,
-        )
-        + c.dispatches
-        * 2.0
-        * all_to_all_s(
-            tokens * c.dispatch_bytes_per_token,
-            c.dispatch_chips,
-            c.dispatch_latency_s,
-            c.link_bytes_per_s,
-        )
-        + (c.stages - 1.0)
-        * (c.stage_latency_s + tokens * c.all_reduce_bytes_per_token / c.link_bytes_per_s)
-    )
+    compute, weights, experts, kv = _bounded(
+        c.fused > 0.0, projection_c, projection_m, attention_c, attention_m, ffn_c, ffn_m,
+        expert_c, expert_m, head_c, head_m,
+    )  # fmt: skip
+    comm = _communication_s(c, tokens)
     overhead = c.layers_overhead_s + seqs * c.seq_overhead_s
     if prompt_tokens > 0.0:
         overhead += c.prompt_overhead_s
@@ -224,7 +168,7 @@ def run_ns(
     agree bit for bit. `first`: iterations that the replica decoded before (it decides how many
     tokens a speculative iteration yields); `growing`: sequences still shorter than the window.
     """
-    c = coefficients.view(_RECORD)[0]
+    c = coefficients.view(RECORD)[0]
     accepted = int(c.accepted_ppm)
     now, origin = start_ns, first * accepted // 1_000_000
     for played in range(iterations):
@@ -301,7 +245,7 @@ def account(
     `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `wait_ns` is a wait
     within the first iteration. Returns how long that one took [ns].
     """
-    c = coefficients.view(_RECORD)[0]
+    c = coefficients.view(RECORD)[0]
     accepted = int(c.accepted_ppm)
     origin = first * accepted // 1_000_000
     first_ns = 0
@@ -352,27 +296,3 @@ def account(
             gaps[gap_bin(gap_ns)] += decode_seqs
             gaps[0] += decode_seqs * (step - 1)
     return first_ns
-
-
-@numba.njit(cache=True)
-def gap_bin(gap_ns: int) -> int:
-    """The bin of a gap: 128 bins per octave, so a bin's middle is within 0.4% of any gap in it.
-
-    >>> gap_bin(1), gap_bin(2), gap_bin(3)
-    (128, 256, 320)
-    """
-    if gap_ns <= 0:
-        return 0
-    mantissa, exponent = frexp(float(gap_ns))
-    return exponent * GAP_BINS_PER_OCTAVE + int((mantissa - 0.5) * 2.0 * GAP_BINS_PER_OCTAVE)
-
-
-def gap_of_bin(index: np.ndarray) -> np.ndarray:
-    """The middle of a bin of `gap_bin` [ns].
-
-    >>> float(gap_of_bin(np.array([gap_bin(10_000_000)]))[0]) / 1e7
-    0.99...
-    """
-    exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
-    middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
-    return np.where(index == 0, 0.0, middle)

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from gcsim.roofline.iteration import GAP_BINS, TOTALS, account, gap_bin
+from gcsim.roofline.coefficients import TOTALS
+from gcsim.roofline.gaps import GAP_BINS, gap_bin
+from gcsim.roofline.iteration import account
 from gcsim.sim.batching import Prompts
 from gcsim.sim.decode_set import DecodeSet
 from gcsim.sim.timeline import Timeline

@@ -5,7 +5,6 @@ In YAML a bare value (`250`, `0.2 s`), a value with its origin (`{value: 250, ki
 high: 16000, kind: fitted, source: "..."}`). Lengths are bare numbers, times carry a unit.
 """
 
-import math
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -174,29 +173,3 @@ Delay = Annotated[_Union, _of("seconds")]
 def constant(value: float, dimension: str = "number") -> Constant:
     """A distribution without spread, for defaults in code."""
     return Constant(dist="constant", value=value, dimension=dimension)
-
-
-def mean(dist: Distribution) -> float:
-    """The mean of a distribution before clipping, in its unit.
-
-    Lognormal: median exp(sigma^2 / 2); Weibull: scale Gamma(1 + 1/k).
-
-    >>> round(mean(Lognormal(dist="lognormal", dimension="number", median=810, sigma=1.14)))
-    1551
-    """
-    match dist:
-        case Constant():
-            return dist.value
-        case Lognormal():
-            return dist.median * math.exp(dist.sigma**2 / 2)
-        case Weibull():
-            return dist.scale * math.gamma(1 + 1 / dist.k)
-        case Geometric() | Gamma():
-            return dist.mean
-        case Uniform():
-            return ((dist.low or 0.0) + (dist.high or 0.0)) / 2
-        case Histogram():
-            middles = [(a + b) / 2 for a, b in pairwise(dist.edges)]
-            return sum(map(float.__mul__, middles, dist.weights)) / sum(dist.weights)
-        case Choice():
-            return sum(map(float.__mul__, dist.values, dist.weights)) / sum(dist.weights)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcsim.study.factors import EFFICIENCIES, OLD, Name, bounds, prior_of
-from gcsim.study.fit import Fit, Prepared, Pricer, default_prior, fit, names_of, subset
+from gcsim.study.fit import FITTED, Fit, Prepared, Pricer, default_prior, fit, names_of, subset
 from gcsim.study.points import Point
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ def calibrate_all(ready: Prepared, chips: Iterable[str] | None = None) -> Calibr
     result = Calibration(found.values, found.sigma)
     for point, setup in zip(ready.points, ready.setups, strict=True):
         if setup.chip not in wanted or (not point.fitted and setup.stack not in OLD):
+            continue
+        if not set(FITTED) & set(point.published):
             continue
         for key in ((setup.chip, ""), (setup.chip, setup.stack)):
             if key[1] or point.fitted:

@@ -69,7 +69,7 @@ def with_factors(chip: Chip, values: Mapping[Name, float]) -> Chip:
 def with_stacks(chip: Chip, names: set[str]) -> Chip:
     """A chip that has at least these stacks, new ones like its default."""
     model: Stack = chip.stacks[chip.default_stack]
-    return chip.model_copy(update={"stacks": {n: model for n in sorted(names)} | chip.stacks})
+    return chip.model_copy(update={"stacks": dict.fromkeys(sorted(names), model) | chip.stacks})
 
 
 def _ratio(value: float) -> Quantity:

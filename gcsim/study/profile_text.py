@@ -16,6 +16,15 @@ SOURCES = {
     "DSF": "dstack", "DSL": "dstack", "DSO": "dstack", "IXF": "InferenceX", "IXT": "InferenceX",
     "IXD": "InferenceX", "RVL": "ROCm/vLLM", "SPW": "Splitwise", "VUL": "Vultr",
 }  # fmt: skip
+LONG_NAMES = {
+    "aiconfigurator": "GitHub ai-dynamo/aiconfigurator, silicon samples",
+    "Argonne": "GitHub argonne-lcf/LLM-Inference-Bench, 2024 software, static batches",
+    "dstack": "GitHub dstackai/benchmarks, DeepSeek-R1 (early 2025) and Llama 3.1 405B (2024)",
+    "InferenceX": "SemiAnalysis InferenceX (inferencex.semianalysis.com)",
+    "ROCm/vLLM": "AMD's ROCm/vLLM README, Llama 3.1 70B and 405B FP8 on 8 MI300X",
+    "Splitwise": "GitHub Azure/AzurePublicDataset, Splitwise perf_model.csv (vLLM of 2023)",
+    "vLLM buildkite": "vLLM's continuous benchmarks of 2024/25 (buildkite.com/vllm)",
+}
 NEVER_FITTED = {
     "iteration_overhead": "not separable from layer_overhead in published data: "
     "its share is counted there",

@@ -5,7 +5,6 @@ from them and gives the same bytes as a run that was never cut off.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ import pandas as pd
 
 from gcsim import __version__
 from gcsim.errors import Interrupted, ProfileError
+from gcsim.results.folder import cannot_write, check_target, write_folder
 from gcsim.results.parallel import WORTH_S, Fraction, cores, simulate_all
 from gcsim.results.replications import PRECISION_METRIC, combined, spawned_seeds
-from gcsim.results.result import cannot_write, check_target, replace_folder, temporary_folder
 from gcsim.results.statistics import replication_interval
 from gcsim.spec.resolve import Resolved, content_hash, with_settings
 
@@ -60,17 +59,12 @@ class Replications:
 
     def save(self, folder: str | Path) -> Path:
         """Write scenario.yaml, replications.parquet and summary.json: all, or nothing."""
-        target = check_target(folder)
-        try:
-            with temporary_folder(target) as temporary:
-                text = self.resolved.to_yaml()
-                (temporary / "scenario.yaml").write_text(text, encoding="utf-8")
-                self.table.to_parquet(temporary / "replications.parquet", index=False)
-                (temporary / "summary.json").write_text(self.to_json() + "\n", encoding="utf-8")
-                replace_folder(temporary, target)
-        except OSError as error:
-            raise cannot_write(target, error) from error
-        return target
+        return write_folder(folder, self._write)
+
+    def _write(self, folder: Path) -> None:
+        (folder / "scenario.yaml").write_text(self.resolved.to_yaml(), encoding="utf-8")
+        self.table.to_parquet(folder / "replications.parquet", index=False)
+        (folder / "summary.json").write_text(self.to_json() + "\n", encoding="utf-8")
 
 
 def replicate(
@@ -105,19 +99,19 @@ def replicate(
         raise ProfileError.one("run", "--resume", None, "needs --out", "name the same folder")
     done = kept.read(seeds) if kept else []
     tell = progress or (lambda _: None)
+    begun, before = perf_counter(), len(done)
     try:
-        begun, here = perf_counter(), 0
-        while (missing := _missing(done, most, precision)) > 0:
-            workers = jobs or _workers(perf_counter() - begun, here, missing)
-            wave = seeds[len(done) : len(done) + min(workers, missing)]
+        while (stop := _stop_at(done, most, precision)) is None:
+            missing = (LEAST if precision is not None else most) - len(done)
+            workers = jobs or _workers(perf_counter() - begun, len(done) - before, missing)
+            wave = seeds[len(done) : len(done) + workers]
             runs = [with_settings(resolved, {"run.seed": seed}) for seed in wave]
             for result in simulate_all(runs, jobs=len(runs)):
                 if kept:
                     kept.write(len(done), result.summary)
                 done.append(result.summary)
-                here += 1
-            tell(len(done) / (len(done) + max(_missing(done, most, precision), 0)))
-        found = Replications(resolved, tuple(_enough(done, precision)), precision)
+            tell(min(len(done) / max(len(done) + 1, LEAST), 1.0) if precision else len(done) / most)
+        found = Replications(resolved, tuple(done[:stop]), precision)
         if out is not None and kept is not None:
             found.save(out)
             kept.remove()
@@ -162,31 +156,15 @@ def _most(count: int | None, precision: float | None) -> int:
     return count or MOST
 
 
-def _enough(done: list[dict[str, Any]], precision: float | None) -> list[dict[str, Any]]:
-    """The replications up to the first at which the stop rule holds; all when it never does."""
-    if precision is not None:
-        for number in range(LEAST, len(done) + 1):
-            part = done[:number]
-            saturated = 2 * sum(bool(s["saturated"]) for s in part) >= number
-            if saturated or is_precise(part, precision):
-                return part
-    return done
-
-
-def _missing(done: list[dict[str, Any]], most: int, precision: float | None) -> int:
-    """How many more to play at least."""
-    if precision is None:
-        return most - len(done)
-    if len(done) < LEAST:
-        return LEAST - len(done)
-    stopped = len(_enough(done, precision)) < len(done) or len(done) >= most
-    values = done if not stopped else []
-    return 0 if stopped or _stops(values, precision) else 1
-
-
-def _stops(done: list[dict[str, Any]], precision: float) -> bool:
-    saturated = 2 * sum(bool(s["saturated"]) for s in done) >= len(done)
-    return saturated or is_precise(done, precision)
+def _stop_at(done: list[dict[str, Any]], most: int, precision: float | None) -> int | None:
+    """After how many replications the rule stops; None: not among these."""
+    for number in range(LEAST, len(done) + 1) if precision is not None else ():
+        part = done[:number]
+        if 2 * sum(bool(s["saturated"]) for s in part) >= number:
+            return number
+        if precision is not None and is_precise(part, precision):
+            return number
+    return most if len(done) >= most else None
 
 
 def _workers(spent_s: float, here: int, missing: int) -> int:
@@ -243,7 +221,7 @@ class _Kept:
         path = self.folder / name
         try:
             path.with_suffix(".tmp").write_text(json.dumps(data), encoding="utf-8")
-            os.replace(path.with_suffix(".tmp"), path)
+            path.with_suffix(".tmp").replace(path)
         except OSError as error:
             raise cannot_write(path, error) from error
 

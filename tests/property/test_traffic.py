@@ -118,7 +118,7 @@ def test_private_ids_are_used_once_and_shared_ones_are_the_prefix(
     assert workload.agent is not None
     prefix = (ids.shared(workload.name, "prefix"), workload.agent.shared.value)
     seen: set[int] = set()
-    for trajectory in trajectories(workload, STATIC, seed, 20):
+    for trajectory in trajectories(workload, STATIC, seed, BLOCK + 20):
         parallel = len(trajectory.steps) > 1 and not trajectory.steps[1].waits_for
         for step in trajectory.steps[:1] if parallel else trajectory.steps:
             assert (step.append[0] == prefix) == (step.parent < 0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gcsim.counts import kv_bytes_per_token
 from gcsim.errors import ProfileError
-from gcsim.roofline.iteration import gap_bin
+from gcsim.roofline.gaps import gap_bin
 from gcsim.sim.cluster import Cluster
 from gcsim.sim.records import REQUEST_COLUMNS
 from gcsim.traffic.trajectory import Step, Trajectory, chain

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gcsim.cost import bind
 from gcsim.counts import count, kv_bytes_per_token, weight_bytes
-from gcsim.roofline import collectives, iteration, ops
+from gcsim.roofline import coefficients as names
+from gcsim.roofline import collectives, gaps, iteration, ops
 from gcsim.spec.deployment import Pool
 from gcsim.spec.resolve import load_chip, load_model
 
@@ -76,13 +77,13 @@ def test_nothing_is_faster_than_physics(name: str, of: str) -> None:
     for new, seqs, context in itertools.product([0, 1, 512], [0, 1, 64], [1, 4096]):
         if not new + seqs:
             continue
-        totals = np.zeros(len(iteration.TOTALS))
+        totals = np.zeros(len(names.TOTALS))
         kv = seqs * context
         window = seqs * min(context, model.attention.window)
         pairs = ops.causal_pairs(float(new), 0.0)
         inside = ops.window_pairs(float(new), 0.0, float(model.attention.window or 1))
         iteration.account(
-            cost.coefficients, totals, np.zeros(iteration.GAP_BINS, np.int64), 1, 0, 0, new, seqs,
+            cost.coefficients, totals, np.zeros(gaps.GAP_BINS, np.int64), 1, 0, 0, new, seqs,
             seqs + (new > 0), kv, window, 0, pairs, inside, new, min(new, model.attention.window),
         )  # fmt: skip
         busy_s, flops, moved = totals[0], totals[7], totals[8]
@@ -224,11 +225,11 @@ def test_speculation_verifies_more_tokens_and_yields_the_expected_number() -> No
 
 
 def one_iteration(cost, new: int, seqs: int, context: int, window: int) -> np.ndarray:
-    totals = np.zeros(len(iteration.TOTALS))
+    totals = np.zeros(len(names.TOTALS))
     pairs = ops.causal_pairs(float(new), 0.0)
     inside = ops.window_pairs(float(new), 0.0, float(window or 1))
     iteration.account(
-        cost.coefficients, totals, np.zeros(iteration.GAP_BINS, np.int64), 1, 0, 0, new, seqs,
+        cost.coefficients, totals, np.zeros(gaps.GAP_BINS, np.int64), 1, 0, 0, new, seqs,
         seqs + (new > 0), seqs * context, seqs * min(context, window), 0, pairs, inside, new,
         min(new, window),
     )  # fmt: skip

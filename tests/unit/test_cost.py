@@ -7,7 +7,7 @@ from gcsim.cost import bind, math_flops_per_s
 from gcsim.counts import kv_bytes_per_token, weight_bytes
 from gcsim.errors import CapacityError
 from gcsim.placement import kv_shards, place
-from gcsim.roofline.iteration import COEFFICIENTS
+from gcsim.roofline.coefficients import COEFFICIENTS
 from gcsim.spec.deployment import Pool
 from gcsim.spec.resolve import load_chip, load_model
 

@@ -59,13 +59,11 @@ class Reuse:
 
     def _prompt(self, key: int, spans: tuple[Span, ...]) -> tuple[int, int]:
         """Tokens of `spans` seen before after the prefix `key`, and the key of what they end."""
-        hit, known = 0, True
+        hit = 0
         for content, count in spans:
             place = hash((key, content))
             before = self._tokens.get(place, 0)
-            if known:
-                hit += min(before, count)
-                known = before >= count
+            hit += min(before, count)  # nothing after a prefix that is new was seen
             if count > before:
                 self._tokens[place] = count
             key = hash((key, content, count))

@@ -15,6 +15,16 @@ LINE_BYTES_MAX = 64 * 1024 * 1024  # a session with all its block ids fits
 Line = tuple[int, str]
 
 
+def members(path: Path) -> list[Path]:
+    """The trace files of a path: itself, or the files of a folder by name."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.is_file())
+    if not found:
+        raise ProfileError.one(str(path), "", None, "the folder holds no files")
+    return found
+
+
 def open_trace(path: Path) -> IO[bytes]:
     """A file as bytes; gzip is known by its first two bytes, not by its name."""
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gcsim.errors import Problem, ProfileError, nearest
 from gcsim.traffic.traces import group, requests, sessions
-from gcsim.traffic.traces.files import Line, numbered_lines, whole_json
+from gcsim.traffic.traces.files import Line, members, numbered_lines, whole_json
 from gcsim.traffic.traces.row import BadLineError, Context, Format, Row, Skipped
 from gcsim.traffic.traces.weka import weka
 
@@ -82,12 +82,20 @@ def read(
     block_tokens: int | None = None,
     skipped: Skipped | None = None,
 ) -> Iterator[list[Row]]:
-    """The requests of a trace file, session by session, in the order in which they start.
+    """The requests of a trace, session by session, in the order in which they start.
 
+    path: a file, or a folder whose files are read one after the other (Weka: a file a session)
     name: a key of `FORMATS`; None detects it. Memory: the sessions that are open in the file.
     Errors: `ProfileError` with the line of the first bad one; `skipped` may allow and count them.
     """
     skipped = skipped or Skipped()
+    for file in members(path):
+        yield from _read(file, name, block_tokens, skipped)
+
+
+def _read(
+    path: Path, name: str | None, block_tokens: int | None, skipped: Skipped
+) -> Iterator[list[Row]]:
     lines, first = first_line(path, skipped)
     name = name or detect(str(path), first)
     form = FORMATS[_known(str(path), name)]

@@ -10,6 +10,7 @@ from gcsim.errors import ProfileError
 from gcsim.spec.workload import Trace
 from gcsim.traffic import ids
 from gcsim.traffic.traces import native
+from gcsim.traffic.traces.files import members
 from gcsim.traffic.traces.formats import NATIVE, detect, first_line, read
 from gcsim.traffic.traces.row import Row, Skipped
 from gcsim.traffic.trajectory import Span, Step
@@ -24,7 +25,7 @@ class Plan(NamedTuple):
 
 def format_of(path: Path, name: str | None) -> str:
     """The format of a trace file: the given name, else detected by content."""
-    return name or detect(str(path), first_line(path, Skipped(True))[1])
+    return name or detect(str(path), first_line(members(path)[0], Skipped(True))[1])
 
 
 def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:

@@ -196,10 +196,13 @@ def test_crossovers_are_found_between_neighbours(three: Comparison) -> None:
         )
 
     series = Series("rate", ((1.0, point(1, 2)), (2.0, point(1, 3)), (4.0, point(5, 4))))
-    assert series.crossovers == [Crossover("mean_task_ms", names[0], names[1], 2.0, 4.0)]
+    assert series.crossovers == [Crossover("mean_task_ms", *names, 2.0, 4.0, True)]
     assert series.winners("mean_task_ms") == [names[0], names[0], names[1]]
     text = render(series_table(series))
     assert "By task time, sn50-mono overtakes sn40l-mono between 2.0 and 4.0." in text
+    assert three.apart("mean_task_ms", *names)
+    assert not three.apart("mean_task_ms", names[0], names[0])
     found = json.loads(series.to_json())
     assert found["crossovers"][0]["between"] == [2.0, 4.0]
+    assert found["points"][2]["winner_clear"] == {"mean_task_ms": True, "request_goodput": False}
     assert "The order is the same" in render(series_table(Series("rate", series.points[:2])))

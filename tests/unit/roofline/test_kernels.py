@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcsim.roofline import collectives, iteration, ops
+from gcsim.roofline import collectives, gaps, ops
 
 
 def test_the_slower_of_compute_and_memory_bounds_an_operator() -> None:
@@ -38,12 +38,12 @@ def test_all_to_all_sends_all_but_ones_own_part() -> None:
 
 @given(st.integers(1, 2**62))
 def test_a_gap_is_within_half_a_percent_of_its_bins_middle(gap_ns: int) -> None:
-    number = iteration.gap_bin(gap_ns)
-    assert 0 < number < iteration.GAP_BINS
-    assert float(iteration.gap_of_bin(np.array([number]))[0]) == pytest.approx(gap_ns, rel=0.004)
+    number = gaps.gap_bin(gap_ns)
+    assert 0 < number < gaps.GAP_BINS
+    assert float(gaps.gap_of_bin(np.array([number]))[0]) == pytest.approx(gap_ns, rel=0.004)
 
 
 @given(st.integers(1, 10**12), st.integers(1, 10**12))
 def test_gap_bins_keep_the_order(a: int, b: int) -> None:
     low, high = sorted((a, b))
-    assert iteration.gap_bin(low) <= iteration.gap_bin(high)
+    assert gaps.gap_bin(low) <= gaps.gap_bin(high)

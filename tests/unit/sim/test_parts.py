@@ -8,7 +8,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcsim.roofline.iteration import gap_bin
+from gcsim.roofline.gaps import gap_bin
 from gcsim.sim.clock import Call, Clock, to_ns
 from gcsim.sim.decode_set import DecodeSet
 from gcsim.sim.kv_cache import KvCache

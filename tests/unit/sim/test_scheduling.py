@@ -63,7 +63,7 @@ def test_gaps_between_tokens_include_the_wait_for_prompts() -> None:
     tasks = [toys.one_step(0, 10, 20), toys.one_step(1, 4000, 1, 0.0055)]
     limits = {"policy": "prefill_first", "max_iteration_tokens": 1000}
     gaps = play(tasks, batching=limits).replicas[0].meter.gaps
-    from gcsim.roofline.iteration import gap_bin
+    from gcsim.roofline.gaps import gap_bin
 
     assert gaps.sum() == 19
     assert gaps[gap_bin(STEP_NS)] == 18
@@ -216,7 +216,7 @@ def test_speculation_yields_tokens_in_the_expected_proportion() -> None:
     from dataclasses import replace
 
     from gcsim.cost import bind
-    from gcsim.roofline.iteration import COEFFICIENTS
+    from gcsim.roofline.coefficients import COEFFICIENTS
 
     real = bind(toys.model(), what.pools["main"])
     values = costs["main"].coefficients.copy()

@@ -119,6 +119,14 @@ def test_only_a_share_of_tasks_forks_and_only_once() -> None:
     assert all(len(steps) == 1 for steps in plans(9, steps=1, fan_out={**fan_out, "share": 1}))
 
 
+def test_a_task_of_one_step_takes_no_sub_agents_from_the_others() -> None:
+    steps = {"dist": "choice", "values": [1, 3], "weights": [1, 1]}
+    fan_out = {"share": 1, "branches": 2, "steps": 2, "report": 400}
+    for plan in plans(64, steps=steps, fan_out=fan_out):
+        assert len(plan) in (1, 3 + 4)
+        assert [step.osl for step in plan].count(400) == (0 if len(plan) == 1 else 2)
+
+
 def test_samples_share_the_prompt_and_wait_for_nothing() -> None:
     (steps,) = plans(steps=1, samples=4, tools=None, start_delay="0.2 s")
     assert [step.append for step in steps] == [(SHARED, (0, 50))] * 4

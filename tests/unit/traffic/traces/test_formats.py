@@ -211,6 +211,9 @@ def test_tracelab_csv_waits_for_the_tools_of_the_round_before(tmp_path: Path) ->
     )  # fmt: skip
     assert (second.isl, second.parent, second.keep, second.delay_s) == (18660, 0, None, 0.182)
     assert (alone.isl, alone.waits_for) == (120, ())
+    dropped = TRACELAB_CSV.replace("18336,324", "18000,400")  # 18,336 <= isl < 18,336 + 124
+    (_, second), _ = rows(tmp_path, dropped)
+    assert (second.isl, second.keep) == (18400, 18000)
     upstream = (
         "id,input_len,output_len,arrival_time,round_idx,tool_wait_after_ms,prefix_len\n"
         "0,5,2,1500.000000,0,10.000000,7\n0,3,2,1500.000000,1,0.000000,4\n"
@@ -230,6 +233,21 @@ def test_tracelab_rounds_wait_for_tools_or_people(tmp_path: Path) -> None:
 def test_a_file_that_is_one_object_over_many_lines(tmp_path: Path) -> None:
     text = json.dumps(json.loads(TEXTS["weka"]), indent=2)
     assert rows(tmp_path, text) == rows(tmp_path, TEXTS["weka"])
+
+
+def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(ProfileError, match="the folder holds no files"):
+        list(read(folder))
+    for name in ("b.json", "a.json"):
+        (folder / name).write_text(TEXTS["weka"].replace('"in": 70', f'"in": {64 + ord(name[0])}'))
+    with pytest.raises(ProfileError, match=r"a\.json:1: h: 161 tokens are 2 blocks"):
+        list(read(folder))
+    for name in ("b.json", "a.json"):
+        (folder / name).write_text(TEXTS["weka"].replace("70", str(ord(name[0]))))
+    assert format_of(folder, None) == "weka"
+    assert [rows[0].isl for rows in read(folder)] == [ord("a"), ord("b")]
 
 
 M = TEXTS["mooncake"]

@@ -1,5 +1,6 @@
 """Requests of a trace as steps: hash blocks, shared prefixes, what is kept of a context."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ def test_content_of_two_traces_of_a_mix_never_meets(tmp_path: Path) -> None:
     for (a, _), (b, _) in zip(*found, strict=True):
         assert (a == b) == (a == shared)
     assert all(content >= 1 << 64 or content == shared for spans in found for content, _ in spans)
+
+
+def test_memory_does_not_grow_with_the_length_of_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    peaks = []
+    for count in (1_000, 10_000):
+        rows = "".join(f"{k},100,10\n" for k in range(count))
+        path.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n" + rows)
+        tracemalloc.start()
+        assert sum(1 for _ in sessions(path, "vidur", 0, Skipped())) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 20_000  # 2 bytes a request would be 18,000
 
 
 def test_a_trace_of_gcsim_keeps_its_models(tmp_path: Path) -> None:

@@ -60,6 +60,11 @@ def test_a_prompt_goes_on_from_the_last_request_that_holds_its_beginning(tmp_pat
     ]  # fmt: skip
 
 
+def test_blocks_after_a_new_one_are_no_beginning(tmp_path: Path) -> None:
+    rows = session(tmp_path, call(256, 20, [1, 4]), call(256, 9, [1, 1, 20, 1, 3, 2]))
+    assert (rows[1].block_hits, rows[1].keep) == (1, 64)
+
+
 def test_sub_agents_run_between_two_requests(tmp_path: Path) -> None:
     agent = {"tool_tokens": 100, "system_tokens": 28, "dur_ms": 7000}
     rows = session(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,18 @@ def test_sub_agents_samples_and_edits_are_counted_when_they_do_not_fit(tmp_path:
     }  # fmt: skip
     rows = list(read(tmp_path / "t"))
     assert [[row.isl for row in session] for session in rows] == [[10, 23, 22], [10], [10]]
+
+
+def test_an_edit_of_an_edited_context_is_written_whole(tmp_path: Path) -> None:
+    steps = (
+        Step(((1, 1000),), 24),
+        Step(((2, 50),), 6, 0.0, 0, (0,), keep=700),
+        Step(((3, 30),), 7, 0.0, 1, (1,), keep=740),
+    )
+    write(tmp_path / "t", [Trajectory(0, "w", steps)], "mooncake")
+    assert [row["input_length"] for row in lines(tmp_path / "t")] == [1000, 750, 770]
+    before = chains.chains(Trajectory(0, "w", steps), Counter())[0][2].spans
+    assert before == ((1, 700), (2, 40), (3, 30))
 
 
 def test_hash_blocks_of_another_size_are_written_with_a_word(tmp_path: Path) -> None:

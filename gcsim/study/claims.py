@@ -1,0 +1,182 @@
+"""What vendors publish, in the model: each claim with a scenario file, a value, a range, a verdict."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcsim.cost import bind
+from gcsim.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.errors import CapacityError
+from gcsim.sim.clock import to_ns
+from gcsim.sim.cluster import Terms
+from gcsim.sim.play import play
+from gcsim.sim.records import REQUEST_COLUMNS
+from gcsim.spec import library
+from gcsim.spec.resolve import load_chip, load_model, resolve
+from gcsim.spec.scenario import Scenario
+from gcsim.study.bands import CAUSES, shifted
+from gcsim.traffic.generate import trajectories
+
+SUPPORTED, CONDITIONAL, REFUTED = "supported", "holds only if", "not supported"
+NEAR = 0.10  # a claim within this of the modeled value (or its range) is supported
+_COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}
+_EVERY = tuple(factor for causes in CAUSES.values() for factor in causes)
+PAPER = "generalcompute.com/whitepaper"
+INFERCOM = "infercom.ai/de/blog/how-dataflow-delivers-speed"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One line of the ledger; `condition` says under what the verdict holds."""
+
+    claim: str
+    source: str
+    unit: str
+    claimed: float
+    modeled: float
+    low: float
+    high: float
+    verdict: str
+    condition: str
+    scenario: str
+
+
+def verdict_of(claimed: float, modeled: float, low: float, high: float, condition: str) -> str:
+    """Supported within `NEAR` of the model without a condition, or with one; else not.
+
+    >>> verdict_of(100, 95, 80, 99, ""), verdict_of(100, 95, 80, 99, "batch 1")
+    ('supported', 'holds only if')
+    >>> verdict_of(100, 40, 30, 60, "batch 1")
+    'not supported'
+    """
+    inside = low * (1 - NEAR) <= claimed <= high * (1 + NEAR)
+    near = abs(modeled / claimed - 1) <= NEAR
+    if near and not condition:
+        return SUPPORTED
+    return CONDITIONAL if near or inside else REFUTED
+
+
+def measure(scenario: Scenario) -> dict[str, float]:
+    """Median TTFT and E2E [ms], output speed of one user [tokens/s] and of all [tokens/s]."""
+    costs = {n: bind(scenario.model, p, scenario.dtype) for n, p in scenario.deployment.pools.items()}
+    seed = np.random.SeedSequence(scenario.run.seed)
+    load = trajectories(scenario.workload, scenario.arrivals, seed, scenario.run.trajectories)
+    terms = Terms(
+        layers=scenario.model.layers, context_window=scenario.model.context_window,
+        round_trip_s=scenario.network.round_trip, gateway_s=scenario.network.gateway,
+        count_from_ns=to_ns(scenario.run.warmup), coalesce=True,
+    )  # fmt: skip
+    cluster = play(scenario.deployment, costs, load, terms)
+    table = cluster.records.requests
+    ttft, e2e = table[:, _COLUMN["ttft_ns"]] * 1e-6, table[:, _COLUMN["e2e_ns"]] * 1e-6
+    osl = table[:, _COLUMN["osl"]]
+    return {
+        "ttft": float(np.median(ttft)),
+        "e2e": float(np.median(e2e)),
+        "tok_s_user": float(np.median((osl - 1) / (e2e - ttft) * 1e3)),
+        "tok_s_total": float(osl.sum() / (cluster.env.now * 1e-9)),
+    }
+
+
+def claims() -> list[dict[str, Any]]:
+    """The ledger: every claim with its modeled value, range and verdict (plain mappings)."""
+    found = [*_speeds(), *_racks(), *_arithmetic()]
+    return [asdict(claim) for claim in found]
+
+
+def _file(name: str) -> Path:
+    return library.root() / "validation" / "claims" / f"{name}.yaml"
+
+
+def _modeled(name: str, key: str) -> tuple[float, float, float]:
+    """A metric of a claim's scenario: value, and the ends when all factors are slow or fast."""
+    scenario = resolve(_file(name)).scenario
+    value = measure(scenario)[key]
+    ends = [value]
+    for slow in (True, False):
+        changed = shifted(scenario, _EVERY, slow)
+        if changed is not None:
+            ends.append(measure(changed)[key])
+    return value, min(ends), max(ends)
+
+
+def _claim(
+    text: str, source: str, unit: str, claimed: float, name: str, key: str, condition: str = ""
+) -> Claim:
+    value, low, high = _modeled(name, key)
+    verdict = verdict_of(claimed, value, low, high, condition)
+    where = f"validation/claims/{name}.yaml"
+    return Claim(text, source, unit, claimed, value, low, high, verdict, condition, where)
+
+
+def _speeds() -> list[Claim]:
+    lengths = (
+        "prompts of about 17,500 and outputs of about 720 tokens: long for a chat, usual for an"
+        " agent step; the source states neither"
+    )
+    load = "the GPU service runs four H100 per model copy with about ten requests at a time"
+    return [
+        _claim("SN40L answers gpt-oss-120b with TTFT 738 ms, network included", PAPER, "ms", 738,
+               "sn40l-agent-call", "ttft", lengths),
+        _claim("... and E2E 1.76 s", PAPER, "ms", 1760, "sn40l-agent-call", "e2e", lengths),
+        _claim("a GPU service takes TTFT 1,899 ms for the same", PAPER, "ms", 1899,
+               "gpu-agent-call", "ttft", f"{lengths}; {load}"),
+        _claim("... and E2E 8.05 s", PAPER, "ms", 8050, "gpu-agent-call", "e2e",
+               f"{lengths}; {load}"),
+        _claim("SN40L serves gpt-oss-120b at 713 tok/s", INFERCOM, "tok/s", 713, "sn40l-gpt-oss",
+               "tok_s_user"),
+        _claim("... with TTFT 388 ms at 10,000 prompt tokens", INFERCOM, "ms", 388,
+               "sn40l-gpt-oss", "ttft", "its prefill factors were set to this figure"),
+        _claim("SN50 serves gpt-oss-120b at 1,900 tok/s", PAPER, "tok/s", 1900, "sn50-gpt-oss",
+               "tok_s_user", "one user on 16 chips, and SN50's assumed fixed times at their best"),
+    ]  # fmt: skip
+
+
+def _racks() -> list[Claim]:
+    found = []
+    for users in (1, 16, 64, 256):
+        found.append(
+            _claim("one SN40L rack gives 800 tok/s on 600B+ models", PAPER, "tok/s", 800,
+                   f"sn40l-671b-{users}", "tok_s_total",
+                   f"{users} users of 1,000 + 1,000 tokens, DeepSeek-R1 in FP8")
+        )  # fmt: skip
+    for users in (64, 256, 512):
+        found.append(
+            _claim("one SN50 rack gives 15,000 tok/s on 600B+ models", PAPER, "tok/s", 15000,
+                   f"sn50-671b-{users}", "tok_s_total",
+                   f"{users} users of 1,000 + 1,000 tokens, DeepSeek-R1 in FP8")
+        )  # fmt: skip
+    return found
+
+
+def _arithmetic() -> list[Claim]:
+    chip, model = load_chip("h100-sxm"), load_model("llama-3.3-70b")
+    flops = 2.0 * count(model).active() * 1e3  # in ms
+    dense, narrow = chip.compute.bf16.value, chip.compute.fp8
+    hbm = next(tier for tier in chip.memory if tier.tier == "hbm")
+    compute, fastest = flops / dense, flops / (narrow.value if narrow else dense)
+    memory = weight_bytes(model).total / hbm.bandwidth.value * 1e3
+    per_token = kv_bytes_per_token(model).full / 1e6
+    where = "validation/claims/h100-70b.yaml"
+    two = resolve(_file("h100-70b")).scenario
+    pool = next(iter(two.deployment.pools.values()))
+    try:
+        bind(model, pool.model_copy(update={"tp": 1}))
+        fits = 1.0
+    except CapacityError:
+        fits = 0.0
+    eight_bit = "the peak is that of FP8 (or of sparse BF16), the bytes those of 16 bit"
+    return [
+        Claim("70B on one H100 needs 0.07 ms of arithmetic per token", INFERCOM, "ms", 0.07,
+              compute, fastest, compute,
+              verdict_of(0.07, compute, fastest, compute, eight_bit), eight_bit, where),
+        Claim("... and 42 ms to read its weights", INFERCOM, "ms", 42.0, memory, memory,
+              memory / chip.efficiency.memory.value,
+              verdict_of(42.0, memory, memory, memory, ""), "", where),
+        Claim("... which one H100 could hold (140 GB)", INFERCOM, "fits", 1.0, fits, fits, fits,
+              SUPPORTED if fits else REFUTED, "80 GB hold 70B only in 8 bit or less", where),
+        Claim("70B keeps about 0.3 MB of KV per token", INFERCOM, "MB", 0.3, per_token, per_token,
+              per_token, verdict_of(0.3, per_token, per_token, per_token, ""), "", where),
+    ]  # fmt: skip

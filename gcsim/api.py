@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gcsim.errors import ProfileError
+from gcsim.errors import Interrupted, ProfileError
 from gcsim.results.compare import Comparison, Normalize
 from gcsim.results.estimate import Estimate, estimate
 from gcsim.results.folder import check_target
@@ -41,12 +41,24 @@ def run(
     >>> result.summary["completed"] == len(result.requests)
     True
     """
-    if out is not None:
-        check_target(out)
+    earlier = out is not None and check_target(out).exists()
     resolved = _resolved(scenario, settings, seed, engine)
-    result = simulate(resolved, progress=progress)
-    if out is not None:
-        result.save(out)
+    ended = 0
+
+    def tell(count: int) -> None:
+        nonlocal ended
+        ended = count
+        if progress is not None:
+            progress(count)
+
+    try:
+        result = simulate(resolved, progress=tell)
+        if out is not None:
+            result.save(out)
+    except KeyboardInterrupt as error:
+        lost = f"{ended} ended trajectories of {resolved.scenario.name} are lost"
+        kept = f"{out} stays as it was, nothing" if earlier else "nothing"
+        raise Interrupted.by(error, f"{lost}; {kept} was written") from error
     return result
 
 

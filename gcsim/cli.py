@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gcsim.cli_output import Format, emit, guarded, note, progress
+from gcsim.cli_check import bless, check, diff, run_replications
+from gcsim.cli_output import Format, emit, guarded, note, progress, terminable
 
 app = typer.Typer(
     name="gcsim",
@@ -99,6 +100,16 @@ def run(
     engine: Annotated[
         Engine | None, typer.Option(help="One event per run of iterations, or per iteration.")
     ] = None,
+    replications: Annotated[
+        int | None, typer.Option(min=1, help="Runs with seeds of their own; gives intervals.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="2%", help="Runs until the interval of mean E2E is that narrow."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with interrupted replications in --out.")
+    ] = False,
     seed: SeedOption = None,
     settings: SetOption = None,
     output: FormatOption = Format.table,
@@ -110,6 +121,9 @@ def run(
     if engine:
         extra["engine"] = engine.value
     resolved = resolve(scenario, extra, seed)  # a wrong input is told before anything heavy loads
+    if replications or precision or resume:
+        run_replications(resolved, replications, precision, out, resume, output)
+        return
     from gcsim.api import run as play
     from gcsim.cli_results import run_table
 
@@ -246,13 +260,18 @@ def show(
     emit(shown(what.value, name, output))
 
 
+for _command in (bless, check, diff):
+    app.command()(_command)
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """The console entry point. Exit codes: 0 done, 2 wrong input, 130 interrupted."""
+    """The console entry point. Exit codes: 0 done, 2 wrong input, 130, 143 interrupted."""
     try:
-        app(args=arguments, prog_name="gcsim")
-    except KeyboardInterrupt:
+        with terminable():
+            app(args=arguments, prog_name="gcsim")
+    except KeyboardInterrupt as error:
         note("Interrupted.")
-        sys.exit(130)
+        sys.exit(getattr(error, "code", 130))
 
 
 if __name__ == "__main__":

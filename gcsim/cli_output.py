@@ -4,7 +4,9 @@ import functools
 import json
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
-from gcsim.errors import GcsimError
+from gcsim.errors import GcsimError, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,7 +35,7 @@ class Format(StrEnum):
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose errors are messages: exit code 2, or 130 when it is interrupted."""
+    """A command whose errors are messages: exit code 2, or 130, 143 when it is interrupted."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -43,10 +45,27 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             note(f"Error: {error}")
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            note("Interrupted: nothing was written.")
-            raise typer.Exit(130) from error
+            note(f"Interrupted: {getattr(error, 'lost', 'nothing was written')}.")
+            raise typer.Exit(getattr(error, "code", 130)) from error
 
     return wrapped
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM cleans up as Ctrl-C does; the exit code is 143."""
+
+    def end(number: int, _: object) -> None:
+        raise Interrupted(code=128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def emit(result: "RenderableType | dict[str, Any]") -> None:

@@ -2,19 +2,19 @@
 
 The file is JSON, made by `gcsim bless`, meant to be committed beside the plan that it guards:
 
-    why         what change blessed it, in words; blessed: what moved then, and which inputs differed
-    made_with   versions of gcsim, Python and numpy
-    tolerance   metric, or `default` -> exact or statistical; `inputs`: see `Tolerances`
-    scenarios   name or file (as seen from the baseline) -> settings, seeds, hash per input, and per
-                metric one value for each seed
+    why         what change blessed it, in words
+    blessed     what it accepted: the metrics that moved then, and the inputs that differed
+    tolerance   metric, or `default` -> exact or statistical
+    inputs      `same` fails when an input acts differently and moved nothing that is watched
+    scenarios   name or file (as seen from the baseline) -> settings, seeds, hash per input,
+                versions, and per metric one value for each seed
 """
 
 import json
+import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ from pydantic import Field
 
 from gcsim import __version__
 from gcsim.errors import Problem, ProfileError, nearest
-from gcsim.results.difference import HEADLINES, Move, changed, headlines, inputs, moves
+from gcsim.results.difference import HEADLINES, changed, headlines, inputs, moves
 from gcsim.results.parallel import Fraction, simulate_all
 from gcsim.results.replications import spawned_seeds
 from gcsim.spec import library
@@ -57,46 +57,23 @@ Values = tuple[float | None, ...]
 class Pinned(Spec):
     """One scenario of a baseline."""
 
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     seeds: tuple[int, ...] = Field(min_length=1)
     inputs: dict[str, str]
+    made_with: dict[str, str]
     metrics: dict[str, Values]
     saturated: str | None = None
 
 
 class Baseline(Spec):
-    """The whole file. inputs: `same` fails when an input acts differently but moved nothing that
-    is watched; `any` tells it and passes."""
+    """The whole file."""
 
     gcsim_baseline: Literal[1] = 1
     why: str
-    blessed: dict[str, Any] = {}
-    made_with: dict[str, str]
+    blessed: dict[str, Any] = Field(default_factory=dict)
     tolerance: dict[str, Tolerance]
     inputs: Literal["same", "any"] = "same"
     scenarios: dict[str, Pinned]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One scenario checked. moved: beyond tolerance; within: moved, and tolerated.
-
-    changed: inputs whose content differs; fails: why it fails, in words, empty when it does not.
-    """
-
-    scenario: str
-    moved: tuple[Move, ...]
-    within: tuple[Move, ...]
-    watched: int
-    changed: tuple[str, ...]
-    cause: str
-    fails: str
-    kinds: Mapping[str, str]
-
-    @property
-    def passes(self) -> bool:
-        """Whether all is within tolerance."""
-        return not self.fails
 
 
 def read(file: Path) -> Baseline:
@@ -106,24 +83,7 @@ def read(file: Path) -> Baseline:
         raise ProfileError.one(str(file), "", None, "no such baseline", hint)
     data, lines = read_mapping(file)
     found = validate(Baseline, data, str(file), lines)
-    problems = [
-        Problem(str(file), f"tolerance.{name}", None, "no such metric", nearest(name, HEADLINES))
-        for name in found.tolerance
-        if name not in (*HEADLINES, "default")
-    ]
-    if "default" not in found.tolerance:
-        problems.append(Problem(str(file), "tolerance.default", None, "is missing"))
-    for name, pinned in found.scenarios.items():
-        for metric, values in pinned.metrics.items():
-            where = f"scenarios.{name}.metrics.{metric}"
-            if len(values) != len(pinned.seeds):
-                problems.append(Problem(str(file), where, None, "has not one value for each seed"))
-        few = len(pinned.seeds) < 2
-        if few and any(isinstance(t, Statistical) for t in found.tolerance.values()):
-            why, hint = "a statistical tolerance needs at least 2 seeds", "bless it again"
-            problems.append(Problem(str(file), f"scenarios.{name}.seeds", None, why, hint))
-    if problems:
-        raise ProfileError(problems)
+    _check(found, file)
     return found
 
 
@@ -148,7 +108,7 @@ def bless(
     earlier = read(file) if file.is_file() else None
     tolerance: dict[str, Exact | Statistical] = dict(earlier.tolerance) if earlier else {}
     if move is not None:
-        tolerance = {"default": Statistical(move=move)}
+        tolerance = {**tolerance, "default": Statistical(move=move)}
     tolerance = tolerance or {"default": Exact()}
     statistical = any(isinstance(t, Statistical) for t in tolerance.values())
     if statistical and replications is not None and replications < 2:
@@ -159,7 +119,7 @@ def bless(
         key = name if name in (earlier.scenarios if earlier else ()) else _key(name, file)
         old = earlier.scenarios.get(key) if earlier else None
         own = dict(settings) if settings else (old.settings if old else {})
-        base = resolve(_located(key, file), own, seed)
+        base = resolve(located(key, file), own, seed)
         if seed is not None:
             own = {**own, "run.seed": seed}
         least = REPLICATIONS if statistical else 1
@@ -167,102 +127,29 @@ def bless(
         plans[key] = (base, spawned_seeds(base.scenario.run.seed, count), own)
     if not plans:
         raise ProfileError.one("bless", "SCENARIO", None, "names no scenario")
-    pinned = _played(plans, jobs, progress)
+    pinned = played(plans, jobs, progress)
     _refuse_saturated(pinned, statistical)
     found = Baseline(
         why=why or ("blessed again, no reason given" if earlier else "first baseline"),
         blessed=_what_moved(earlier, pinned),
-        made_with=_versions(),
         tolerance=tolerance,
         inputs=("any" if statistical else "same") if move or not earlier else earlier.inputs,
         scenarios={**(earlier.scenarios if earlier else {}), **pinned},
     )
+    _check(found, file)
     _write(found, file)
     return found
 
 
-def check(
-    file: Path,
-    *,
-    seed: int | None = None,
-    jobs: int | None = None,
-    progress: Fraction | None = None,
-) -> list[Verdict]:
-    """Play every scenario of a baseline again, on its seeds, and compare.
-
-    seed: on other seeds, spawned from this one, which is no regression by itself where the
-    tolerance is statistical: intervals are unpaired then, and hold for all metrics together
-    (Bonferroni). Errors: `ProfileError`.
-    """
-    baseline = read(file)
-    plans = {}
-    for name, pinned in baseline.scenarios.items():
-        seeds = pinned.seeds if seed is None else spawned_seeds(seed, len(pinned.seeds))
-        plans[name] = (resolve(_located(name, file), pinned.settings), seeds, pinned.settings)
-    now = _played(plans, jobs, progress)
-    return [_verdict(name, baseline, now[name]) for name in baseline.scenarios]
-
-
-def _verdict(name: str, baseline: Baseline, now: Pinned) -> Verdict:
-    before = baseline.scenarios[name]
-    paired = before.seeds == now.seeds
-    level = 0.95 if paired else 1 - 0.05 / (len(before.metrics) * len(baseline.scenarios))
-    old = {key: list(values) for key, values in before.metrics.items() if key in now.metrics}
-    new = {key: list(now.metrics[key]) for key in old}
-    tolerance = {key: baseline.tolerance.get(key, baseline.tolerance["default"]) for key in old}
-    moved, within = [], []
-    for move in moves(old, new, paired, level):
-        exact_same = paired and old[move.metric] == new[move.metric]
-        if exact_same:
-            continue
-        beyond = _beyond(move, tolerance[move.metric], old[move.metric], new[move.metric])
-        (moved if beyond else within).append(move)
-    differs = changed(before.inputs, now.inputs)
-    cause = _cause(baseline, differs, before.seeds != now.seeds)
-    fails = f"{len(moved)} of {len(old)} metrics moved" if moved else ""
-    if now.saturated and not before.saturated:
-        fails = f"is saturated now: {now.saturated}"
-    if not fails and differs and baseline.inputs == "same":
-        fails = f"{', '.join(differs)} changed and moved nothing that is watched; bless it if meant"
-    kinds = {key: found.kind for key, found in tolerance.items()}
-    return Verdict(name, tuple(moved), tuple(within), len(old), tuple(differs), cause, fails, kinds)
-
-
-def _beyond(
-    move: Move, tolerance: Exact | Statistical, old: list[float | None], new: list[float | None]
-) -> bool:
-    if isinstance(tolerance, Exact):
-        pairs = zip(old, new, strict=True)
-        return not all(_same(a, b, tolerance.relative) for a, b in pairs)
-    if abs(move.change) == inf:
-        return True
-    return move.clear and abs(move.change) > tolerance.move
-
-
-def _same(a: float | None, b: float | None, relative: float) -> bool:
-    if a is None or b is None:
-        return a is b
-    return isclose(a, b, rel_tol=relative, abs_tol=0.0)
-
-
-def _cause(baseline: Baseline, differs: list[str], reseeded: bool) -> str:
-    """Why a metric may have moved: inputs, else versions, else the code itself."""
-    causes = list(differs)
-    versions = _versions()
-    causes += [
-        f"{name} {old} -> {versions[name]}"
-        for name, old in baseline.made_with.items()
-        if versions.get(name, old) != old
-    ]
-    causes += ["the seeds"] if reseeded else []
-    return ", ".join(causes) or "no input and no version: the code of gcsim itself"
-
-
-def _played(
+def played(
     plans: Mapping[str, tuple[Resolved, tuple[int, ...], dict[str, Any]]],
     jobs: int | None,
     progress: Fraction | None,
 ) -> dict[str, Pinned]:
+    """Every scenario on its seeds: key -> what a baseline pins of it.
+
+    plans: key -> (scenario, seeds, the settings to remember).
+    """
     runs = [
         with_settings(base, {"run.seed": seed})
         for base, seeds, _ in plans.values()
@@ -278,10 +165,35 @@ def _played(
             settings=settings,
             seeds=seeds,
             inputs=inputs(base),
+            made_with=versions(),
             metrics={metric: tuple(row[metric] for row in rows) for metric in HEADLINES},
             saturated=bad[0] if 2 * len(bad) >= len(seeds) else None,
         )
     return found
+
+
+def _check(found: Baseline, file: Path) -> None:
+    problems = [
+        Problem(str(file), f"tolerance.{name}", None, "no such metric", nearest(name, HEADLINES))
+        for name in found.tolerance
+        if name not in (*HEADLINES, "default")
+    ]
+    if "default" not in found.tolerance:
+        problems.append(Problem(str(file), "tolerance.default", None, "is missing"))
+    for name, pinned in found.scenarios.items():
+        for metric, values in pinned.metrics.items():
+            where = f"scenarios.{name}.metrics.{metric}"
+            if metric not in HEADLINES:
+                hint = nearest(metric, HEADLINES)
+                problems.append(Problem(str(file), where, None, "no such metric", hint))
+            if len(values) != len(pinned.seeds):
+                problems.append(Problem(str(file), where, None, "has not one value for each seed"))
+        few = len(pinned.seeds) < 2
+        if few and any(isinstance(t, Statistical) for t in found.tolerance.values()):
+            why, hint = "a statistical tolerance needs at least 2 seeds", "bless it again"
+            problems.append(Problem(str(file), f"scenarios.{name}.seeds", None, why, hint))
+    if problems:
+        raise ProfileError(problems)
 
 
 def _refuse_saturated(pinned: Mapping[str, Pinned], statistical: bool) -> None:
@@ -312,7 +224,8 @@ def _what_moved(earlier: Baseline | None, pinned: Mapping[str, Pinned]) -> dict[
     return found
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What a simulated number may depend on beside its inputs."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"gcsim": __version__, "python": python, "numpy": np.__version__}
 
@@ -323,21 +236,18 @@ def _key(name: str, file: Path) -> str:
     if not path.is_file():
         library.find("scenario", name)
         return name
-    folder = file.absolute().parent
-    try:
-        return "./" + path.absolute().relative_to(folder).as_posix()
-    except ValueError:
-        return path.absolute().as_posix()
+    return "./" + Path(os.path.relpath(path, file.absolute().parent)).as_posix()
 
 
-def _located(key: str, file: Path) -> str:
+def located(key: str, file: Path) -> str:
+    """A scenario of a baseline as a name, or as a path that can be opened from here."""
     return str(file.absolute().parent / key) if key.startswith("./") else key
 
 
 def _write(baseline: Baseline, file: Path) -> None:
     """As JSON with lists of numbers on one line, so that a diff of it can be read."""
     text = json.dumps(baseline.model_dump(mode="json"), indent=2, allow_nan=False)
-    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{re.sub(r'\s+', ' ', m[1])}]", text)
+    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
     temporary = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

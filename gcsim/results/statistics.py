@@ -13,6 +13,8 @@ from math import ceil, floor, inf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from gcsim.errors import ProfileError
+
 LEVEL = 0.95
 BATCHES = 10  # of one long run; more gain little and are correlated (Schmeiser 1982: 10 to 30)
 PER_BATCH = 5  # the 5 of MSER-5
@@ -229,6 +231,21 @@ def mser5(values: Sequence[float] | Floats) -> tuple[int, bool]:
     last = count // 2
     cut = int(np.argmin(spread[: last + 1] / kept[: last + 1] ** 2))
     return cut * PER_BATCH, cut < last
+
+
+def parse_share(text: str, option: str) -> float:
+    """`2%` or `0.02` as a fraction. Errors: `ProfileError` unless it is in (0, 1).
+
+    >>> parse_share("2%", "--precision"), parse_share("0.05", "--move")
+    (0.02, 0.05)
+    """
+    try:
+        value = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise ProfileError.one(option, "", text, "is no share between 0% and 100%", "write 2%")
+    return value
 
 
 def _around(value: float, error: float, freedom: float, level: float) -> Interval:

@@ -69,15 +69,17 @@ class KvCache:
 
     def cached_tokens(self, request: Request) -> int:
         """Prompt tokens that need no computing here: whole blocks, and never the last token."""
-        return self._usable(self._match(request).depth, request.prompt_tokens - 1)
+        return self.usable(self.look_up(request).depth, request.prompt_tokens - 1)
 
-    def _match(self, request: Request) -> Match:
+    def look_up(self, request: Request) -> Match:
+        """What the prefix cache holds of a request's context; changes nothing."""
         if not self.limit:
             return Match(self.tree.root, 0, 0, 0, 0)
         context = request.context
         return self.tree.match(context.spans, request.owner, context.hints.get(self.key))
 
-    def _usable(self, depth: int, most: int) -> int:
+    def usable(self, depth: int, most: int) -> int:
+        """Of `depth` cached tokens those that need no computing: whole blocks, up to `most`."""
         return min(depth, most) // self.block_tokens * self.block_tokens
 
     def admit(self, request: Request, spare: int, received: bool = False) -> Lease | None:
@@ -86,8 +88,8 @@ class KvCache:
         `received`: the prompt arrives computed, so its last token may be cached too.
         """
         tree, tokens = self.tree, request.prompt_tokens
-        match = self._match(request)
-        cached = self._usable(match.depth, tokens if received else tokens - 1)
+        match = self.look_up(request)
+        cached = self.usable(match.depth, tokens if received else tokens - 1)
         node = tree.settle(match, cached)
         shared = cached // self.block_tokens
         need = -(-tokens // self.block_tokens) - shared + self.extra
@@ -111,7 +113,7 @@ class KvCache:
         if not self.limit:
             return
         tree, context = self.tree, request.context
-        match = self._match(request)
+        match = self.look_up(request)
         if self.limit < UNLIMITED:
             tokens = self._allowed(match, tokens)
         if tokens > match.depth:
@@ -136,7 +138,7 @@ class KvCache:
 
         What came before must still be in the first tier: KV is of use only after its prefix.
         """
-        match = self._match(request)
+        match = self.look_up(request)
         gain = tokens // self.block_tokens - match.depth // self.block_tokens
         if not self.limit or match.depth < known or match.node.tier or gain > self.room:
             return False

@@ -45,16 +45,27 @@ def prefix_affinity(request: Request, replicas: Sequence[Replica], state: State)
         return replicas[0]
     idlest = min(replicas, key=_load)
     hints = request.context.hints
-    best, lowest = idlest, None
-    for replica in replicas:
-        if hints and replica.index not in hints and replica is not idlest:
-            continue
-        fresh = request.prompt_tokens - replica.kv.cached_tokens(request)
-        ahead = replica.line_tokens + SEQ_TOKENS * (replica.load - idlest.load)
-        cost = (fresh + ahead, replica.load)
+    homes = [replica for replica in replicas if replica.index in hints] or replicas
+    best, lowest, fresh, shared = homes[0], None, 0, 0
+    for replica in homes:
+        cost, found, others = _work(request, replica, idlest.load)
         if lowest is None or cost < lowest:
-            best, lowest, request.estimate = replica, cost, fresh
+            best, lowest, fresh, shared = replica, cost, found, others
+    # Where this context has never been, no more than what is shared can be cached.
+    if lowest is not None and lowest[0] > request.prompt_tokens - shared + idlest.line_tokens:
+        cost, found, _ = _work(request, idlest, idlest.load)
+        if cost < lowest:
+            best, fresh = idlest, found
+    request.estimate = fresh
     return best
+
+
+def _work(request: Request, replica: Replica, least: int) -> tuple[tuple[int, int], int, int]:
+    """Work ahead of an answer on a replica (ties: its load), tokens to compute, cached by others."""
+    match = replica.kv.look_up(request)
+    fresh = request.prompt_tokens - replica.kv.usable(match.depth, request.prompt_tokens - 1)
+    ahead = replica.line_tokens + SEQ_TOKENS * (replica.load - least)
+    return (fresh + ahead, replica.load), fresh, match.depth - match.own
 
 
 # A running request slows a newcomer about as much as this many prompt tokens in line: an agent

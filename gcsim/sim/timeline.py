@@ -27,7 +27,9 @@ class Timeline:
         self._running = self._used = self._running_area = self._used_area = self._sampled_ns = 0
 
     def queue(self, now: int, waiting: int) -> None:
-        """The waiting line has changed."""
+        """The waiting line may have changed."""
+        if waiting == self._waiting:
+            return
         self._area += self._waiting * (now - self._last_ns)
         self._last_ns, self._waiting = now, waiting
         self.peak_waiting = max(self.peak_waiting, waiting)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # One standard deviation of the logarithm of a good prediction's error, by metric.
 NOISE = {"ttft": 0.18, "tpot": 0.06, "e2e": 0.06, "throughput": 0.08}
+CROWD = -0.25  # a group of rows weighs as the root of its size
 FITTED = ("ttft", "tpot", "e2e")  # throughput follows from them
 _COLUMN = {"ttft": 0, "tpot": 1, "e2e": 2}
 
@@ -117,9 +118,7 @@ class Pricer:
         self._metric = np.array(
             [3 if ready.points[r[0]].whole_run else r[1] for r in self.rows], dtype=np.int64
         )
-        self._with_request = np.array(
-            [r[2] != "tpot" and not ready.points[r[0]].batch for r in self.rows]
-        )
+        self._with_request = np.array([r[2] != "tpot" for r in self.rows])
         self._log_published = np.log(np.array([r[3] for r in self.rows]))
         self._cache: dict[int, tuple[tuple[float, ...], NDArray[np.float64], float]] = {}
 
@@ -229,12 +228,12 @@ def fit(
 
 
 def row_weights(pricer: Pricer) -> "NDArray[np.float64]":
-    """1 / noise of each row, less in large groups: (rows of the group)^(-1/4)."""
+    """1 / noise of each row, less in large groups: (rows of the group)^`CROWD`."""
     groups = [(*pricer.ready.points[k].group, pricer.ready.setups[k].chip) for k, *_ in pricer.rows]
     sizes = {g: groups.count(g) for g in set(groups)}
     return np.array(
         [
-            1.0 / NOISE[m] * (sizes[g] / 30.0) ** -0.25
+            1.0 / NOISE[m] * (sizes[g] / 30.0) ** CROWD
             for g, (_, _, m, _) in zip(groups, pricer.rows, strict=True)
         ]
     )

@@ -24,7 +24,6 @@ from gcsim.spec.resolve import Resolved, content_hash, with_settings
 
 LEAST = 10  # before the stop rule looks: fewer give too short an interval (Law, 5th ed., 9.4.1)
 MOST = 1000
-NEVER_WORSE = 0.5  # a precision above this is no precision
 
 
 @dataclass(frozen=True)
@@ -128,22 +127,6 @@ def is_precise(summaries: Iterable[dict[str, Any]], precision: float) -> bool:
     values = [s[PRECISION_METRIC] for s in summaries if s[PRECISION_METRIC] is not None]
     interval = replication_interval(values)
     return interval is not None and interval.relative <= precision / (1 + precision)
-
-
-def parse_precision(text: str) -> float:
-    """`2%` or `0.02` as a fraction.
-
-    >>> parse_precision("2%"), parse_precision("0.05")
-    (0.02, 0.05)
-    """
-    try:
-        value = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= NEVER_WORSE:
-        why, hint = "is no precision", "write 2% (at most 50%)"
-        raise ProfileError.one("run", "--precision", text, why, hint)
-    return value
 
 
 def _most(count: int | None, precision: float | None) -> int:

@@ -20,7 +20,7 @@ from gcsim.traffic.trajectory import Step, Trajectory
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROUNDS = 5  # requests per client: every round after the first burst looks alike
+ROUNDS = 10  # requests per client, as InferenceX and AIPerf play them
 CHUNK = 24  # points per parallel task
 _COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}
 Progress = Callable[[int, int], None]

@@ -150,7 +150,8 @@ def test_prefix_affinity_weighs_the_cache_against_the_line(line: int, chosen: in
     """Replica 0 holds 4,000 of 4,500 tokens; replica 1 is idle."""
 
     def stub(index: int, cached: int, waiting: int) -> Any:
-        kv = SimpleNamespace(cached_tokens=lambda _: cached)
+        match = SimpleNamespace(depth=cached, own=cached)
+        kv = SimpleNamespace(look_up=lambda _: match, usable=min)
         return SimpleNamespace(index=index, load=waiting // 1000, line_tokens=waiting, kv=kv)
 
     request: Any = SimpleNamespace(prompt_tokens=4500, context=SimpleNamespace(hints={0: None}))

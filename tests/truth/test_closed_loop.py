@@ -1,0 +1,58 @@
+"""The schedule without a clock and the engine agree: two programs, one closed loop."""
+
+import numpy as np
+import pytest
+
+from gcsim.cost import bind
+from gcsim.sim.closed_loop import price, schedule
+from gcsim.sim.cluster import Terms
+from gcsim.sim.play import play
+from gcsim.sim.records import REQUEST_COLUMNS
+from gcsim.spec.deployment import Batching, Deployment, Pool
+from gcsim.spec.resolve import load_chip, load_model
+from gcsim.traffic.trajectory import Step, Trajectory
+
+COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}
+
+
+@pytest.mark.parametrize("policy", ["continuous", "prefill_first"])
+@pytest.mark.parametrize("model_name", ["llama-3.1-8b", "gpt-oss-120b"])
+def test_a_batch_is_scheduled_as_the_engine_plays_it(policy: str, model_name: str) -> None:
+    rng = np.random.default_rng(3)
+    isl, osl = rng.integers(50, 3000, 24), rng.integers(2, 200, 24)
+    model, batching = load_model(model_name), Batching(policy=policy, max_seqs=24)
+    pool = Pool(chip=load_chip("h200-sxm"), tp=2, batching=batching, prefix_cache_tokens=0)
+    cost = bind(model, pool)
+    rows = schedule(
+        isl, osl, 24, 8192, 24, 10**9, 0, cost.window, policy == "prefill_first", 0, 1
+    )
+    first = np.array([0, len(rows)])
+    found = price(cost.coefficients[None, :], np.zeros(1, np.int64), first, rows)[0]
+    trajectories = [
+        Trajectory(k, "batch", (Step(((k, int(isl[k])),), int(osl[k])),), 0.0) for k in range(24)
+    ]
+    terms = Terms(model.layers, 1 << 30, 0.0, 0.0, 0, True)
+    cluster = play(Deployment(name="d", pools={"p": pool}), {"p": cost}, trajectories, terms)
+    table = cluster.records.requests
+    ttft, e2e = table[:, COLUMN["ttft_ns"]] * 1e-9, table[:, COLUMN["e2e_ns"]] * 1e-9
+    tpot = (e2e - ttft) / (osl - 1)
+    wanted = (ttft.mean() - cost.request_overhead_s, tpot.mean(), e2e.mean() - cost.request_overhead_s)
+    assert found[:3] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_little_s_law_holds_for_the_weights() -> None:
+    """Sum over iterations of E2E weights = mean requests in the system x elapsed / requests."""
+    isl, osl = np.full(40, 500), np.full(40, 60)
+    rows = schedule(isl, osl, 8, 8192, 8, 10**9, 0, 0, False, 0, 1)
+    assert rows[:, 9].max() <= 8 / 40 + 1e-12
+    assert rows[:, 11].max() == pytest.approx(8 / 40)
+    decoded = rows[:, 1].sum() + (rows[:, 2] - rows[:, 1]).sum()
+    assert decoded == osl.sum()  # every output token comes out once
+    assert rows[:, 0].sum() == isl.sum()  # every prompt token is computed once
+
+
+def test_without_room_requests_are_recomputed_and_all_end() -> None:
+    isl, osl = np.full(6, 100), np.full(6, 100)
+    rows = schedule(isl, osl, 6, 8192, 6, 500, 0, 0, False, 0, 1)
+    assert rows[:, 0].sum() > isl.sum()
+    assert not len(schedule(isl, osl, 6, 8192, 6, 90, 0, 0, False, 0, 1))

@@ -288,7 +288,7 @@ def _phases(topology: str, chips: int) -> int:
 
 
 # Kernels of a layer, relative to one of grouped-query attention and FFN in 16 bit.
-MLA_KERNELS = 2.0  # latent attention compresses, expands and absorbs every projection
+MLA_KERNELS = 1.5  # latent attention compresses, expands and absorbs its projections
 QUANTIZED_KERNELS = 0.5  # activations are quantized before every 8- or 4-bit product
 
 

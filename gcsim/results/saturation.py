@@ -57,7 +57,7 @@ def trend(values: Floats) -> tuple[float, float]:
 
     >>> rise, t = trend(np.array([1.0, 2.1, 2.9, 4.0, 5.1, 6.0, 6.9, 8.1]))
     >>> round(rise, 2), t > 20
-    (7.07, True)
+    (7.01, True)
     """
     count = len(values)
     x = np.arange(count) - (count - 1) / 2

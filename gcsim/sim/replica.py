@@ -7,6 +7,7 @@ iteration is its own event; both give the same records, bit for bit.
 """
 
 from collections import deque
+from operator import attrgetter
 
 from gcsim.cost import PoolCost
 from gcsim.sim.batching import POLICIES
@@ -18,6 +19,8 @@ from gcsim.sim.owner import Owner
 from gcsim.sim.request import Request
 from gcsim.sim.run import NEVER, Run
 from gcsim.spec.deployment import Pool
+
+_priority = attrgetter("priority")
 
 
 class Replica:
@@ -52,6 +55,7 @@ class Replica:
         self.line_tokens = 0  # prompt tokens to compute in the waiting line, as routed
         self.inbox: deque[Request] = deque()  # prefilled elsewhere, no place here yet
         self.arrived: deque[Request] = deque()  # their KV is here, they join at the boundary
+        self._freed: list[Lease] = []  # places that are not needed after all
         self.coming = 0  # requests that have a place and are on their way
         self.running: dict[Request, None] = {}  # in order of admission
         self.prefilling: dict[Request, None] = {}
@@ -71,16 +75,19 @@ class Replica:
         return self.decode.seqs * self.tokens_per_seq
 
     def enqueue(self, request: Request) -> None:
-        """A request joins the waiting line now."""
+        """A request joins the waiting line now, behind those of its priority and above."""
         request.replica = self.index
         if not self.kv.fits(request.prompt_tokens + 1):
             self._owner.reject(request, "kv_capacity")
             return
         self.load += 1
-        self.waiting.append(request)
+        place = len(self.waiting)
+        while place and self.waiting[place - 1].priority < request.priority:
+            place -= 1
+        self.waiting.insert(place, request)
         self.line_tokens += request.estimate
         self.meter.timeline.queue(self.env.now, len(self.waiting))
-        self.wake(len(self.waiting) == 1)
+        self.wake(news=place == 0)
 
     def offer(self, request: Request) -> None:
         """A request that is prefilled elsewhere asks for a place."""
@@ -95,7 +102,7 @@ class Replica:
             self.inbox.remove(request)
             return
         self.coming -= 1
-        self.kv.release(request.handoff.lease)
+        self._freed.append(request.handoff.lease)
         self.wake(True)
 
     def receive(self, request: Request) -> None:
@@ -106,7 +113,7 @@ class Replica:
     def wake(self, news: bool) -> None:
         """Something changed outside: start, or (if it is news) end the run at the next boundary."""
         if self._event is None:
-            if self.waiting or self.inbox or self.arrived:
+            if self.waiting or self.inbox or self.arrived or self._freed:
                 self._call(0)
         elif news:
             end = self._run.cut(self.env.now)
@@ -123,6 +130,8 @@ class Replica:
         now, run = self.env.now, self._run
         if run.iterations:
             self._commit(now)
+        while self._freed:  # only now: what decode took so far, it took before
+            self.kv.release(self._freed.pop())
         while self.arrived:
             self._take_in(self.arrived.popleft(), now)
         decode = self.decode
@@ -227,11 +236,14 @@ class Replica:
             self.prefilling[request] = None
 
     def _make_room(self, now: int) -> bool:
-        """Preempt the latest admitted until every decoding sequence can take its next token."""
+        """Preempt until every decoding sequence can take its next token.
+
+        The latest admitted goes first, of those of the lowest priority.
+        """
         preempted = False
         while self.decode.blocks(self.decode.gain(1)) > self.kv.room:
             alone = len(self.running) == 1 and not self.coming
-            self._preempt(next(reversed(self.running)), now)
+            self._preempt(min(reversed(self.running), key=_priority), now)
             if alone:
                 self._give_up(self.waiting.popleft())
             else:

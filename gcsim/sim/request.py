@@ -50,8 +50,8 @@ class Request:
         "context", "decode_ns", "end_clock", "ended_ns", "epoch", "estimate", "first_token_ns",
         "generated", "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
         "last_token_ns", "lease", "osl", "owner", "past", "phase_ns", "preemptions", "prefill_ns",
-        "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "session", "status", "step",
-        "todo",
+        "priority", "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "session",
+        "status", "step", "todo",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,7 @@ class Request:
     ) -> None:
         self.index, self.session, self.step, self.context = index, session, step, context
         self.owner: int = session.trajectory.index
+        self.priority: int = session.trajectory.priority
         self.isl, self.osl = context.tokens, osl
         self.sent_ns = sent_ns
         self.first_token_ns = self.last_token_ns = self.ended_ns = -1

@@ -61,7 +61,7 @@ def prefix_affinity(request: Request, replicas: Sequence[Replica], state: State)
 
 
 def _work(request: Request, replica: Replica, least: int) -> tuple[tuple[int, int], int, int]:
-    """Work ahead of an answer on a replica (ties: its load), tokens to compute, cached by others."""
+    """Work ahead on a replica (ties: its load), tokens to compute, tokens cached by others."""
     match = replica.kv.look_up(request)
     fresh = request.prompt_tokens - replica.kv.usable(match.depth, request.prompt_tokens - 1)
     ahead = replica.line_tokens + SEQ_TOKENS * (replica.load - least)

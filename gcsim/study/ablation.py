@@ -21,7 +21,9 @@ def ablation(ready: Prepared, result: Calibration) -> list[dict[str, float | str
     """For each group of factors: median errors without it, after the others were fitted anew."""
     chips = sorted({name[0] for name in result.values})
     inside = subset(ready, lambda p, s: s.chip in chips and p.fitted)
-    found: list[dict[str, float | str]] = [{"without": "-", **_medians(rows_of(inside, result.values))}]
+    found: list[dict[str, float | str]] = [
+        {"without": "-", **_medians(rows_of(inside, result.values))}
+    ]
     for label, factors in GROUPS.items():
         rows: list[Row] = []
         for chip in chips:

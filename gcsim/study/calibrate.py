@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 BORROWS = {
     "gb200": "b200", "gb300": "b300", "gh200": "h100-sxm", "mi325x": "mi300x",
 }  # fmt: skip
-BETWEEN = 0.35  # standard deviation of the logarithm of one factor between chips
-EVALUATIONS = 10
+BETWEEN = 0.22  # standard deviation of the logarithm of one factor between chips
+EVALUATIONS = 9
 
 
 @dataclass(slots=True)
@@ -147,7 +147,9 @@ def cross_validate(ready: Prepared, result: Calibration, jobs: int = 2) -> Calib
     return result
 
 
-def _fold(ready: Prepared, group: tuple[str, str], known: Fit) -> tuple[dict[Name, float], list[Row]]:
+def _fold(
+    ready: Prepared, group: tuple[str, str], known: Fit
+) -> tuple[dict[Name, float], list[Row]]:
     kept = subset(ready, lambda p, s: p.group != group)  # noqa: ARG005
     left = subset(ready, lambda p, s: p.group == group)  # noqa: ARG005
     chips = {s.chip for s in left.setups}
@@ -155,7 +157,9 @@ def _fold(ready: Prepared, group: tuple[str, str], known: Fit) -> tuple[dict[Nam
     base = Fit(others, {n: known.sigma[n] for n in others})
     found = calibrate_chips(kept, chips, base)
     # A stack that only the left-out group has: what its relatives say.
-    prior = _relatives(Fit(others | found.values, {n: known.sigma.get(n, BETWEEN) for n in others | found.values}))
+    prior = _relatives(
+        Fit(others | found.values, {n: known.sigma.get(n, BETWEEN) for n in others | found.values})
+    )
     values = dict(found.values)
     for name in names_of(left):
         values.setdefault(name, prior(name)[0])

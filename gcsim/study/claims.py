@@ -1,4 +1,4 @@
-"""What vendors publish, in the model: each claim with a scenario file, a value, a range, a verdict."""
+"""What vendors publish, in the model: claim, scenario file, modeled value, range, verdict."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +60,9 @@ def verdict_of(claimed: float, modeled: float, low: float, high: float, conditio
 
 def measure(scenario: Scenario) -> dict[str, float]:
     """Median TTFT and E2E [ms], output speed of one user [tokens/s] and of all [tokens/s]."""
-    costs = {n: bind(scenario.model, p, scenario.dtype) for n, p in scenario.deployment.pools.items()}
+    costs = {
+        n: bind(scenario.model, p, scenario.dtype) for n, p in scenario.deployment.pools.items()
+    }
     seed = np.random.SeedSequence(scenario.run.seed)
     load = trajectories(scenario.workload, scenario.arrivals, seed, scenario.run.trajectories)
     terms = Terms(

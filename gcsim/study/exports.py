@@ -56,7 +56,9 @@ def calibrate_server(
     def prior(name: Name) -> tuple[float, float]:
         owner = spec.stacks.get(name[1]) if name[1] else spec.efficiency
         number = getattr(owner, name[2], None) if owner is not None else None
-        value = number.value if number is not None and number.value > 0 else prior_of(*name[:0:-1])[0]
+        value = (
+            number.value if number is not None and number.value > 0 else prior_of(*name[:0:-1])[0]
+        )
         return value, OWN_WIDTH
 
     ready = prepare(points)
@@ -97,8 +99,12 @@ def aiperf_point(
     >>> data = {"time_to_first_token": {"avg": 80.0}, "inter_token_latency": {"avg": 9.0}}
     >>> data |= {"request_latency": {"avg": 2000.0}, "input_sequence_length": {"avg": 1000}}
     >>> data |= {"output_sequence_length": {"avg": 200}}
-    >>> data |= {"input_config": {"endpoint": {"model_names": ["gpt-oss-120b"]},
-    ...          "loadgen": {"concurrency": 4}}}
+    >>> data |= {
+    ...     "input_config": {
+    ...         "endpoint": {"model_names": ["gpt-oss-120b"]},
+    ...         "loadgen": {"concurrency": 4},
+    ...     }
+    ... }
     >>> aiperf_point(data, "x", "h100-sxm", 2, "", "vllm").published["tpot"]
     0.009
     """
@@ -159,8 +165,6 @@ def _point(
         serving=Side(1, tp, 1), prefill=None, low=1.0, batch=False, whole_run=False, median=False,
         steady=True, fitted=True, ttft_of_prefill_run=False, published=published,
     )  # fmt: skip
-
-
 
 
 def _average(data: Mapping[str, Any], key: str) -> float:

@@ -64,7 +64,9 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
             continue
         pool = setup.pool
         chip = (chips or {}).get(setup.chip, pool.chip)
-        pool = pool.model_copy(update={"chip": with_stacks(chip, {setup.stack}), "stack": setup.stack})
+        pool = pool.model_copy(
+            update={"chip": with_stacks(chip, {setup.stack}), "stack": setup.stack}
+        )
         try:
             cost = bind(setup.model, pool)
         except CapacityError:
@@ -74,8 +76,9 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         if not rows.size:
             ready.reasons[point.id] = "a request does not fit the KV cache"
             continue
-        key = f"{setup.chip} {setup.stack} {pool.tp} {pool.ep} {pool.kv_dtype} {setup.model.name} " + repr(
-            setup.model.weights
+        key = (
+            f"{setup.chip} {setup.stack} {pool.tp} {pool.ep} {pool.kv_dtype} {setup.model.name} "
+            + repr(setup.model.weights)
         )
         if key not in known:
             known[key] = len(ready.pools)

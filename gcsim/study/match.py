@@ -126,8 +126,10 @@ def formats_of(model: Model, dtype: str, chip: Chip) -> Weights:
     else:
         wanted = "bf16" if "16" in dtype else own.ffn
     if wanted in ("bf16", "fp32") and not ("unstated" in dtype and own.ffn != "bf16"):
-        return own if four_bit else own.model_copy(
-            update={"attention": wanted, "ffn": wanted, "experts": wanted}
+        return (
+            own
+            if four_bit
+            else own.model_copy(update={"attention": wanted, "ffn": wanted, "experts": wanted})
         )
     if wanted in ("mxfp4", "nvfp4", "int4"):
         if four_bit and own.experts != "int4":

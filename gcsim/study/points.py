@@ -57,10 +57,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One row. Times in seconds, NaN where not published.
+    """One row. Times in seconds.
 
-    low: lengths are uniform in [low x L, L]; batch: all requests at t = 0 and none after; whole_run:
-    `e2e` is the elapsed time of the batch; median: medians were published, not means;
+    low: lengths are uniform in [low x L, L]; batch: all requests at t = 0 and none after;
+    whole_run: `e2e` is the elapsed time of the batch; median: medians were published, not means;
     prefill: the prefill side of a disaggregated run, else None; steady: a long run of fixed
     lengths, whose clients fall out of step by themselves (exact lengths would never let them);
     fitted: it may enter the fit of efficiencies (`NOT_FITTED`).

@@ -115,7 +115,9 @@ def _number(
 def _relatives_of(
     result: Calibration, chip: str, stack: str, factor: str
 ) -> tuple[float, float, float, list[str]]:
-    others = {n[0]: v for n, v in result.values.items() if n[1:] == (stack, factor) and n[0] != chip}
+    others = {
+        n[0]: v for n, v in result.values.items() if n[1:] == (stack, factor) and n[0] != chip
+    }
     if not others:
         prior, width = prior_of(factor, stack)
         return prior, prior * float(np.exp(-1.64 * width)), prior * float(np.exp(1.64 * width)), []

@@ -92,7 +92,11 @@ def profile(chip: Chip, result: Calibration) -> str:
         tested = f"; median error on left-out groups: {', '.join(parts)}"
     path = library.find("chip", chip.name)
     fitted = {s for c, s in result.counts if c == donor and s}
-    wanted = {*CURRENT[chip.vendor], *fitted, *(s for s in chip.stacks if chip.vendor == "SambaNova")}
+    wanted = {
+        *CURRENT[chip.vendor],
+        *fitted,
+        *(s for s in chip.stacks if chip.vendor == "SambaNova"),
+    }
     if chip.name in ("a100", "a100-40gb"):
         wanted |= {"vllm-2024", "trtllm-2024"}
     order = [s for s in ("vllm", "trtllm", "sglang", "atom", "sambaflow") if s in wanted]

@@ -38,6 +38,8 @@ class Step:
 class Trajectory:
     """One agent task. `start_s` is None where a closed loop decides when it starts.
 
+    A higher `priority` is served first wherever requests wait.
+
     The steps are in topological order: a step waits only for earlier ones.
     """
 

@@ -111,7 +111,7 @@ def traffic(seed: int) -> list[Trajectory]:
                 )
             )
         start = None if closed and index > 2 else rng.choice([0.0, 0.01 * index])
-        found.append(Trajectory(index, "toy", tuple(steps), start))
+        found.append(Trajectory(index, "toy", tuple(steps), start, rng.choice([0, 0, 1])))
     if not closed:
         found.sort(key=lambda t: t.start_s or 0.0)
     return found
@@ -206,7 +206,7 @@ def test_a_long_stressed_run_keeps_the_invariants(seed: int) -> None:
         t
         for part in range(12)
         for t in (
-            Trajectory(t.index + 100 * part, t.workload, t.steps, 0.05 * part)
+            Trajectory(t.index + 100 * part, t.workload, t.steps, 0.05 * part, t.priority)
             for t in traffic(rng.randrange(2**32))
         )
     ]

@@ -23,9 +23,7 @@ def test_a_batch_is_scheduled_as_the_engine_plays_it(policy: str, model_name: st
     model, batching = load_model(model_name), Batching(policy=policy, max_seqs=24)
     pool = Pool(chip=load_chip("h200-sxm"), tp=2, batching=batching, prefix_cache_tokens=0)
     cost = bind(model, pool)
-    rows = schedule(
-        isl, osl, 24, 8192, 24, 10**9, 0, cost.window, policy == "prefill_first", 0, 1
-    )
+    rows = schedule(isl, osl, 24, 8192, 24, 10**9, 0, cost.window, policy == "prefill_first", 0, 1)
     first = np.array([0, len(rows)])
     found = price(cost.coefficients[None, :], np.zeros(1, np.int64), first, rows)[0]
     trajectories = [
@@ -36,7 +34,11 @@ def test_a_batch_is_scheduled_as_the_engine_plays_it(policy: str, model_name: st
     table = cluster.records.requests
     ttft, e2e = table[:, COLUMN["ttft_ns"]] * 1e-9, table[:, COLUMN["e2e_ns"]] * 1e-9
     tpot = (e2e - ttft) / (osl - 1)
-    wanted = (ttft.mean() - cost.request_overhead_s, tpot.mean(), e2e.mean() - cost.request_overhead_s)
+    wanted = (
+        ttft.mean() - cost.request_overhead_s,
+        tpot.mean(),
+        e2e.mean() - cost.request_overhead_s,
+    )
     assert found[:3] == pytest.approx(wanted, rel=1e-6)
 
 

@@ -5,7 +5,7 @@ unit of a mean service; that the engine's waits are those of the recursion is a 
 what holds here holds there. All seeds are fixed; the standard error of a coverage is 0.7%.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import log
 
 import numpy as np
@@ -37,20 +37,25 @@ def mean_wait(queue: str, load: float) -> float:
     return load / (1 - load) * (1 if queue == "M/M/1" else 0.5)
 
 
-def lindley(gaps: Array, services: Array) -> Array:
-    """Waits of customers 0, 1, ... of each run (row): a random walk above its running minimum."""
+def lindley(gaps: Array, services: Array, first: float = 0.0) -> Array:
+    """Waits of customers 0, 1, ... of each run (row): a random walk above its running minimum.
+
+    first: the wait of customer 0, who finds so much work.
+    """
     steps = services[:, :-1] - gaps[:, 1:]
     walk = np.concatenate([np.zeros((len(gaps), 1)), np.cumsum(steps, axis=1)], axis=1)
-    return walk - np.minimum.accumulate(walk, axis=1)
+    return np.maximum(walk - np.minimum.accumulate(walk, axis=1), walk + first)
 
 
-def runs(queue: str, load: float, customers: int, seed: int, count: int = RUNS):
+def runs(
+    queue: str, load: float, customers: int, seed: int, count: int = RUNS, first: float = 0.0
+) -> Iterator[tuple[Array, Array]]:
     """(waits, services) of so many runs, a hundred at a time."""
     rng = np.random.default_rng(seed)
     for _ in range(count // 100):
         shape = (100, customers)
         gaps, services = rng.exponential(1 / load, shape), QUEUES[queue](rng, shape)
-        yield lindley(gaps, services), services
+        yield lindley(gaps, services, first), services
 
 
 def covered(intervals: list[Interval | None], truth: float) -> float:
@@ -85,32 +90,31 @@ def test_replications_with_a_given_warm_up(queue: str) -> None:
 
 @pytest.mark.parametrize("queue", QUEUES)
 def test_replications_with_the_warm_up_found(queue: str) -> None:
-    """Each run cut by MSER-5, 10 runs an interval; they begin with 60 customers in the queue."""
-    load, extra = 0.5, 60.0
-    means = []
-    for waits, _ in runs(queue, load, 6000, seed=7, count=10 * RUNS):
-        # The backlog is worked off at rate 1 - load while customers arrive at rate load.
-        left = np.maximum(extra - np.arange(waits.shape[1]) * (1 - load) / load, 0.0)
-        for run in waits + left:
+    """Runs that begin with the work of 60 customers, each cut by MSER-5; 5 runs an interval."""
+    load, means, cuts = 0.5, [], []
+    for waits, _ in runs(queue, load, 20_000, seed=7, count=5 * RUNS, first=60.0):
+        for run in waits:
             cut, settled = statistics.mser5(run)
             assert settled
-            assert cut >= 40
+            cuts.append(cut)
             means.append(float(run[cut:].mean()))
-    found = [statistics.replication_interval(g) for g in np.array(means).reshape(RUNS, 10)]
+    assert np.median(cuts) >= 40
+    found = [statistics.replication_interval(g) for g in np.array(means).reshape(RUNS, 5)]
     assert 0.93 <= covered(found, mean_wait(queue, load)) <= 0.97
 
 
 def test_without_a_cut_the_warm_up_spoils_the_coverage() -> None:
-    load, extra, means = 0.5, 60.0, []
-    for waits, _ in runs("M/M/1", load, 6000, seed=7, count=RUNS):
-        left = np.maximum(extra - np.arange(waits.shape[1]) * (1 - load) / load, 0.0)
-        means += (waits + left).mean(axis=1).tolist()
-    found = [statistics.replication_interval(g) for g in np.array(means).reshape(RUNS // 10, 10)]
-    assert covered(found, mean_wait("M/M/1", load)) < 0.8
+    means = [
+        float(run.mean())
+        for waits, _ in runs("M/D/1", 0.5, 20_000, seed=7, count=RUNS, first=60.0)
+        for run in waits
+    ]
+    found = [statistics.replication_interval(g) for g in np.array(means).reshape(RUNS // 5, 5)]
+    assert covered(found, mean_wait("M/D/1", 0.5)) < 0.5
 
 
 def test_percentiles_of_one_long_run() -> None:
-    """The time in an M/M/1 system is exponential with rate mu - lambda: p95 = -ln 0.05 / (1 - rho)."""
+    """The time in an M/M/1 is exponential with rate mu - lambda: p95 = -ln 0.05 / (1 - rho)."""
     load = 0.5
     found = [
         statistics.percentile_interval(wait[1000:] + service[1000:], 95)
@@ -133,8 +137,9 @@ def test_paired_intervals_of_a_faster_server() -> None:
     truth = faster * new / (1 - new) - load / (1 - load)
     found = [statistics.paired_interval(a, b) for a, b in zip(slow, fast, strict=True)]
     assert 0.93 <= covered(found, truth) <= 0.97
-    apart = [statistics.welch_interval(a, b) for a, b in zip(slow, fast, strict=True)]
-    assert 0.93 <= covered(apart, truth) <= 0.98
+    other = np.roll(fast, 1, axis=0)  # of other random numbers
+    apart = [statistics.welch_interval(a, b) for a, b in zip(slow, other, strict=True)]
+    assert 0.93 <= covered(apart, truth) <= 0.97
     halves = [np.mean([i.half for i in kind if i is not None]) for kind in (found, apart)]
     assert halves[0] < halves[1] / 2
 
@@ -151,7 +156,7 @@ def test_as_if_independent_the_interval_would_be_far_too_short() -> None:
 
 @pytest.mark.parametrize("queue", QUEUES)
 def test_the_engine_waits_as_the_recursion_does(queue: str) -> None:
-    """20 runs by the engine: each wait is Lindley's, and the intervals cover (18 of 20 at least)."""
+    """20 runs by the engine: each wait is Lindley's, and at least 18 intervals cover."""
     load, customers, token_s, found = 0.7, 1500, 1e-3, []
     rng = np.random.default_rng(13)
     what = toys.deployment({"main": {"batching": {"max_seqs": 1}, "prefix_cache_tokens": 0}})

@@ -267,7 +267,10 @@ def test_ctrl_c_ends_it_with_one_line_and_writes_nothing(tmp_path: Path, command
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert (out, err) == ("", "Interrupted: nothing was written.\n")
+    assert out == ""
+    assert err.startswith("Interrupted: ")
+    assert err.endswith("nothing was written.\n")
+    assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -66,7 +66,7 @@ def test_a_failure_leaves_the_earlier_folder_whole(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
-    with pytest.raises(ProfileError, match="cannot be written.*No space left on device"):
+    with pytest.raises(ProfileError, match=r"cannot be written.*No space left on device"):
         result.save(target)
     assert (target / "requests.parquet").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x"]

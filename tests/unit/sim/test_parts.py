@@ -1,5 +1,6 @@
-"""The small parts of the engine: gcsim.sim.clock, .decode_set, gcsim.sim.run, gcsim.sim.runs, gcsim.sim.owner, gcsim.sim.meter, .timeline, .link,
-.kv_cache, .prefix_cache."""
+"""The small parts of the engine: gcsim.sim.clock, gcsim.sim.decode_set, gcsim.sim.run,
+gcsim.sim.runs, gcsim.sim.owner, gcsim.sim.meter, gcsim.sim.timeline, gcsim.sim.link,
+gcsim.sim.kv_cache, gcsim.sim.prefix_cache."""
 
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from gcsim.spec.deployment import Link
 
 
 def request(index: int, isl: int, osl: int = 10) -> Request:
-    session = SimpleNamespace(trajectory=SimpleNamespace(index=index))
+    session = SimpleNamespace(trajectory=SimpleNamespace(index=index, priority=0))
     return Request(index, session, 0, Context([(index, isl)], isl, {}), osl, 0)
 
 

@@ -1,5 +1,5 @@
-"""Batching and routing seen from outside: who is served when (gcsim.sim.batching, .routing,
-.replica, .cluster, .records, .play)."""
+"""Who is served when, seen from outside: gcsim.sim.batching, gcsim.sim.routing,
+gcsim.sim.replica, gcsim.sim.cluster, gcsim.sim.records, gcsim.sim.play."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -226,3 +226,21 @@ def test_speculation_yields_tokens_in_the_expected_proportion() -> None:
     costs["main"] = replace(real, coefficients=values, request_overhead_s=0.0)
     (row,) = rows(toys.serve(what, [toys.one_step(0, 10, 301)], costs=costs))
     assert row["decode_ns"] == 300 / 1.5 * STEP_NS
+
+
+def test_a_higher_priority_is_served_first_and_preempted_last() -> None:
+    tasks = [
+        toys.one_step(0, 10, 50),
+        toys.one_step(1, 10, 5, 0.001),
+        toys.one_step(2, 10, 5, 0.002),
+    ]
+    urgent = Trajectory(3, "urgent", toys.one_step(3, 10, 5).steps, 0.003, priority=1)
+    served = rows(play([*tasks, urgent], batching={"max_seqs": 1}))
+    by_queue = sorted(served, key=lambda row: row["sent_ns"] + row["queue_ns"])
+    assert [row["trajectory"] for row in by_queue] == [0, 3, 1, 2]
+    both = [Trajectory(k, "t", toys.one_step(k, 100, 60).steps, 0.0, priority=k) for k in (1, 0)]
+    first, second = rows(play(both, kv_tokens=256, prefix_cache_tokens=0))
+    assert (first["preemptions"], second["preemptions"]) == (0, 1)
+    swapped = [Trajectory(k, "t", toys.one_step(k, 100, 60).steps, 0.0, priority=k) for k in (0, 1)]
+    first, second = rows(play(swapped, kv_tokens=256, prefix_cache_tokens=0))
+    assert (first["preemptions"], second["preemptions"]) == (1, 0)

@@ -12,15 +12,18 @@ from gcsim.study.profiles import calibrate
 from gcsim.study.report import claims_rows, html_report, validation_text
 from gcsim.study.validate import shipped_points, validate
 
-ROWS = [
-    "A-1,lab,2026-01,NVIDIA H100 SXM,2,2,meta-llama/Llama-3.1-70B,fp8,vllm 0.19,1024,128,4,0,150,14,,,mean",
-    "A-2,lab,2026-01,NVIDIA H100 SXM,2,2,meta-llama/Llama-3.1-70B,fp8,vllm 0.19,1024,128,8,0,180,15,,,mean",
-    "B-1,lab,2024,NVIDIA H100 SXM,1,1,Meta-Llama-3-8B,bf16,vLLM (2024),128,128,4,0,,,1100,,static batch",
-    "C-1,lab,2026-01,AMD MI355X,16,,DeepSeek-R1-0528 671B,fp4,mori-sglang,1024,64,8,0,900,12,,,"
-    "median; PD: prefill 1xTP8EP1=8gpu decode 1xTP8EP1=8gpu",
+H100 = "lab,2026-01,NVIDIA H100 SXM"
+LLAMA = "2,2,meta-llama/Llama-3.1-70B,fp8,vllm 0.19,1024,128"
+SPLIT = "median; PD: prefill 1xTP8EP1=8gpu decode 1xTP8EP1=8gpu"
+R1 = "DeepSeek-R1-0528 671B,fp4,mori-sglang,1024,64"
+ROWS = (
+    f"A-1,{H100},{LLAMA},4,0,150,14,,,mean",
+    f"A-2,{H100},{LLAMA},8,0,180,15,,,mean",
+    f"B-1,{H100},1,1,Meta-Llama-3-8B,bf16,vLLM (2024),128,128,4,0,,,1100,,static batch",
+    f"C-1,lab,2026-01,AMD MI355X,16,,{R1},8,0,900,12,,,{SPLIT}",
     "D-1,lab,2026-01,Abacus,1,1,Meta-Llama-3-8B,bf16,vllm,128,128,1,0,1,1,,,",
-    "E-1,lab,2026-01,NVIDIA H100 SXM,1,1,Meta-Llama-3-8B,bf16,vllm,128,128,,0,1,1,,,",
-]
+    f"E-1,{H100},1,1,Meta-Llama-3-8B,bf16,vllm,128,128,,0,1,1,,,",
+)
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""docs/validation.md and docs/calibration.md, generated: errors, ablation, worst points, claims."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gcsim.study.calibrate import BORROWS, Calibration, ranges
+from gcsim.study.factors import EFFICIENCIES
+from gcsim.study.profiles import errors_by_metric
+from gcsim.study.report import (
+    CLAIM_HEADS,
+    HEADS,
+    METRICS,
+    claims_rows,
+    markdown_table,
+    table_rows,
+)
+
+WORST = 10
+# Why points of a kind are far off; the first that matches is told.
+REASONS = (
+    ("gb200", "in-house rows whose TPOT does not rise with their concurrency: what ran is unclear"),
+    ("gb300", "disaggregated over many nodes: the load balance between pools is not published"),
+    (
+        "qwen3-32b-nvfp4",
+        "15,000-token prompts at 448 users answered in 0.7 s: cached prompts, or a typing error",
+    ),
+    ("/IXS", "the source calls these runs experimental and warns of errors"),
+    ("/DSF", "first months of DeepSeek support; batches limited in a way that is not stated"),
+    ("/DSO", "first months of DeepSeek support; batches limited in a way that is not stated"),
+    ("/DSL", "software of 2024 on a 405B model, offline batches of unstated limits"),
+    (
+        "disaggregated",
+        "the balance between the pools, which sets the queue for prefill, is not published",
+    ),
+    ("/ARG", "software of 2024"),
+)
+NOISE = """Repeats of one cell at most two days apart (InferenceX, 489 pairs) differ by 0.3% (median) and 3.6%
+(p90) in TPOT and by 2% and 24% in TTFT: no model can be asked for less. The same cell over months of
+software differs by a factor of 1.4 to 1.9 in TPOT."""
+HEAD = "<!-- Written by `make calibrate`; do not edit. -->\n"
+
+
+def validation_markdown(
+    result: Mapping[str, Any], calibration: Calibration,
+    bought: Sequence[Mapping[str, float | str]], ledger: Sequence[Mapping[str, Any]],
+) -> str:  # fmt: skip
+    """The page on how far to trust the model.
+
+    result: of `validate`; calibration: with its left-out errors; bought: of `ablation`;
+    ledger: of `claims`.
+    """
+    compared = len({p["id"] for p in result["points"]})
+    skips = sorted(result["skipped"].items(), key=lambda item: -item[1])
+    parts = [
+        HEAD + "# How far to trust it\n",
+        f"{compared:,} published measurements, each played by the engine as its source ran it"
+        " (`gcsim validate --points FILE`); errors are |modeled / published - 1|, bias is the median of"
+        " modeled / published - 1.\n",
+        markdown_table(HEADS, table_rows(result, ("chip", "kind"))),
+        "\n## Left-out groups\n",
+        "Factors fitted without a whole (model, source) group, on all chips at once, then that group"
+        " predicted (priced from its schedule, not by the engine).\n",
+        markdown_table(("metric", "points", "median", "p90", "bias"), _left_out(calibration)),
+        "\n## Noise floor\n",
+        NOISE,
+        "\n## What each factor buys\n",
+        "Median error on the fitted points when a factor is held where it has no effect (an efficiency"
+        " of 1, the shortest time) and all others are fitted anew.\n",
+        markdown_table(("without", "TTFT", "TPOT", "E2E"), _bought(bought)),
+        "\n## The worst points\n",
+        markdown_table(("point", "chip", "model", "metric", "published", "modeled", "why"), _worst(result)),
+        "\n## What was skipped\n",
+        markdown_table(("reason", "points"), [(r, str(n)) for r, n in skips]),
+        "\n## What cannot be validated\n",
+        "SN50: no measurement is public. Its profile is `assumed` throughout, with ranges; results on it"
+        " are ranges too (`gcsim run --bands`). SN40L: static batches of three small models and two"
+        " API figures; no prefill sweep. MI325X, GH200, GB200 and GB300 borrow the factors of their"
+        " nearest relative. Speculative decoding (the source's acceptance is unknown), open loops and"
+        " prefix caches are not among the compared points.\n",
+        "## Claims\n",
+        markdown_table(CLAIM_HEADS, claims_rows(ledger)),
+        "",
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def _left_out(calibration: Calibration) -> list[tuple[str, ...]]:
+    rows = []
+    fitted = [row for row in calibration.left_out if row.point.fitted]
+    for label, chosen in (("", calibration.left_out), (" (points that enter fits)", fitted)):
+        for metric, e in errors_by_metric(chosen).items():
+            shares = (f"{e['median_ape']:.1%}", f"{e['p90_ape']:.1%}", f"{e['bias']:+.1%}")
+            rows.append((METRICS[metric] + label, f"{e['n']:,}", *shares))
+    return rows
+
+
+def _bought(rows: Sequence[Mapping[str, float | str]]) -> list[tuple[str, ...]]:
+    return [
+        (str(r["without"]), *(f"{float(r[m]):.1%}" for m in ("ttft", "tpot", "e2e"))) for r in rows
+    ]
+
+
+def _worst(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    ordered = sorted(result["points"], key=lambda p: -p["ape"])
+    seen: dict[str, Mapping[str, Any]] = {}
+    for point in ordered:
+        seen.setdefault(point["id"], point)
+    return [
+        (p["id"], p["chip"], p["model"], METRICS[p["metric"]], f"{p['published']:,.4g}",
+         f"{p['modeled']:,.4g}", reason_of(p))
+        for p in list(seen.values())[:WORST]
+    ]  # fmt: skip
+
+
+def reason_of(point: Mapping[str, Any]) -> str:
+    """Why a point may be far off, as far as its source lets one tell.
+
+    >>> reason_of({"chip": "h200-sxm", "group": "minimax/IXS", "kind": "one pool"})
+    'the source calls these runs experimental and warns of errors'
+    """
+    text = f"{point['chip']} {point['group']} {point['kind']}"
+    return next((why for sign, why in REASONS if sign in text), "not explained by its source")
+
+
+def calibration_markdown(calibration: Calibration) -> str:
+    """The page of fitted factors: one table of efficiencies, one of fixed times."""
+    parts = [HEAD + "# Fitted factors\n", _factor_table(calibration, True), "\n## Fixed times\n"]
+    parts.append(_factor_table(calibration, False))
+    borrowed = ", ".join(f"{chip} from {donor}" for chip, donor in BORROWS.items())
+    parts.append(
+        f"\nBorrowed: {borrowed}. Low and high: 90% of the fit's own error, widened to what"
+    )
+    parts.append("the folds of the cross-validation found.\n")
+    return "\n".join(parts)
+
+
+def _factor_table(calibration: Calibration, efficiencies: bool) -> str:
+    rows = []
+    for name, value in sorted(calibration.values.items()):
+        chip, stack, factor = name
+        if (factor in EFFICIENCIES) is not efficiencies:
+            continue
+        low, high = ranges(calibration, name)
+        times = 1.0 if efficiencies or factor == "compute" else 1e6
+        unit = "" if times == 1.0 else " us"
+        count = calibration.counts.get((chip, stack), 0)
+        cells = (f"{value * times:.3g}{unit}", f"{low * times:.3g} to {high * times:.3g}{unit}")
+        rows.append((chip, stack or "-", factor, *cells, f"{count:,}"))
+    return markdown_table(("chip", "stack", "factor", "value", "range", "points"), rows)

@@ -17,6 +17,15 @@ BATCH = 9
 WEIGHTS = 4
 
 
+# Integer state of a schedule: the queue's ends, prompts and sequences under way, KV tokens in use,
+# requests sent, arrived, sent but not arrived, ended.
+HEAD, TAIL, PREFILLING, DECODING, USED, SENT, ARRIVED, DUE, DONE = range(9)
+# Counted requests that wait for their first token, that have it; sum of their 1 / (osl - 1).
+WAITING, AFTER, PER_TOKEN = range(3)
+# Rows of the table of requests.
+ISL, OSL, PAST, GENERATED, CHUNK = range(5)
+
+
 @numba.njit(cache=True)
 def schedule(
     isl: np.ndarray,
@@ -35,177 +44,243 @@ def schedule(
 
     isl, osl: lengths by request; budget, seats: tokens and sequences per iteration; kv_tokens:
     capacity, of which each sequence takes `extra_tokens` beside its own; prefill_first: prompts
-    alone while there are any, else mixed; count_from: requests from this index on are counted.
+    alone while there are any, else mixed; count_from: requests from this index on are counted;
+    lag: iterations from the end of a request to the arrival of the next (0 or 1).
     A sequence that finds no KV is recomputed later, the latest admitted first. An empty result
     means that a request can never fit.
     """
     n = isl.size
-    counted = float(n - count_from)
-    with_tpot = 0.0
-    for i in range(count_from, n):
-        with_tpot += osl[i] > 1
     rows = np.empty((4096, BATCH + WEIGHTS))
     used_rows = 0
-    queue = np.empty(2 * n + clients + 8, np.int64)  # a ring: preempted ones go to the front
-    head = n + 4
-    tail = head
-    prefilling = np.empty(n, np.int64)
-    decoding = np.empty(n, np.int64)
-    npre = ndec = 0
-    past = np.zeros(n, np.int64)
-    generated = np.zeros(n, np.int64)
-    chunk = np.zeros(n, np.int64)
-    sent = min(clients, n)
-    for i in range(sent):
-        queue[tail] = i
-        tail += 1
-    arrived, due = sent, 0
-    used = 0
-    waiting = max(0.0, float(sent - count_from)) if count_from < sent else 0.0
-    after = 0.0  # counted requests that have their first token
-    per_token = 0.0
-    done = 0
-    blocked = False
-    while done < n:
+    requests = np.zeros((5, n), np.int64)
+    requests[ISL], requests[OSL] = isl, osl
+    queue = np.empty(2 * n + clients + 8, np.int64)  # preempted ones go to the front
+    prefilling, decoding = np.empty(n, np.int64), np.empty(n, np.int64)
+    s, counts = np.zeros(9, np.int64), np.zeros(3)
+    s[HEAD] = s[TAIL] = n + 4
+    s[SENT] = min(clients, n)
+    for i in range(s[SENT]):
+        queue[s[TAIL]] = i
+        s[TAIL] += 1
+    s[ARRIVED] = s[SENT]
+    counts[WAITING] = max(s[SENT] - count_from, 0)
+    counted = float(n - count_from)
+    with_tpot = max(float((osl[count_from:] > 1).sum()), 1.0)
+    while s[DONE] < n:
         if used_rows == rows.shape[0]:
             bigger = np.empty((2 * used_rows, BATCH + WEIGHTS))
             bigger[:used_rows] = rows
             rows = bigger
-        # room for the next token of every sequence that decodes
-        hold = False
-        while ndec > 0 and used + ndec > kv_tokens:
-            hold = True
-            if npre > 0:
-                npre -= 1
-                victim = prefilling[npre]
-                used -= isl[victim] + generated[victim] + extra_tokens
-            else:
-                ndec -= 1
-                victim = decoding[ndec]
-                used -= isl[victim] + generated[victim] + extra_tokens
-            past[victim] = 0
-            head -= 1
-            queue[head] = victim
-            if ndec == 0 and npre == 0:
-                blocked = True
-                break
-        if blocked:
+        held = _make_room(s, requests, queue, prefilling, decoding, kv_tokens, extra_tokens)
+        left = budget if prefill_first else budget - s[DECODING]
+        fits = _fill(s, requests, queue, prefilling, left, seats, kv_tokens, extra_tokens, held)
+        if not fits:
             return rows[:0]
-        left = budget if prefill_first else budget - ndec
-        for k in range(npre):
-            i = prefilling[k]
-            chunk[i] = min(max(left, 0), isl[i] + generated[i] - past[i])
-            left -= chunk[i]
-        while left > 0 and head < tail and not hold and npre + ndec < seats:
-            i = queue[head]
-            need = isl[i] + generated[i] + extra_tokens
-            if used + need + ndec > kv_tokens:
-                if npre + ndec == 0:
-                    return rows[:0]
-                break
-            head += 1
-            used += need
-            prefilling[npre] = i
-            npre += 1
-            chunk[i] = min(left, isl[i] + generated[i])
-            left -= chunk[i]
-        prompt = kv = window_kv = 0
-        pairs = in_window = 0.0
-        ends = 0
-        for k in range(npre):
-            i = prefilling[k]
-            tokens = chunk[i]
-            if tokens == 0:
-                continue
-            prompt += tokens
-            kv += past[i] + tokens
-            ends += past[i] + tokens == isl[i] + generated[i]
-            pairs += causal_pairs(float(tokens), float(past[i]))
-            if window:
-                window_kv += min(past[i], window) + tokens
-                in_window += window_pairs(float(tokens), float(past[i]), float(window))
-        decode = 0 if (prefill_first and prompt > 0) else ndec
-        decode_kv = decode_window = 0
-        if decode:
-            for k in range(ndec):
-                i = decoding[k]
-                tokens = isl[i] + generated[i]
-                decode_kv += tokens
-                if window:
-                    decode_window += min(tokens, window)
         row = rows[used_rows]
-        row[0], row[1], row[2] = prompt, decode, decode + ends
-        row[3], row[4], row[5], row[6] = decode_kv, decode_window, pairs, in_window
-        row[7], row[8] = kv, window_kv
-        row[9] = waiting / counted
-        row[10] = per_token / max(with_tpot, 1.0)
-        row[11] = (waiting + after) / counted
-        row[12] = 1.0
+        _measure(row, s, requests, prefilling, decoding, window, prefill_first)
+        row[9], row[10] = counts[WAITING] / counted, counts[PER_TOKEN] / with_tpot
+        row[11], row[12] = (counts[WAITING] + counts[AFTER]) / counted, 1.0
         used_rows += 1
-        # the iteration is over
         ended = 0
-        if decode:
-            kept = 0
-            used += ndec
-            for k in range(ndec):
-                i = decoding[k]
-                generated[i] += 1
-                if generated[i] == osl[i]:
-                    used -= isl[i] + generated[i] - 1 + extra_tokens + 1
-                    ended += 1
-                    if i >= count_from:
-                        after -= 1.0
-                        per_token -= 1.0 / (osl[i] - 1.0)
-                else:
-                    decoding[kept] = i
-                    kept += 1
-            ndec = kept
-        kept = 0
-        for k in range(npre):
-            i = prefilling[k]
-            past[i] += chunk[i]
-            if past[i] < isl[i] + generated[i]:
-                prefilling[kept] = i
-                kept += 1
-                continue
-            first = generated[i] == 0
-            generated[i] += 1
-            used += 1
-            if first and i >= count_from:
-                waiting -= 1.0
-                if osl[i] > 1:
-                    after += 1.0
-                    per_token += 1.0 / (osl[i] - 1.0)
-            if generated[i] == osl[i]:
-                used -= isl[i] + generated[i] + extra_tokens
-                ended += 1
-                if not first and i >= count_from:
-                    after -= 1.0
-                    per_token -= 1.0 / (osl[i] - 1.0)
-            else:
-                decoding[ndec] = i
-                ndec += 1
-        npre = kept
-        done += ended
-        # The next requests are sent now and arrive `lag` iterations later, or when all is idle.
-        for _ in range(due):
-            queue[tail] = arrived
-            arrived += 1
-            tail += 1
-        due = 0
-        for _ in range(ended):
-            if sent < n:
-                if sent >= count_from:
-                    waiting += 1.0
-                sent += 1
-                due += 1
-        if lag == 0 or (npre + ndec == 0 and head == tail):
-            for _ in range(due):
-                queue[tail] = arrived
-                arrived += 1
-                tail += 1
-            due = 0
+        if row[1] > 0.0:
+            ended += _decode(s, requests, decoding, counts, count_from, extra_tokens)
+        ended += _prefill(s, requests, prefilling, decoding, counts, count_from, extra_tokens)
+        s[DONE] += ended
+        _send(s, queue, counts, ended, n, count_from, lag)
     return rows[:used_rows]
+
+
+@numba.njit(cache=True)
+def _make_room(
+    s: np.ndarray,
+    requests: np.ndarray,
+    queue: np.ndarray,
+    prefilling: np.ndarray,
+    decoding: np.ndarray,
+    kv_tokens: int,
+    extra_tokens: int,
+) -> bool:
+    """Preempt until every decoding sequence can take its next token; whether somebody was."""
+    held = False
+    while s[DECODING] > 0 and s[USED] + s[DECODING] > kv_tokens:
+        held = True
+        if s[PREFILLING] > 0:
+            s[PREFILLING] -= 1
+            victim = prefilling[s[PREFILLING]]
+        else:
+            s[DECODING] -= 1
+            victim = decoding[s[DECODING]]
+        s[USED] -= requests[ISL, victim] + requests[GENERATED, victim] + extra_tokens
+        requests[PAST, victim] = 0
+        s[HEAD] -= 1
+        queue[s[HEAD]] = victim
+    return held
+
+
+@numba.njit(cache=True)
+def _fill(
+    s: np.ndarray,
+    requests: np.ndarray,
+    queue: np.ndarray,
+    prefilling: np.ndarray,
+    budget: int,
+    seats: int,
+    kv_tokens: int,
+    extra_tokens: int,
+    held: bool,
+) -> bool:
+    """Chunks of started prompts, then of waiting ones; False when one can never fit."""
+    left = max(budget, 0)
+    for k in range(s[PREFILLING]):
+        i = prefilling[k]
+        todo = requests[ISL, i] + requests[GENERATED, i] - requests[PAST, i]
+        requests[CHUNK, i] = min(left, todo)
+        left -= requests[CHUNK, i]
+    active = s[PREFILLING] + s[DECODING]
+    if held:
+        return bool(active > 0)
+    while left > 0 and s[HEAD] < s[TAIL] and s[PREFILLING] + s[DECODING] < seats:
+        i = queue[s[HEAD]]
+        tokens = requests[ISL, i] + requests[GENERATED, i]
+        if s[USED] + tokens + extra_tokens + s[DECODING] > kv_tokens:
+            return bool(s[PREFILLING] + s[DECODING] > 0)
+        s[HEAD] += 1
+        s[USED] += tokens + extra_tokens
+        prefilling[s[PREFILLING]] = i
+        s[PREFILLING] += 1
+        requests[CHUNK, i] = min(left, tokens)
+        left -= requests[CHUNK, i]
+    return True
+
+
+@numba.njit(cache=True)
+def _measure(
+    row: np.ndarray,
+    s: np.ndarray,
+    requests: np.ndarray,
+    prefilling: np.ndarray,
+    decoding: np.ndarray,
+    window: int,
+    prefill_first: bool,
+) -> None:
+    """The batch of the next iteration, as arguments of `iteration_parts`."""
+    row[:] = 0.0
+    ends = 0
+    for k in range(s[PREFILLING]):
+        i = prefilling[k]
+        tokens, past = requests[CHUNK, i], requests[PAST, i]
+        if tokens == 0:
+            continue
+        row[0] += tokens
+        ends += past + tokens == requests[ISL, i] + requests[GENERATED, i]
+        row[5] += causal_pairs(float(tokens), float(past))
+        row[7] += past + tokens
+        if window:
+            row[6] += window_pairs(float(tokens), float(past), float(window))
+            row[8] += min(past, window) + tokens
+    if not (prefill_first and row[0] > 0.0):
+        row[1] = s[DECODING]
+        for k in range(s[DECODING]):
+            i = decoding[k]
+            tokens = requests[ISL, i] + requests[GENERATED, i]
+            row[3] += tokens
+            if window:
+                row[4] += min(tokens, window)
+    row[2] = row[1] + ends
+
+
+@numba.njit(cache=True)
+def _decode(
+    s: np.ndarray,
+    requests: np.ndarray,
+    decoding: np.ndarray,
+    counts: np.ndarray,
+    count_from: int,
+    extra_tokens: int,
+) -> int:
+    """Every decoding sequence gains a token; how many of them have ended."""
+    kept = ended = 0
+    s[USED] += s[DECODING]
+    for k in range(s[DECODING]):
+        i = decoding[k]
+        requests[GENERATED, i] += 1
+        if requests[GENERATED, i] == requests[OSL, i]:
+            s[USED] -= requests[ISL, i] + requests[GENERATED, i] + extra_tokens
+            ended += 1
+            if i >= count_from:
+                counts[AFTER] -= 1.0
+                counts[PER_TOKEN] -= 1.0 / (requests[OSL, i] - 1.0)
+        else:
+            decoding[kept] = i
+            kept += 1
+    s[DECODING] = kept
+    return ended
+
+
+@numba.njit(cache=True)
+def _prefill(
+    s: np.ndarray,
+    requests: np.ndarray,
+    prefilling: np.ndarray,
+    decoding: np.ndarray,
+    counts: np.ndarray,
+    count_from: int,
+    extra_tokens: int,
+) -> int:
+    """Prompts move on by their chunks; those that are computed yield a token, and decode or end."""
+    kept = ended = 0
+    for k in range(s[PREFILLING]):
+        i = prefilling[k]
+        requests[PAST, i] += requests[CHUNK, i]
+        if requests[PAST, i] < requests[ISL, i] + requests[GENERATED, i]:
+            prefilling[kept] = i
+            kept += 1
+            continue
+        first, osl = requests[GENERATED, i] == 0, requests[OSL, i]
+        requests[GENERATED, i] += 1
+        s[USED] += 1
+        over = requests[GENERATED, i] == osl
+        if i >= count_from:
+            counts[WAITING] -= first
+            if first and not over:
+                counts[AFTER] += 1.0
+                counts[PER_TOKEN] += 1.0 / (osl - 1.0)
+            elif over and not first:
+                counts[AFTER] -= 1.0
+                counts[PER_TOKEN] -= 1.0 / (osl - 1.0)
+        if over:
+            s[USED] -= requests[ISL, i] + osl + extra_tokens
+            ended += 1
+        else:
+            decoding[s[DECODING]] = i
+            s[DECODING] += 1
+    s[PREFILLING] = kept
+    return ended
+
+
+@numba.njit(cache=True)
+def _send(
+    s: np.ndarray,
+    queue: np.ndarray,
+    counts: np.ndarray,
+    ended: int,
+    n: int,
+    count_from: int,
+    lag: int,
+) -> None:
+    """The next requests are sent now; they arrive `lag` iterations later, or when all is idle."""
+    due = s[DUE]
+    s[DUE] = min(ended, n - s[SENT])
+    for i in range(s[SENT], s[SENT] + s[DUE]):
+        counts[WAITING] += i >= count_from
+    s[SENT] += s[DUE]
+    if lag == 0 or (s[PREFILLING] + s[DECODING] + due == 0 and s[HEAD] == s[TAIL]):
+        due += s[DUE]
+        s[DUE] = 0
+    for i in range(s[ARRIVED], s[ARRIVED] + due):
+        queue[s[TAIL]] = i
+        s[TAIL] += 1
+    s[ARRIVED] += due
 
 
 @numba.njit(cache=True)

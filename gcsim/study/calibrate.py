@@ -72,7 +72,7 @@ def calibrate_chips(ready: Prepared, chips: Iterable[str], known: Fit | None = N
             continue
         found = fit(part, _relatives(first), max_evaluations=EVALUATIONS)
         _merge(second, found)
-        old = subset(ready, lambda p, s, c=chip: s.chip == c and s.stack in OLD)  # type: ignore[misc]
+        old = subset(ready, _old_stack_of(chip))
         if any(not p.fitted for p in old.points):
             fixed = {n: v for n, v in found.values.items() if not n[1]}
             fixed |= {
@@ -84,6 +84,10 @@ def calibrate_chips(ready: Prepared, chips: Iterable[str], known: Fit | None = N
 
 def _of_chip(chip: str) -> Callable[[Point, "Setup"], bool]:
     return lambda point, setup: setup.chip == chip and point.fitted
+
+
+def _old_stack_of(chip: str) -> Callable[[Point, "Setup"], bool]:
+    return lambda _, setup: setup.chip == chip and setup.stack in OLD
 
 
 def _merge(into: Fit, found: Fit, only_stacks: bool = False) -> None:
@@ -136,7 +140,7 @@ def cross_validate(ready: Prepared, result: Calibration, jobs: int = 2) -> Calib
     from joblib import Parallel, delayed
 
     chips = {name[0] for name in result.values}
-    inside = subset(ready, lambda p, s: s.chip in chips)
+    inside = subset(ready, lambda _, setup: setup.chip in chips)
     groups = sorted({p.group for p in inside.points})
     outcomes = Parallel(n_jobs=jobs)(
         delayed(_fold)(inside, group, Fit(result.values, result.sigma)) for group in groups

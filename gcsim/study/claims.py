@@ -137,20 +137,17 @@ def _speeds() -> list[Claim]:
 
 
 def _racks() -> list[Claim]:
-    found = []
-    for users in (1, 16, 64, 256):
-        found.append(
-            _claim("one SN40L rack gives 800 tok/s on 600B+ models", PAPER, "tok/s", 800,
-                   f"sn40l-671b-{users}", "tok_s_total",
-                   f"{users} users of 1,000 + 1,000 tokens, DeepSeek-R1 in FP8")
-        )  # fmt: skip
-    for users in (64, 256, 512):
-        found.append(
-            _claim("one SN50 rack gives 15,000 tok/s on 600B+ models", PAPER, "tok/s", 15000,
-                   f"sn50-671b-{users}", "tok_s_total",
-                   f"{users} users of 1,000 + 1,000 tokens, DeepSeek-R1 in FP8")
-        )  # fmt: skip
-    return found
+    racks = (
+        ("sn40l", "SN40L", 800, (1, 16, 64, 256)),
+        ("sn50", "SN50", 15_000, (64, 256, 512)),
+    )
+    return [
+        _claim(f"one {name} rack gives {speed:,} tok/s on 600B+ models", PAPER, "tok/s", speed,
+               f"{chip}-671b-{users}", "tok_s_total",
+               f"{users} users of 1,000 + 1,000 tokens, DeepSeek-R1 in FP8")
+        for chip, name, speed, loads in racks
+        for users in loads
+    ]  # fmt: skip
 
 
 def _arithmetic() -> list[Claim]:

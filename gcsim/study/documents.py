@@ -18,25 +18,47 @@ from gcsim.study.report import (
 WORST = 10
 # Why points of a kind are far off; the first that matches is told.
 REASONS = (
-    ("gb200", "in-house rows whose TPOT does not rise with their concurrency: what ran is unclear"),
-    ("gb300", "disaggregated over many nodes: the load balance between pools is not published"),
-    (
-        "qwen3-32b-nvfp4",
-        "15,000-token prompts at 448 users answered in 0.7 s: cached prompts, or a typing error",
-    ),
+    ("gb200", "in-house rows whose TPOT does not rise with their concurrency"),
+    ("gb300", "disaggregated over many nodes: the balance of the pools is not published"),
+    ("qwen3-32b-nvfp4", "448 prompts of 15,000 tokens answered in 0.7 s: cached, or an error"),
     ("/IXS", "the source calls these runs experimental and warns of errors"),
-    ("/DSF", "first months of DeepSeek support; batches limited in a way that is not stated"),
-    ("/DSO", "first months of DeepSeek support; batches limited in a way that is not stated"),
+    ("/DSF", "first months of DeepSeek support, batches limited in a way that is not stated"),
+    ("/DSO", "first months of DeepSeek support, batches limited in a way that is not stated"),
     ("/DSL", "software of 2024 on a 405B model, offline batches of unstated limits"),
-    (
-        "disaggregated",
-        "the balance between the pools, which sets the queue for prefill, is not published",
-    ),
+    ("disaggregated", "the balance of the pools, which sets the queue, is not published"),
     ("/ARG", "software of 2024"),
 )
-NOISE = """Repeats of one cell at most two days apart (InferenceX, 489 pairs) differ by 0.3% (median) and 3.6%
-(p90) in TPOT and by 2% and 24% in TTFT: no model can be asked for less. The same cell over months of
+NOISE = """\
+Repeats of one cell at most two days apart (InferenceX, 489 pairs) differ by 0.3% (median) and 3.6%
+(p90) in TPOT, by 2% and 24% in TTFT: no model can be asked for less. The same cell over months of
 software differs by a factor of 1.4 to 1.9 in TPOT."""
+INTRO = """\
+{points:,} published measurements, each played by the engine as its source ran it
+(`gcsim validate --points FILE`). Errors are |modeled / published - 1|, bias is the median of
+modeled / published - 1.
+"""
+LEFT_OUT = """
+## Left-out groups
+
+Factors fitted without a whole (model, source) group, on all chips at once, then that group
+predicted (priced from its schedule, without the engine).
+"""
+BOUGHT = """
+## What each factor buys
+
+Median error on the fitted points when a factor is held where it has no effect (an efficiency of 1,
+the shortest time) and all others are fitted anew.
+"""
+UNKNOWN = """
+## What cannot be validated
+
+SN50: no measurement is public. Its profile is `assumed` throughout, with ranges; results on it are
+ranges too (`gcsim run --bands`). SN40L: static batches of three small models and two API figures,
+no prefill sweep. MI325X, GH200, GB200 and GB300 borrow the factors of their nearest relative.
+Speculative decoding (the acceptance is unknown), open loops and prefix caches are not compared.
+
+## Claims
+"""
 HEAD = "<!-- Written by `make calibrate`; do not edit. -->\n"
 
 
@@ -51,41 +73,30 @@ def validation_markdown(
     """
     compared = len({p["id"] for p in result["points"]})
     skips = sorted(result["skipped"].items(), key=lambda item: -item[1])
+    worst = ("point", "chip", "model", "metric", "published", "modeled", "why")
     parts = [
         HEAD + "# How far to trust it\n",
-        f"{compared:,} published measurements, each played by the engine as its source ran it"
-        " (`gcsim validate --points FILE`); errors are |modeled / published - 1|, bias is the median of"
-        " modeled / published - 1.\n",
+        INTRO.format(points=compared),
         markdown_table(HEADS, table_rows(result, ("chip", "kind"))),
-        "\n## Left-out groups\n",
-        "Factors fitted without a whole (model, source) group, on all chips at once, then that group"
-        " predicted (priced from its schedule, not by the engine).\n",
+        LEFT_OUT,
         markdown_table(("metric", "points", "median", "p90", "bias"), _left_out(calibration)),
         "\n## Noise floor\n",
         NOISE,
-        "\n## What each factor buys\n",
-        "Median error on the fitted points when a factor is held where it has no effect (an efficiency"
-        " of 1, the shortest time) and all others are fitted anew.\n",
+        BOUGHT,
         markdown_table(("without", "TTFT", "TPOT", "E2E"), _bought(bought)),
         "\n## The worst points\n",
-        markdown_table(("point", "chip", "model", "metric", "published", "modeled", "why"), _worst(result)),
+        markdown_table(worst, _worst(result)),
         "\n## What was skipped\n",
         markdown_table(("reason", "points"), [(r, str(n)) for r, n in skips]),
-        "\n## What cannot be validated\n",
-        "SN50: no measurement is public. Its profile is `assumed` throughout, with ranges; results on it"
-        " are ranges too (`gcsim run --bands`). SN40L: static batches of three small models and two"
-        " API figures; no prefill sweep. MI325X, GH200, GB200 and GB300 borrow the factors of their"
-        " nearest relative. Speculative decoding (the source's acceptance is unknown), open loops and"
-        " prefix caches are not among the compared points.\n",
-        "## Claims\n",
+        UNKNOWN,
         markdown_table(CLAIM_HEADS, claims_rows(ledger)),
         "",
-    ]  # fmt: skip
+    ]
     return "\n".join(parts)
 
 
 def _left_out(calibration: Calibration) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     fitted = [row for row in calibration.left_out if row.point.fitted]
     for label, chosen in (("", calibration.left_out), (" (points that enter fits)", fitted)):
         for metric, e in errors_by_metric(chosen).items():
@@ -135,7 +146,7 @@ def calibration_markdown(calibration: Calibration) -> str:
 
 
 def _factor_table(calibration: Calibration, efficiencies: bool) -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, value in sorted(calibration.values.items()):
         chip, stack, factor = name
         if (factor in EFFICIENCIES) is not efficiencies:

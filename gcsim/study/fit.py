@@ -222,11 +222,12 @@ def fit(
         return np.concatenate([soft, (x - centre) / width])
 
     found = least_squares(
-        residuals, start, bounds=(low, high), max_nfev=max_evaluations, diff_step=1e-4,
+        residuals, start, bounds=(low, high), max_nfev=max_evaluations, diff_step=np.array([1e-4]),
         x_scale=width, ftol=1e-4, xtol=1e-4,
     )  # fmt: skip
     values = dict(fixed or {}) | dict(zip(names, np.exp(found.x).tolist(), strict=True))
-    spread = np.sqrt(np.diag(np.linalg.pinv(found.jac.T @ found.jac)))
+    jacobian = np.asarray(found.jac, dtype=np.float64)
+    spread = np.sqrt(np.diag(np.linalg.pinv(jacobian.T @ jacobian)))
     return Fit(values, dict(zip(names, spread.tolist(), strict=True)))
 
 

@@ -194,7 +194,8 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
             batching=Batching(
                 policy=policy, max_seqs=seats, max_iteration_tokens=max(budget, seats)
             ),
-            kv_dtype=kv, prefix_cache_tokens=None if point.cached else 0, spill=False, memory_utilization=0.92,
+            kv_dtype=kv, prefix_cache_tokens=None if point.cached else 0, spill=False,
+            memory_utilization=0.92,
         )  # fmt: skip
 
     name = f"published-{point.id}"

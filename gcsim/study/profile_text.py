@@ -50,7 +50,7 @@ def efficiency_block(chip: Chip, result: Calibration, tested: str) -> str:
         if getattr(chip.compute, factor.removeprefix("gemm_"), 1) is None:
             continue
         if factor in KEPT.get(name, ()):
-            number = _kept(getattr(chip.efficiency, factor))
+            number: Mapping[str, Any] = _kept(getattr(chip.efficiency, factor))
         else:
             number = _number(result, name, donor, "", factor, tested)
         lines += _entry(number, factor, "")
@@ -69,7 +69,7 @@ def stacks_block(chip: Chip, result: Calibration, stacks: Sequence[str], tested:
             factors.append("compute")
         for factor in factors:
             if factor in KEPT.get(name, ()):
-                number = _kept(getattr(chip.stacks[stack], factor))
+                number: Mapping[str, Any] = _kept(getattr(chip.stacks[stack], factor))
             else:
                 number = _number(result, name, donor, stack, factor, tested)
             lines += _entry(number, factor, "  ")
@@ -104,8 +104,9 @@ def _number(
     near = (NEAREST.get(donor, donor), stack, factor)
     if near in result.values and near[0] != donor:
         low, high = ranges(result, near)
-        return {"value": result.values[near], "low": low * 0.8, "high": high * 1.25,
-                "kind": "assumed", "source": f"no point of this chip shows it: as {near[0]}"}  # fmt: skip
+        value, source = result.values[near], f"no point of this chip shows it: as {near[0]}"
+        return {"value": value, "low": low * 0.8, "high": high * 1.25,
+                "kind": "assumed", "source": source}  # fmt: skip
     value, low, high, voices = _relatives_of(result, donor, stack, factor)
     source = (f"no point of this chip shows it: mean of {', '.join(voices)}" if voices
               else "no published point shows it: general prior (docs/validation.md)")  # fmt: skip

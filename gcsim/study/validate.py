@@ -142,11 +142,11 @@ def _metrics(point: Point, load: Load, cluster: Cluster) -> dict[str, float] | N
     }
 
 
-def _mean(values: "NDArray[np.float64]") -> float:
+def _mean(values: "NDArray[Any]") -> float:
     return float(np.mean(values))
 
 
-def _median(values: "NDArray[np.float64]") -> float:
+def _median(values: "NDArray[Any]") -> float:
     return float(np.median(values))
 
 

@@ -78,7 +78,7 @@ def test_noise_widens_the_errors_but_not_the_bias() -> None:
 
 
 def test_left_out_groups_are_predicted_from_the_others() -> None:
-    ready, values = synthetic(noise=0.0)
+    ready, _ = synthetic(noise=0.0)
     result = cross_validate(ready, calibrate_all(ready), jobs=1)
     assert {row.point.id for row in result.left_out} == {p.id for p in ready.points}
     assert errors_by_metric(result.left_out)["tpot"]["median_ape"] < 0.25

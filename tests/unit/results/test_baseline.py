@@ -222,8 +222,8 @@ def test_a_trace_counts_by_its_content(folder: Path) -> None:
     rows = [{"timestamp": k * 1000, "input_length": 600, "output_length": 5, "hash_ids": [k, 7]}
             for k in range(4)]  # fmt: skip
     trace.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    text = SCENARIO.replace("workload: coding-agent", "workload: {name: t, trace: {format: mooncake,"
-                            " path: trace.jsonl}}")  # fmt: skip
+    workload = "workload: {name: t, trace: {format: mooncake, path: trace.jsonl}}"
+    text = SCENARIO.replace("workload: coding-agent", workload)
     text = text.replace("{process: closed, agents: 3}", "{process: trace}")
     (folder / "plan.yaml").write_text(text)
     file = folder / "base.json"

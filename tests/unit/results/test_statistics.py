@@ -1,0 +1,192 @@
+"""Intervals and warm-up by hand, on edges (statistics, intervals, replications).
+
+That the intervals cover what they should: tests/truth/test_interval_coverage.py.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gcsim import run
+from gcsim.errors import ProfileError
+from gcsim.results import intervals, replications, statistics
+from gcsim.results.simulate import simulate
+from gcsim.results.statistics import Interval, mser5, percentile_interval, t_quantile
+from gcsim.spec.resolve import resolve
+
+
+@pytest.mark.parametrize(("freedom", "t"), [(1, 12.706), (4, 2.776), (9, 2.262), (1e9, 1.960)])
+def test_t_is_that_of_the_tables(freedom: float, t: float) -> None:
+    assert t_quantile(freedom) == pytest.approx(t, abs=5e-4)
+
+
+def test_a_replication_interval_by_hand() -> None:
+    """Law, 5th ed., example 4.26: ten values, mean 1.34, variance 0.17, 90% interval 1.10 to 1.58."""
+    values = [1.20, 1.50, 1.68, 1.89, 0.95, 1.49, 1.58, 1.55, 0.50, 1.09]
+    found = statistics.replication_interval(values, level=0.90)
+    assert found is not None
+    assert (round(found.value, 2), round(found.low, 2), round(found.high, 2)) == (1.34, 1.10, 1.58)
+
+
+def test_too_few_values_have_no_interval() -> None:
+    assert statistics.replication_interval([1.0]) is None
+    assert statistics.paired_interval([1.0], [2.0]) is None
+    assert statistics.welch_interval([1.0], [2.0, 3.0]) is None
+    assert statistics.batch_means(np.arange(19.0)) is None
+    assert statistics.mean_interval([]) is None
+    assert statistics.mean_interval([1.0, 2.0], [0, 0]) is None
+    assert percentile_interval([], 50) is None
+    assert mser5([1.0] * 19) == (0, False)
+
+
+def test_pairs_cancel_what_they_share() -> None:
+    rng = np.random.default_rng(2)
+    shared = rng.normal(100, 30, 8)
+    first, other = shared + rng.normal(0, 0.1, 8), shared + 1 + rng.normal(0, 0.1, 8)
+    paired = statistics.paired_interval(first, other)
+    apart = statistics.welch_interval(first, other)
+    assert paired is not None
+    assert apart is not None
+    assert paired.value == pytest.approx(apart.value)
+    assert paired.excludes_zero
+    assert not apart.excludes_zero
+
+
+def test_welch_with_equal_numbers_and_spreads_is_the_t_test() -> None:
+    found = statistics.welch_interval([1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, 6.0])
+    assert found is not None
+    half = t_quantile(6) * (2 * (5 / 3) / 4) ** 0.5
+    assert (found.value, found.half) == pytest.approx((2.0, half))
+
+
+def test_clusters_widen_what_is_alike_within() -> None:
+    """Values equal within each of 20 clusters: as good as 20 values, however many there are."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(0, 1, 20)
+    order = rng.permutation(np.repeat(np.arange(20), 50))
+    found = statistics.mean_interval(centres[order], order)
+    plain = statistics.batch_means(centres[order])
+    assert found is not None
+    assert plain is not None
+    assert found.half == pytest.approx(t_quantile(19) * centres.std(ddof=1) / 20**0.5)
+    assert found.half > 3 * plain.half
+
+
+def test_a_percentile_of_independent_values_lies_between_binomial_ranks() -> None:
+    rng = np.random.default_rng(4)
+    found = percentile_interval(rng.permutation(np.arange(10_000.0)), 50)
+    assert found is not None
+    assert found.low == pytest.approx(5000 - 98, abs=150)
+    assert found.high == pytest.approx(5000 + 98, abs=150)
+    assert found.low <= found.value <= found.high
+
+
+def test_a_percentile_that_the_sample_does_not_bound_has_no_interval() -> None:
+    values = np.random.default_rng(5).random(150)
+    assert percentile_interval(values, 99) is None
+    assert percentile_interval(values, 50) is not None
+
+
+def test_mser_cuts_a_transient_and_nothing_of_a_steady_run() -> None:
+    rng = np.random.default_rng(6)
+    steady = rng.normal(10, 1, 2000)
+    decaying = steady + 50 * np.exp(-np.arange(2000) / 50)
+    assert mser5(steady)[0] < 200
+    cut, settled = mser5(decaying)
+    assert 150 < cut < 600
+    assert settled
+
+
+def test_mser_tells_a_run_that_never_settles() -> None:
+    assert mser5(np.arange(1000.0)) == (500, False)
+
+
+def test_an_interval_relative_to_its_estimate() -> None:
+    assert Interval(0.0, -1.0, 1.0).relative == float("inf")
+    assert Interval(0.0, 0.0, 0.0).relative == 0.0
+    assert Interval(-10.0, -11.0, -9.0).relative == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("text", ["", "x", "0%", "100%", "-1%", "nan"])
+def test_a_share_that_is_none(text: str) -> None:
+    with pytest.raises(ProfileError, match="write 2%"):
+        statistics.parse_share(text, "--move")
+
+
+def test_a_run_has_intervals_around_its_metrics() -> None:
+    summary = run("chatbot", settings={"run.trajectories": 60, "run.warmup": "10 s"}).summary
+    for key in ("mean_ttft_ms", "median_ttft_ms", "mean_e2el_ms", "median_tpot_ms", "mean_task_ms"):
+        low, high = summary[f"ci95_{key}"]
+        assert low <= summary[key] <= high
+        assert low < high
+
+
+def test_a_saturated_run_has_no_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = resolve("chatbot", {"run.trajectories": 30, "run.warmup": "0 s"})
+    assert simulate(resolved).summary["ci95_mean_ttft_ms"] is not None
+    monkeypatch.setattr("gcsim.results.simulate.saturation", lambda *_: "it grows")
+    summary = simulate(resolved).summary
+    keys = [key for key in summary if key.startswith("ci95_")]
+    assert len(keys) == 20
+    assert all(summary[key] is None for key in keys)
+
+
+def test_an_automatic_warm_up_is_found_told_and_repeatable() -> None:
+    settings = {"run.trajectories": 200, "run.warmup": "auto"}
+    found = run("chatbot", settings=settings)
+    given = run("chatbot", settings={**settings, "run.warmup": f"{found.summary['warmup_s']} s"})
+    assert found.summary["warmup_settled"] is True
+    assert 0 < found.summary["warmup_s"] < found.summary["simulated_s"] / 2
+    assert given.summary == {**found.summary, "warmup_settled": None}
+    assert "auto" not in found.resolved.to_yaml()
+
+
+def test_the_warm_up_of_a_table_is_a_sending_time() -> None:
+    times = np.arange(400.0)
+    table = pd.DataFrame(
+        {"status": "completed", "sent_s": times, "e2e_s": np.where(times < 100, 9.0, times % 3)}
+    )
+    assert intervals.settling_s(table.sample(frac=1, random_state=1)) == (100.0, True)
+    assert intervals.settling_s(table.iloc[:0]) == (0.0, False)
+
+
+def summary(seed: int, mean: float | None, saturated: bool = False) -> dict[str, object]:
+    return {
+        "seed": seed, "scenario": "s", "mean_ttft_ms": mean, "request_throughput": 2.0,
+        "ci95_mean_ttft_ms": [0.0, 1.0], "breakdown_ms": {"decode": mean}, "warmup_settled": None,
+        "saturated": saturated, "saturated_why": "it grows" if saturated else None,
+        "assumed_values": 3, "pools": [{"pool": "p", "mfu": 0.5}],
+    }  # fmt: skip
+
+
+def test_replications_combine_to_their_mean_and_its_interval() -> None:
+    found = replications.combined([summary(1, 10.0), summary(2, 11.0), summary(3, 12.0)])
+    interval = statistics.replication_interval([10.0, 11.0, 12.0])
+    assert interval is not None
+    assert found["mean_ttft_ms"] == 11.0
+    assert found["ci95_mean_ttft_ms"] == [interval.low, interval.high]
+    assert found["ci95_request_throughput"] == [2.0, 2.0]
+    assert (found["seed"], found["seeds"], found["replications"]) == (1, [1, 2, 3], 3)
+    assert found["pools"] == [{"pool": "p", "mfu": 0.5}]
+    assert (found["assumed_values"], found["saturated"]) == (3, False)
+    assert "ci95_seed" not in found
+
+
+def test_replications_that_are_saturated_have_no_mean() -> None:
+    half = replications.combined([summary(1, 10.0, True), summary(2, 11.0)])
+    assert half["saturated"] is True
+    assert half["saturated_why"] == "1 of 2: it grows"
+    assert half["mean_ttft_ms"] is half["ci95_mean_ttft_ms"] is None
+    assert half["breakdown_ms"] == {"decode": None}
+    assert half["request_throughput"] == 2.0
+    few = replications.combined([summary(1, 10.0, True), summary(2, 11.0), summary(3, 12.0)])
+    assert few["saturated"] is False
+    assert few["mean_ttft_ms"] == 11.0
+
+
+def test_spawned_seeds_are_different_and_fit_json() -> None:
+    seeds = replications.spawned_seeds(1, 1000)
+    assert len(set(seeds)) == 1000
+    assert seeds[0] == 1
+    assert max(seeds) < 2**53
+    assert not set(seeds) & set(replications.spawned_seeds(2, 1000))

@@ -35,8 +35,9 @@ _FAMILY = {
 
 @dataclass(frozen=True, slots=True)
 class PoolCost:
-    """What the engine needs to know of a pool's hardware.
+    """What the engine needs to know of a pool's hardware and of the model on it.
 
+    model, layers, context_window: of the model;
     coefficients: for the kernels; tokens_per_seq, accepted_ppm: tokens that a decode iteration
     verifies, and yields in millionths; window: of the sliding layers, 0 without;
     kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a replica in blocks;
@@ -44,6 +45,9 @@ class PoolCost:
     kv_bytes, window_kv_bytes: of one token, once, as it travels over a link.
     """
 
+    model: str
+    layers: int
+    context_window: int
     coefficients: "NDArray[np.float64]"
     placement: Placement
     tokens_per_seq: int
@@ -118,6 +122,9 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
     main = _kv_tier(pool)
     return PoolCost(
+        model=model.name,
+        layers=model.layers,
+        context_window=model.context_window,
         coefficients=np.array([terms[name] for name in COEFFICIENTS]),
         placement=placement,
         tokens_per_seq=verified,

@@ -92,8 +92,8 @@ def serve(
 ) -> Cluster:
     """Play trajectories on a deployment."""
     of = of or model()
-    costs = costs or {name: bind(of, pool) for name, pool in what.pools.items()}
-    terms = Terms(of.layers, of.context_window, round_trip_s, 0.0, int(warmup_s * 1e9), coalesce)
+    costs = costs or {name: bind(pool.model or of, pool) for name, pool in what.pools.items()}
+    terms = Terms(of.name, round_trip_s, 0.0, int(warmup_s * 1e9), coalesce)
     return play(what, costs, trajectories, terms, horizon_s)
 
 

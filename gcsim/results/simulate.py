@@ -91,8 +91,7 @@ def play_scenario(
         )
     model, warmup_s = scenario.model, scenario.run.warmup
     terms = Terms(
-        layers=model.layers,
-        context_window=model.context_window,
+        model=model.name,
         round_trip_s=scenario.network.round_trip,
         gateway_s=scenario.network.gateway,
         count_from_ns=0 if isnan(warmup_s) else to_ns(warmup_s),
@@ -132,7 +131,7 @@ def bind_pools(scenario: Scenario) -> dict[str, PoolCost]:
     problems: list[Problem] = []
     for name, pool in scenario.deployment.pools.items():
         try:
-            costs[name] = bind(scenario.model, pool, scenario.dtype)
+            costs[name] = bind(pool.model or scenario.model, pool, scenario.dtype)
         except CapacityError as error:
             problems += error.problems
     if problems:

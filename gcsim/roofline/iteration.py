@@ -71,7 +71,8 @@ def _communication_s(c: np.record, tokens: float) -> float:
         c.link_bytes_per_s,
     )  # fmt: skip
     stage_s = c.stage_latency_s + tokens * c.all_reduce_bytes_per_token / c.link_bytes_per_s
-    return c.comm_exposed * (reduces + dispatches + (c.stages - 1.0) * stage_s)
+    total: float = c.comm_exposed * (reduces + dispatches + (c.stages - 1.0) * stage_s)
+    return total
 
 
 @numba.njit(cache=True)

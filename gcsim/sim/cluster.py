@@ -18,16 +18,28 @@ from gcsim.spec.deployment import Deployment
 class Terms:
     """What the cluster knows beside the deployment.
 
-    layers, context_window: of the model; round_trip_s, gateway_s: the client's network;
+    model: what serves a step that names none; round_trip_s, gateway_s: the client's network;
     count_from_ns: when pool totals begin (the end of the warm-up); coalesce: the engine.
     """
 
-    layers: int
-    context_window: int
+    model: str
     round_trip_s: float
     gateway_s: float
     count_from_ns: int
     coalesce: bool
+
+
+class Service:
+    """The replicas that serve one model: where its requests enter, and where they may decode."""
+
+    __slots__ = ("context_window", "decode_state", "decoders", "entry", "entry_state")
+
+    def __init__(self, replicas: list[Replica]) -> None:
+        self.entry = [r for r in replicas if r.pool.role != "decode"]
+        self.decoders = [r for r in replicas if r.pool.role == "decode"]
+        self.context_window = min(r.cost.context_window for r in replicas)
+        self.entry_state: State = {}
+        self.decode_state: State = {}
 
 
 class Cluster:
@@ -56,12 +68,12 @@ class Cluster:
         self._link_numbers = {
             (use.link.from_, use.link.to): number for number, use in enumerate(self.links)
         }
-        self._entry = [r for r in self.replicas if r.pool.role != "decode"]
-        self._decoders = [r for r in self.replicas if r.pool.role == "decode"]
+        models = {replica.cost.model for replica in self.replicas}
+        self._services = {
+            model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
+        }
         self._reached = {name: self._beyond(name) for name in deployment.pools}
         self._policy = POLICIES[deployment.router.policy]
-        self._entry_state: State = {}
-        self._decode_state: State = {}
         self._up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
         self._down_ns = [
             to_ns(terms.round_trip_s / 2 + r.cost.request_overhead_s) for r in self.replicas
@@ -74,10 +86,14 @@ class Cluster:
 
     def send(self, session: Session, step: int, context: Context, at_ns: int) -> None:
         """The client sends a step at `at_ns`."""
-        osl = session.trajectory.steps[step].osl
-        # The client asks for no more than the model's context window has room for.
-        osl = max(min(osl, self.terms.context_window - context.tokens), 1)
+        asked = session.trajectory.steps[step]
+        service = self._services.get(asked.model or self.terms.model)
+        osl = asked.osl
+        if service is not None:
+            # The client asks for no more than the model's context window has room for.
+            osl = max(min(osl, service.context_window - context.tokens), 1)
         request = Request(self.created, session, step, context, osl, at_ns)
+        request.service = service
         self.created += 1
         self.live[request] = None
         Call(self.env, at_ns + self._up_ns - self.env.now, self._arrive, request)
@@ -85,16 +101,20 @@ class Cluster:
     def _arrive(self, call: Call) -> None:
         request: Request = call.argument
         request.phase_ns = self.env.now
-        if request.isl >= self.terms.context_window:
+        service: Service | None = request.service
+        if service is None:
+            self.reject(request, "model_not_served")
+            return
+        if request.isl >= service.context_window:
             self.reject(request, "context_window")
             return
         local = self.deployment.router.prefill_locally_below
-        if local and self._decoders:
-            target = self._policy(request, self._decoders, self._decode_state)
+        if local and service.decoders:
+            target = self._policy(request, service.decoders, service.decode_state)
             if request.isl - target.kv.cached_tokens(request) < local:
                 target.enqueue(request)
                 return
-        replica = self._policy(request, self._entry, self._entry_state)
+        replica = self._policy(request, service.entry, service.entry_state)
         if replica.pool.role == "prefill" and not self._targets(request, replica):
             self.reject(request, "kv_capacity")
             return
@@ -139,7 +159,7 @@ class Cluster:
         """Its prefill starts: with layer-wise streaming, ask decode for room right away."""
         if replica.pool.role == "prefill":
             targets = self._targets(request, replica)
-            target = self._policy(request, targets, self._decode_state)
+            target = self._policy(request, targets, request.service.decode_state)
             request.handoff = Handoff(replica, target)
             request.handoff.prefill_start_ns = self.env.now
             if self.deployment.kv_handoff.layerwise:
@@ -181,7 +201,9 @@ class Cluster:
 
     def _beyond(self, pool_name: str) -> tuple[list[Replica], Replica]:
         """The decode replicas that a link from a pool reaches, and the smallest of them."""
-        reached = [r for r in self._decoders if (pool_name, r.pool_name) in self._link_numbers]
+        model = next(r.cost.model for r in self.replicas if r.pool_name == pool_name)
+        decoders = self._services[model].decoders
+        reached = [r for r in decoders if (pool_name, r.pool_name) in self._link_numbers]
         return reached, min(
             reached or self.replicas, key=lambda r: r.kv.total * r.pool.block_tokens
         )
@@ -205,7 +227,7 @@ class Cluster:
         handoff.moved_bytes = handoff.target.cost.handoff_bytes(handoff.tokens, request.isl)
         converted_ns = self._conversion_ns(handoff.source, handoff.target, handoff.moved_bytes)
         arrival_ns = schedule_ns(
-            self.links[number], handoff, handoff.moved_bytes, self.terms.layers, now,
+            self.links[number], handoff, handoff.moved_bytes, handoff.source.cost.layers, now,
             self.deployment.kv_handoff.layerwise, self._free_ns[number],
         )  # fmt: skip
         Call(self.env, arrival_ns + converted_ns - now, self._transferred, request)
@@ -235,7 +257,13 @@ class Cluster:
         back = Handoff(handoff.target, handoff.source)
         now = self.env.now
         arrival_ns = schedule_ns(
-            self.links[number], back, moved, self.terms.layers, now, False, self._free_ns[number]
+            self.links[number],
+            back,
+            moved,
+            handoff.source.cost.layers,
+            now,
+            False,
+            self._free_ns[number],
         )
         Call(self.env, arrival_ns - now, self._returned, (request, number, moved))
 

@@ -50,7 +50,7 @@ class Request:
         "context", "decode_ns", "end_clock", "ended_ns", "epoch", "estimate", "first_token_ns",
         "generated", "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
         "last_token_ns", "lease", "osl", "owner", "past", "phase_ns", "preemptions", "prefill_ns",
-        "priority", "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "session",
+        "priority", "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "service", "session",
         "status", "step", "todo",
     )  # fmt: skip
 
@@ -74,6 +74,7 @@ class Request:
         self.prompt_tokens = self.isl
         self.past = self.todo = self.generated = 0
         self.lease: Any = None
+        self.service: Any = None
         self.handoff: Any = None
         self.end_clock = self.join_clock = self.epoch = 0
 

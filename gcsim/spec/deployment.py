@@ -15,7 +15,7 @@ from gcsim.spec.base import (
     Whole,
 )
 from gcsim.spec.chip import Chip
-from gcsim.spec.model import KvFormat
+from gcsim.spec.model import KvFormat, Model
 
 
 class Batching(Spec):
@@ -50,7 +50,8 @@ class Pool(Spec):
     """Identical replicas of the model; one replica spans tp x ep x pp chips.
 
     Attention runs tensor-parallel over `tp` chips and data-parallel over `ep` groups of them;
-    experts are spread over all tp x ep; layers over `pp` stages. Weights and KV share
+    experts are spread over all tp x ep; layers over `pp` stages. `model` is what it serves (None:
+    the scenario's model). Weights and KV share
     `memory_utilization` of the memory; weights that do not fit beside `kv_reserve` of it go to the
     next tier. `kv_tokens` replaces the computed KV capacity of a replica (studies of caches);
     `prefix_cache_tokens` limits what the prefix cache keeps (0: no prefix cache).
@@ -58,6 +59,7 @@ class Pool(Spec):
 
     role: Literal["mixed", "prefill", "decode"] = "mixed"
     chip: Chip
+    model: Model | None = None
     tp: Count = 1
     ep: Count = 1
     pp: Count = 1

@@ -134,6 +134,7 @@ def resolve_mapping(
     for pool in pools.values() if isinstance(pools, dict) else ():
         if isinstance(pool, dict):
             _inline(pool, "chip", beside)
+            _inline(pool, "model", beside)
             if isinstance(pool.get("chip"), dict):
                 validate(Chip, pool["chip"], str(pool["chip"].get("name", "chip")))
     for key, cls in (("model", Model), ("workload", Workload)):

@@ -3,13 +3,13 @@
 from math import nan
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from gcsim.spec.arrivals import Arrivals, Slo
 from gcsim.spec.base import Count, PlainSeconds, Spec, Whole, si
 from gcsim.spec.deployment import Deployment
 from gcsim.spec.model import Model, WeightFormat
-from gcsim.spec.workload import Workload
+from gcsim.spec.workload import Workload, models
 
 
 def _warmup(raw: Any) -> float:
@@ -51,3 +51,14 @@ class Scenario(Spec):
     network: Network = Network()
     run: Run = Field(default=Run())
     engine: Literal["coalesced", "iteration"] = "coalesced"
+
+    @model_validator(mode="after")
+    def _served(self) -> "Scenario":
+        pools = self.deployment.pools.values()
+        served = {pool.model.name if pool.model else self.model.name for pool in pools}
+        for name in sorted(models(self.workload) - served):
+            raise ValueError(
+                f"workload {self.workload.name} asks for model {name!r}, which no pool serves;"
+                f" served: {', '.join(sorted(served))} (see pools.NAME.model)"
+            )
+        return self

@@ -9,15 +9,12 @@ import numpy as np
 from gcsim.cost import bind
 from gcsim.counts import count, kv_bytes_per_token, weight_bytes
 from gcsim.errors import CapacityError
-from gcsim.sim.clock import to_ns
-from gcsim.sim.cluster import Terms
-from gcsim.sim.play import play
+from gcsim.results.simulate import play_scenario
 from gcsim.sim.records import REQUEST_COLUMNS
 from gcsim.spec import library
 from gcsim.spec.resolve import load_chip, load_model, resolve
 from gcsim.spec.scenario import Scenario
 from gcsim.study.bands import CAUSES, shifted
-from gcsim.traffic.generate import trajectories
 
 SUPPORTED, CONDITIONAL, REFUTED = "supported", "holds only if", "not supported"
 NEAR = 0.10  # a claim within this of the modeled value (or its range) is supported
@@ -60,17 +57,7 @@ def verdict_of(claimed: float, modeled: float, low: float, high: float, conditio
 
 def measure(scenario: Scenario) -> dict[str, float]:
     """Median TTFT and E2E [ms], output speed of one user [tokens/s] and of all [tokens/s]."""
-    costs = {
-        n: bind(scenario.model, p, scenario.dtype) for n, p in scenario.deployment.pools.items()
-    }
-    seed = np.random.SeedSequence(scenario.run.seed)
-    load = trajectories(scenario.workload, scenario.arrivals, seed, scenario.run.trajectories)
-    terms = Terms(
-        layers=scenario.model.layers, context_window=scenario.model.context_window,
-        round_trip_s=scenario.network.round_trip, gateway_s=scenario.network.gateway,
-        count_from_ns=to_ns(scenario.run.warmup), coalesce=True,
-    )  # fmt: skip
-    cluster = play(scenario.deployment, costs, load, terms)
+    cluster = play_scenario(scenario)
     table = cluster.records.requests
     ttft, e2e = table[:, _COLUMN["ttft_ns"]] * 1e-6, table[:, _COLUMN["e2e_ns"]] * 1e-6
     osl = table[:, _COLUMN["osl"]]

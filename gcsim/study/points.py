@@ -15,7 +15,8 @@ from gcsim.errors import ProfileError
 
 COLUMNS = (
     "id", "source", "date", "hardware", "chips", "tp", "model", "weight_dtype", "framework", "isl",
-    "osl", "concurrency_or_batch", "cached_tokens", "ttft_ms", "tpot_ms", "e2e_ms", "tok_s_total", "notes",
+    "osl", "concurrency_or_batch", "cached_tokens", "ttft_ms", "tpot_ms", "e2e_ms", "tok_s_total",
+    "notes",
 )  # fmt: skip
 METRICS = ("ttft", "tpot", "e2e", "throughput")
 

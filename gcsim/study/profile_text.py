@@ -97,8 +97,9 @@ def _number(
         sets = ", ".join(dict.fromkeys(SOURCES.get(p, p) for p in result.sources[key]))
         points = f"{result.counts[key]} points of {sets}"
         if donor != chip:
+            source = f"borrowed from {donor}, its nearest relative ({points})"
             return {"value": value, "low": low * 0.8, "high": high * 1.25, "kind": "assumed",
-                    "source": f"borrowed from {donor}, its nearest relative ({points})"}  # fmt: skip
+                    "source": source}  # fmt: skip
         source = f"fit: {points}, {DATE}{tested}"
         return {"value": value, "low": low, "high": high, "kind": "fitted", "source": source}
     near = (NEAREST.get(donor, donor), stack, factor)

@@ -105,11 +105,9 @@ def compare_point(point: Point) -> list[dict[str, Any]] | str:
 
 def simulate_point(point: Point, setup: Setup, load: Load) -> dict[str, float] | None:
     """TTFT, TPOT, E2E [s] and throughput [tokens/s] of a point; None when a request never fits."""
-    costs = {name: bind(setup.model, pool) for name, pool in setup.deployment.pools.items()}
-    terms = Terms(
-        layers=setup.model.layers, context_window=1 << 40, round_trip_s=0.0, gateway_s=0.0,
-        count_from_ns=0, coalesce=True,
-    )  # fmt: skip
+    model = setup.model.model_copy(update={"context_window": 1 << 40})
+    costs = {name: bind(model, pool) for name, pool in setup.deployment.pools.items()}
+    terms = Terms(model.name, round_trip_s=0.0, gateway_s=0.0, count_from_ns=0, coalesce=True)
     cluster = play(setup.deployment, costs, _trajectories(point, load), terms)
     return _metrics(point, load, cluster)
 

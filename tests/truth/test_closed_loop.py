@@ -29,7 +29,7 @@ def test_a_batch_is_scheduled_as_the_engine_plays_it(policy: str, model_name: st
     trajectories = [
         Trajectory(k, "batch", (Step(((k, int(isl[k])),), int(osl[k])),), 0.0) for k in range(24)
     ]
-    terms = Terms(model.layers, 1 << 30, 0.0, 0.0, 0, True)
+    terms = Terms(model.name, 0.0, 0.0, 0, True)
     cluster = play(Deployment(name="d", pools={"p": pool}), {"p": cost}, trajectories, terms)
     table = cluster.records.requests
     ttft, e2e = table[:, COLUMN["ttft_ns"]] * 1e-9, table[:, COLUMN["e2e_ns"]] * 1e-9

@@ -244,3 +244,15 @@ def test_a_higher_priority_is_served_first_and_preempted_last() -> None:
     swapped = [Trajectory(k, "t", toys.one_step(k, 100, 60).steps, 0.0, priority=k) for k in (0, 1)]
     first, second = rows(play(swapped, kv_tokens=256, prefix_cache_tokens=0))
     assert (first["preemptions"], second["preemptions"]) == (1, 0)
+
+
+def test_steps_may_ask_for_different_models() -> None:
+    """A planner on one pool, its worker on another; what nobody serves is rejected."""
+    worker = toys.model(name="worker", layers=2).model_dump()
+    what = toys.deployment({"planner": {}, "worker": {"model": worker}})
+    steps = [Step(((1, 100),), 5), Step(((2, 50),), 5, model="worker"), Step(((3, 9),), 5)]
+    cluster = toys.serve(what, [chain(0, "t", steps, 0.0)])
+    homes = [(r["step"], r["replica"], r["cached_tokens"]) for r in rows(cluster)]
+    assert homes == [(0, 0, 0), (1, 1, 0), (2, 0, 96)]
+    lost = toys.serve(what, [chain(0, "t", [Step(((1, 9),), 5, model="other")], 0.0)])
+    assert lost.records.reasons.texts[rows(lost)[0]["reason"]] == "model_not_served"

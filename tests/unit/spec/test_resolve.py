@@ -64,6 +64,7 @@ def test_a_setting_without_an_index_reaches_every_item_of_a_list(scenario: Path)
         (["deployment.pools.serve.chip=h10"], "chip"),
         (["arrivals.rate=fast"], "cannot be read as a quantity"),
         (["deployment.pools.serve.tp=16"], "scale-up links"),
+        (["workload.agent.model=mixtral-8x7b"], "no pool serves"),
     ],
 )
 def test_a_wrong_setting_is_told_with_a_hint(
@@ -87,3 +88,13 @@ def test_assumed_values_name_what_enters_and_nothing_else(scenario: Path) -> Non
     found = assumed_values(resolve(scenario, {"deployment": "sn50-mono"}).scenario)
     assert any(name.startswith("sn50.efficiency.") for name in found)
     assert not any(".price" in name or ".power" in name for name in found)
+
+
+def test_a_pool_may_serve_a_model_of_its_own(scenario: Path) -> None:
+    settings = {
+        "deployment.pools.serve.model": "llama-3.3-70b",
+        "workload.agent.model": "llama-3.3-70b",
+    }
+    pool = resolve(scenario, settings).scenario.deployment.pools["serve"]
+    assert pool.model is not None
+    assert pool.model.layers == 80

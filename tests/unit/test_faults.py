@@ -1,0 +1,210 @@
+"""Interrupts and full disks leave a complete results folder or none (gcsim.results.folder).
+
+Real processes: killed at every call of the code that writes, with SIGKILL; stopped with SIGTERM and
+SIGINT in the middle of a run; with a limit on file sizes as a full disk.
+"""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gcsim import run
+from gcsim.cli_output import terminable
+from gcsim.errors import Interrupted, ProfileError
+from gcsim.results.difference import difference
+from gcsim.results.folder import complete, write_folder
+
+ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=1000000"]
+
+# Writes results over the earlier ones of argv[1], again and again, in children that kill themselves
+# at their k-th call of a function, k = 1, 2, ...; says the exit code of each and stops after 0.
+KILLED = """
+import os, signal, sys
+import gcsim
+target = sys.argv[1]
+few = {"run.trajectories": int(sys.argv[2])}
+result = gcsim.run("coding-agents", settings=few)
+result.save(target + ".warm")  # what is loaded on first use
+for moment in range(int(sys.argv[3]), 100_000, int(sys.argv[4])):
+    child = os.fork()
+    if child == 0:
+        calls = 0
+        def count(frame, event, argument):
+            global calls
+            if event in ("call", "c_call"):
+                calls += 1
+                if calls == moment:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.setprofile(count)
+        result.save(target)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+    sys.stdin.readline()
+    if status == 0:
+        break
+"""
+
+
+def start(*arguments: str, limit: int | None = None) -> "subprocess.Popen[str]":
+    """`gcsim` as a process of its own; limit: the largest file it may write [bytes]."""
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
+
+    code = f"import gcsim.cli; gcsim.cli.main({list(arguments)!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ, preexec_fn=small_files if limit else None,
+    )  # fmt: skip
+
+
+def accepted(folder: Path) -> bool:
+    """Whether `gcsim diff` takes it for complete; if so, all of it must be there."""
+    try:
+        difference(folder, folder)
+    except ProfileError:
+        return False
+    summary = json.loads((folder / "summary.json").read_text())
+    ended = sum(summary[key] for key in ("completed", "rejected", "unfinished"))
+    assert len(pd.read_parquet(folder / "requests.parquet")) == ended
+    assert len(pd.read_parquet(folder / "trajectories.parquet")) == summary["trajectories"]
+    assert (folder / "scenario.yaml").read_text().endswith("\n")
+    return True
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["nothing before", "an earlier folder"])
+def test_kill_9_at_any_moment_of_writing(tmp_path: Path, earlier: bool) -> None:
+    """Between any two calls while a folder is written: it is absent or complete, old or new."""
+    target = tmp_path / "out"
+    if earlier:
+        run("coding-agents", settings={"run.trajectories": 3}, out=tmp_path / "earlier")
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(target), "2", "1", "23"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    codes, seen = [], set()
+
+    def prepare() -> None:
+        for path in tmp_path.glob("out*"):
+            shutil.rmtree(path)
+        for path in tmp_path.glob(".out*"):
+            shutil.rmtree(path)
+        if earlier:
+            shutil.copytree(tmp_path / "earlier", target)
+
+    prepare()
+    for line in process.stdout:
+        codes.append(int(line))
+        if target.exists():
+            assert accepted(target), f"at call {len(codes)}"
+            seen.add(json.loads((target / "summary.json").read_text())["trajectories"])
+        else:
+            seen.add(0)
+        for left in tmp_path.glob(".out*"):  # what is left over is complete, or refused
+            accepted(left)
+        prepare()
+        process.stdin.write("\n")
+        process.stdin.flush()
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert set(codes) == {-signal.SIGKILL, 0}
+    assert len(codes) > 30
+    assert seen >= ({3, 2} if earlier else {0, 2})
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_cleans_up_and_says_what_is_lost(tmp_path: Path, number: int, code: int) -> None:
+    out = tmp_path / "out"
+    run("coding-agents", settings={"run.trajectories": 2}, out=out)
+    before = (out / "summary.json").read_bytes()
+    process = start(*ENDLESS, "--out", str(out))
+    time.sleep(6)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "ended trajectories of coding-agents are lost" in err
+    assert f"{out} stays as it was, nothing was written." in err
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "summary.json").read_bytes() == before
+
+
+def test_sigterm_keeps_the_replications_that_have_ended(tmp_path: Path) -> None:
+    arguments = ["run", "coding-agents", "--set", "run.trajectories=4", "--out"]
+    arguments += [str(tmp_path / "out"), "--replications"]
+    process = start(*arguments, "100000")
+    partial = tmp_path / "out.partial"
+    begun = time.monotonic()
+    while len(list(partial.glob("*.json"))) < 4 and time.monotonic() - begun < 60:
+        time.sleep(0.1)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "replications are kept in" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["out.partial"]
+    assert not accepted(partial)
+    kept = {path.name: path.stat().st_mtime_ns for path in partial.glob("000*.json")}
+    done = start(*arguments, str(len(kept) + 1), "--resume")
+    _, err = done.communicate(timeout=60)
+    assert done.returncode == 0, err
+    assert complete(tmp_path / "out")["replications"] == len(kept) + 1
+    assert not partial.exists()
+
+
+def test_a_full_disk_leaves_the_earlier_folder(tmp_path: Path) -> None:
+    """A limit of 4 kB on files stands for it: scenario.yaml is larger."""
+    out = tmp_path / "out"
+    run("coding-agents", settings={"run.trajectories": 2}, out=out)
+    before = (out / "summary.json").read_bytes()
+    arguments = ["run", "coding-agents", "--set", "run.trajectories=3", "--out", str(out)]
+    process = start(*arguments, limit=4096)
+    stdout, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert "cannot be written: File too large" in err
+    assert stdout == ""
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "summary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError])
+def test_an_interrupt_between_the_two_renames_puts_the_earlier_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    def fill(text: str) -> Any:
+        return lambda folder: (folder / "summary.json").write_text(text)
+
+    target = write_folder(tmp_path / "out", fill("earlier"))
+    real, calls = Path.rename, []
+
+    def rename(self: Path, other: Path) -> Path:
+        calls.append(self)
+        if len(calls) == 2:
+            raise kind(28, "No space left on device")
+        return real(self, other)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises((KeyboardInterrupt, ProfileError)):
+        write_folder(target, fill("new"))
+    assert (target / "summary.json").read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_sigterm_is_an_interrupt_only_inside() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted) as ended, terminable():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -5,6 +5,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq install
 READY  := $(VENV)/.ready
 LOCKED := $(VENV)/.locked
 
+# Published points to calibrate on; the large set is not part of the repository.
+POINTS ?= ../shared/facts/points.csv
+
 DEMO := coding-agents --deployment sn40l-mono --deployment mi300x-mono \
 	--deployment sn50-mono --deployment h100-mono
 
@@ -27,6 +30,11 @@ bench: $(READY)  ## time the kernels and the engine
 
 examples: $(READY)  ## write the present outputs into the examples of README.md and docs/
 	@GCSIM_REWRITE_EXAMPLES=1 $(BIN)/pytest tests/regression/test_readme_output.py
+
+calibrate: $(READY)  ## fit all chip profiles to POINTS=file.csv and write docs/validation.md
+	@test -f "$(POINTS)" || { echo "no points at '$(POINTS)': make calibrate POINTS=file.csv" \
+	  "(columns: those of validation/published.csv)" >&2; exit 1; }
+	@$(BIN)/python -c 'from gcsim.study.documents import remake; remake("$(POINTS)")'
 
 format: $(READY)  ## let ruff fix and format the code
 	@$(BIN)/ruff check --fix --quiet

@@ -111,7 +111,7 @@ def diff_table(found: "Difference") -> "RenderableType":
 
     table = plain_table("", "A", "B", "change", "95% interval", "")
     for move in found.moves:
-        if move.before == move.after and move.low is None:
+        if move.before == move.after:
             continue
         table.add_row(*_cells(move), "*" if move.clear else "")
     lines = [f"A {found.names[0]} (gcsim {found.versions[0]})"]

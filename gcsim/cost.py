@@ -155,7 +155,6 @@ def _stack(pool: Pool):  # type: ignore[no-untyped-def]
 
 
 def _reached(pool: Pool) -> float:
-    """What the stack's kernels reach of the chip's achievable arithmetic."""
     compute = _stack(pool).compute
     return 1.0 if compute is None else float(compute.value)
 
@@ -184,6 +183,7 @@ def _attention(
     moved = ACTIVATION_BYTES * 4 * model.hidden * counts.layers / pool.ep
     s_per_byte = _s_per_byte(pool, placement, "attention")
     reached = _reached(pool)
+    rate = math_flops_per_s(chip, own.attention) * groups * reached
     per_pair = chip.compute.bf16.value * chip.efficiency.attention.value * groups * reached
     decode, prefill = _flops_per_pair(model)
     full_layers = counts.layers - attention.window_layers
@@ -191,9 +191,7 @@ def _attention(
     kv_rate = _kv_tier(pool).bandwidth.value * chip.efficiency.kv_read.value
     kv_rate *= pool.ep * kv_shards(model, pool.tp)
     return {
-        "projection_s_per_token": 2
-        * params
-        / (groups * reached * math_flops_per_s(chip, own.attention)),
+        "projection_s_per_token": 2 * params / rate,
         "projection_weights_s": params * FORMAT_BYTES[own.attention] / pool.tp * s_per_byte,
         "projection_moved_s_per_token": moved / pool.tp * s_per_byte,
         "attention_decode_s_per_pair": full_layers * decode / per_pair,
@@ -313,7 +311,7 @@ def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str
     return {
         "layers_overhead_s": layers + stack.iteration_overhead.value,
         "prompt_overhead_s": counts.layers * stack.prompt_layer_overhead.value,
-        "seq_overhead_s": stack.sequence_overhead.value,
+        "seq_overhead_s": stack.sequence_overhead.value / pool.ep,  # groups work side by side
     }
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from gcsim.roofline.gaps import GAP_BINS, gap_of_bin
 from gcsim.sim.cluster import Cluster
+from gcsim.sim.session import PATH
 from gcsim.spec.arrivals import Slo
 from gcsim.spec.scenario import Scenario
 from gcsim.spec.workload import leaves
@@ -29,19 +30,37 @@ def summarise(
     slos: dict[str, Slo],
     warmup_s: float,
 ) -> dict[str, Any]:
-    """All headline metrics; times in ms, rates per second, None where a metric is undefined.
+    """All headline metrics of a run: `metrics` and what only the engine knows.
 
     Throughputs count what completed after the warm-up, over the time from its end to the end of
-    the run. `request_goodput` counts those that met every bound of their workload's SLO.
+    the run.
+    """
+    simulated_s = cluster.env.now * 1e-9
+    span_s = max(simulated_s - warmup_s, 1e-9)
+    return {
+        "simulated_s": simulated_s,
+        **metrics(requests, trajectories, slos, warmup_s, span_s),
+        **gap_statistics(cluster),
+    }
+
+
+def metrics(
+    requests: pd.DataFrame,
+    trajectories: pd.DataFrame,
+    slos: dict[str, Slo],
+    warmup_s: float,
+    span_s: float,
+) -> dict[str, Any]:
+    """The headline metrics of a table of requests and one of trajectories: of a run, or a class.
+
+    Times in ms, rates per second of `span_s`, None where a metric is undefined. `request_goodput`
+    counts the requests that met every bound of their workload's SLO.
     """
     done = counted(requests, warmup_s)
     tasks = counted(trajectories, warmup_s)
-    simulated_s = cluster.env.now * 1e-9
-    span = max(simulated_s - warmup_s, 1e-9)
     met = meets(done, slos)
     task_met = task_meets(tasks, done, met, slos)
     summary: dict[str, Any] = {
-        "simulated_s": simulated_s,
         "completed": int((requests["status"] == "completed").sum()),
         "rejected": int((requests["status"] == "rejected").sum()),
         "unfinished": int((requests["status"] == "unfinished").sum()),
@@ -56,16 +75,16 @@ def summarise(
         ("task", tasks["task_s"]),
     ):
         summary |= _statistics(name, values.to_numpy(dtype=float) * 1e3)
-    summary |= gap_statistics(cluster)
     tokens_in, tokens_out = int(done["isl"].sum()), int(done["osl"].sum())
     summary |= {
-        "request_throughput": len(done) / span,
-        "output_throughput": tokens_out / span,
-        "total_token_throughput": (tokens_in + tokens_out) / span,
-        "request_goodput": float(met.sum()) / span,
+        "request_throughput": len(done) / span_s,
+        "output_throughput": tokens_out / span_s,
+        "total_token_throughput": (tokens_in + tokens_out) / span_s,
+        "request_goodput": float(met.sum()) / span_s,
         "good_request_fraction": float(met.mean()) if len(done) else None,
-        "task_throughput": len(tasks) / span,
-        "task_goodput": float(task_met.sum()) / span,
+        "task_throughput": len(tasks) / span_s,
+        "task_goodput": float(task_met.sum()) / span_s,
+        "good_task_fraction": float(task_met.mean()) if len(tasks) else None,
         "cache_hit_rate": _ratio(done["cached_tokens"].sum(), tokens_in),
         "cache_hit_rate_own": _ratio(done["own_cached_tokens"].sum(), tokens_in),
         "cache_hit_rate_shared": _ratio(
@@ -73,9 +92,8 @@ def summarise(
         ),
         "cache_hit_requests": _ratio((done["cached_tokens"] > 0).sum(), len(done)),
         "preemptions": int(requests["preemptions"].sum()),
-        "breakdown_ms": {
-            phase: float(done[f"{phase}_s"].mean() * 1e3) if len(done) else None for phase in PHASES
-        },
+        "breakdown_ms": means_ms(done, PHASES),
+        "task_breakdown_ms": means_ms(tasks, PATH),
         "reasons": {
             str(reason): int(number)
             for reason, number in requests["reason"].value_counts(sort=False).items()
@@ -83,6 +101,11 @@ def summarise(
         },
     }
     return summary
+
+
+def means_ms(table: pd.DataFrame, parts: tuple[str, ...]) -> dict[str, float | None]:
+    """Means of the columns `<part>_s` of a table [ms]; None where it has no rows."""
+    return {p: float(table[f"{p}_s"].mean() * 1e3) if len(table) else None for p in parts}
 
 
 def slos_of(scenario: Scenario) -> dict[str, Slo]:

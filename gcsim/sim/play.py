@@ -83,7 +83,10 @@ def _no_cycles() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            # What was made meanwhile counts as old at once: else it is all searched here.
+            gc.freeze()
             gc.enable()
+            gc.unfreeze()
 
 
 def _check_policies(deployment: Deployment) -> None:

@@ -49,8 +49,15 @@ class Resolved:
         deployment = dict(self.mapping["deployment"])
         pools = {name: dict(pool) for name, pool in deployment["pools"].items()}
         for name, pool in pools.items():
-            chip = self.scenario.deployment.pools[name].chip
-            parts[f"chip {chip.name}"] = pool.pop("chip")
+            spec = self.scenario.deployment.pools[name]
+            for kind, named in (("chip", spec.chip), ("model", spec.model)):
+                if named is None:
+                    continue
+                part, key = pool.pop(kind), f"{kind} {named.name}"
+                # Two of one name that differ (by settings) are two inputs.
+                same = parts.setdefault(key, part) == part
+                if not same:
+                    parts[f"{key} of {name}"] = part
         parts[f"deployment {self.scenario.deployment.name}"] = {**deployment, "pools": pools}
         rest = {k: v for k, v in self.mapping.items() if k not in _NAMED}
         parts[f"scenario {self.scenario.name}"] = rest

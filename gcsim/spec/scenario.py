@@ -28,13 +28,15 @@ class Run(Spec):
 
     trajectories: how many start; horizon: when the run is cut off (None: when all have ended);
     warmup: requests sent before are not counted; `auto`, here NaN: a first run finds it (MSER-5),
-    a second one is counted from there. seed: of every random stream.
+    a second one is counted from there. seed: of every random stream. budget: also report how many
+    steps of a task end within this time from its start.
     """
 
     trajectories: Count | None = 100
     horizon: PlainSeconds | None = None
     warmup: Annotated[float, BeforeValidator(_warmup)] = 0.0
     seed: Whole = 1
+    budget: Annotated[PlainSeconds, Field(gt=0)] | None = None
 
 
 class Scenario(Spec):

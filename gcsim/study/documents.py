@@ -1,11 +1,16 @@
 """docs/validation.md and docs/calibration.md, generated: errors, ablation, worst points, claims."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from gcsim.spec import library
+from gcsim.study.ablation import ablation
 from gcsim.study.calibrate import BORROWS, Calibration, ranges
+from gcsim.study.claims import claims
 from gcsim.study.factors import EFFICIENCIES
-from gcsim.study.profiles import errors_by_metric
+from gcsim.study.match import forget
+from gcsim.study.profiles import calibrate_everything, errors_by_metric, write_from
 from gcsim.study.report import (
     CLAIM_HEADS,
     HEADS,
@@ -14,6 +19,7 @@ from gcsim.study.report import (
     markdown_table,
     table_rows,
 )
+from gcsim.study.validate import validate
 
 WORST = 10
 # Why points of a kind are far off; the first that matches is told.
@@ -60,6 +66,27 @@ Speculative decoding (the acceptance is unknown), open loops and prefix caches a
 ## Claims
 """
 HEAD = "<!-- Written by `make calibrate`; do not edit. -->\n"
+
+
+def remake(points_path: str | Path, jobs: int = 2) -> dict[str, Any]:
+    """`make calibrate`: fit, write all chip profiles, validate with them, write both documents.
+
+    Returns the errors: `overall` (engine, all points) and `cross_validated` (left-out groups).
+    Errors: `ProfileError` when the points file cannot be read.
+    """
+    prepared, calibration = calibrate_everything(points_path, jobs)
+    write_from(calibration)
+    forget()
+    result = validate(points_path, jobs)
+    docs = library.root() / "docs"
+    docs.mkdir(exist_ok=True)
+    bought = ablation(prepared, calibration)
+    page = validation_markdown(result, calibration, bought, claims())
+    (docs / "validation.md").write_text(page, encoding="utf-8")
+    page = calibration_markdown(calibration)
+    (docs / "calibration.md").write_text(page, encoding="utf-8")
+    left_out = errors_by_metric(calibration.left_out)
+    return {"overall": result["overall"], "cross_validated": left_out}
 
 
 def validation_markdown(

@@ -19,7 +19,7 @@ from gcsim.study.calibrate import (
     ranges,
     rows_of,
 )
-from gcsim.study.fit import FITTED, prepare, subset
+from gcsim.study.fit import FITTED, Prepared, prepare, subset
 from gcsim.study.points import Point, read_points
 from gcsim.study.profile_text import efficiency_block, replace_sections, stacks_block
 
@@ -108,23 +108,11 @@ def profile(chip: Chip, result: Calibration) -> str:
     )
 
 
-def write_profiles(
-    points_path: str | Path, folder: str | Path | None = None, jobs: int = 2
-) -> dict[str, Any]:
-    """`make calibrate`: fit every chip and write all profiles but those of `CLAIMS_ONLY`.
-
-    Returns the errors, in sample and on left-out groups. Errors: `ProfileError` (no such file).
-    """
+def calibrate_everything(points_path: str | Path, jobs: int = 2) -> tuple[Prepared, Calibration]:
+    """All chips of a points file, cross-validated."""
     points, _ = read_points(points_path)
-    result = calibrate_all(prepared := prepare(points))
-    cross_validate(prepared, result, jobs)
-    write_from(result, folder)
-    chips = {name[0] for name in result.values}
-    inside = subset(prepared, lambda p, s: s.chip in chips)  # noqa: ARG005
-    return {
-        "errors": errors_by_metric(rows_of(inside, result.values)),
-        "cross_validated": errors_by_metric(result.left_out),
-    }
+    prepared = prepare(points)
+    return prepared, cross_validate(prepared, calibrate_all(prepared), jobs)
 
 
 def write_from(result: Calibration, folder: str | Path | None = None) -> None:

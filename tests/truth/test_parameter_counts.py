@@ -21,6 +21,19 @@ PUBLISHED = {  # total, active [1e9 parameters]
     "qwen3-32b": (32.8, 32.8),
     "qwen3-235b-a22b": (235, 22),
     "mixtral-8x7b": (46.7, 12.9),
+    "mixtral-8x22b": (141, 39.1),
+    "kimi-k2": (1026, 32),
+    "llama-2-7b": (6.74, 6.74),
+    "llama-2-70b": (69.0, 69.0),
+    "llama-4-scout": (108, 17.2),
+    "llama-4-maverick": (400, 17.2),
+    "mistral-7b": (7.24, 7.24),
+    "mistral-nemo-12b": (12.2, 12.2),
+    "qwen2-72b": (72.7, 72.7),
+    "qwen2.5-7b": (7.62, 7.62),
+    "qwen3-30b-a3b": (30.5, 3.3),
+    "yi-34b": (34.4, 34.4),
+    "bloom-176b": (176.2, 176.2),
 }
 
 KV_BYTES = {  # per token at 16 bits, in the layers whose KV grows with the context
@@ -34,6 +47,19 @@ KV_BYTES = {  # per token at 16 bits, in the layers whose KV grows with the cont
     "qwen3-235b-a22b": 192_512,
     "qwen3-32b": 262_144,
     "mixtral-8x7b": 131_072,
+    "mixtral-8x22b": 229_376,
+    "kimi-k2": 70_272,
+    "llama-2-7b": 524_288,
+    "llama-2-70b": 327_680,
+    "llama-4-scout": 196_608,
+    "llama-4-maverick": 196_608,
+    "mistral-7b": 131_072,
+    "mistral-nemo-12b": 163_840,
+    "qwen2-72b": 327_680,
+    "qwen2.5-7b": 57_344,
+    "qwen3-30b-a3b": 98_304,
+    "yi-34b": 245_760,
+    "bloom-176b": 4_014_080,
 }
 
 each_model = pytest.mark.parametrize("name", PUBLISHED)
@@ -59,7 +85,8 @@ def test_active(name: str) -> None:
     spec = model(name)
     assert spec.published is not None
     active = count(spec).active(spec.published.active_includes)
-    assert active / 1e9 == pytest.approx(PUBLISHED[name][1], rel=TOLERANCE)
+    # Publishers round to 0.1e9, which is more than 1% of a small active count.
+    assert active / 1e9 == pytest.approx(PUBLISHED[name][1], rel=TOLERANCE, abs=0.05)
 
 
 @each_model

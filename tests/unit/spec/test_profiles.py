@@ -17,7 +17,22 @@ from gcsim.spec.library import find, root, shipped
 from gcsim.spec.load import read_mapping, validate
 from gcsim.spec.model import Model
 
-CHIPS = ("b200", "h100-sxm", "h200-sxm", "mi300x", "sn40l", "sn50")
+CHIPS = (
+    "a100",
+    "a100-40gb",
+    "b200",
+    "b300",
+    "gb200",
+    "gb300",
+    "gh200",
+    "h100-sxm",
+    "h200-sxm",
+    "mi300x",
+    "mi325x",
+    "mi355x",
+    "sn40l",
+    "sn50",
+)
 DEPLOYMENTS = (
     "b200-mono",
     "h100-mono",

@@ -19,10 +19,10 @@ R1 = "DeepSeek-R1-0528 671B,fp4,mori-sglang,1024,64"
 ROWS = (
     f"A-1,{H100},{LLAMA},4,0,150,14,,,mean",
     f"A-2,{H100},{LLAMA},8,0,180,15,,,mean",
-    f"B-1,{H100},1,1,Meta-Llama-3-8B,bf16,vLLM (2024),128,128,4,0,,,1100,,static batch",
+    f"B-1,{H100},1,1,meta-llama/Meta-Llama-3-8B,bf16,vLLM (2024),128,128,4,0,,,1100,,static batch",
     f"C-1,lab,2026-01,AMD MI355X,16,,{R1},8,0,900,12,,,{SPLIT}",
-    "D-1,lab,2026-01,Abacus,1,1,Meta-Llama-3-8B,bf16,vllm,128,128,1,0,1,1,,,",
-    f"E-1,{H100},1,1,Meta-Llama-3-8B,bf16,vllm,128,128,,0,1,1,,,",
+    "D-1,lab,2026-01,Abacus,1,1,meta-llama/Meta-Llama-3-8B,bf16,vllm,128,128,1,0,1,1,,,",
+    f"E-1,{H100},1,1,meta-llama/Meta-Llama-3-8B,bf16,vllm,128,128,,0,1,1,,,",
 )
 
 

@@ -1,0 +1,101 @@
+"""Results by class of a mix: its latencies, its goodput by its own SLO, where its tasks' time goes.
+
+And the steps of a task that end within a latency budget: what an agent gets done while a user (or
+a deadline) waits, tools and people included.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gcsim.results.summary import metrics, slos_of
+from gcsim.spec.scenario import Scenario
+from gcsim.spec.workload import leaves
+
+TICK_S = 1e-9  # times are whole nanoseconds; seconds as floats are off by less
+
+
+def class_summaries(
+    scenario: Scenario, requests: pd.DataFrame, trajectories: pd.DataFrame, end_s: float
+) -> list[dict[str, Any]]:
+    """One summary for each class (or trace) of the workload, in the order of the mix.
+
+    The keys are those of the whole run (`gcsim.results.summary.metrics`), of the class alone;
+    `share`, `priority`, `slo` say what it is. The classes sum to the run: in counts and in rates.
+
+    >>> import gcsim
+    >>> result = gcsim.run("coding-agents", settings={"run.trajectories": 4})
+    >>> [one] = result.summary["classes"]
+    >>> one["workload"], one["completed"] == result.summary["completed"]
+    ('coding-agent', True)
+    >>> bool(abs(sum(one["task_breakdown_ms"].values()) - one["mean_task_ms"]) < 1e-6)
+    True
+    """
+    warmup_s = scenario.run.warmup
+    span_s = max(end_s - warmup_s, 1e-9)
+    slos = slos_of(scenario)
+    found = []
+    for leaf in leaves(scenario.workload):
+        name = leaf.workload.name
+        mine = requests[requests["workload"] == name]
+        tasks = trajectories[trajectories["workload"] == name]
+        found.append(
+            {
+                "workload": name,
+                "share": leaf.share,
+                "priority": leaf.priority,
+                "slo": slos[name].model_dump(exclude_none=True),
+                **metrics(mine, tasks, {name: slos[name]}, warmup_s, span_s),
+                "steps_within_budget": steps_within(mine, tasks, scenario, end_s),
+            }
+        )
+    return found
+
+
+def steps_within(
+    requests: pd.DataFrame, trajectories: pd.DataFrame, scenario: Scenario, end_s: float
+) -> dict[str, Any] | None:
+    """How many steps of a task have their answer within `run.budget` of its start; None without.
+
+    budget_s; tasks: those that the numbers are over, started after the warm-up and a budget or
+    more before the end of the run (or ended by then); mean, median, p10, p90 of the steps of a
+    task; finished: the part of the tasks that were done altogether. A task of which a step was
+    rejected counts with the steps before.
+    """
+    budget_s = scenario.run.budget
+    if budget_s is None:
+        return None
+    started = trajectories[trajectories["start_s"] >= scenario.run.warmup]
+    known = (started["start_s"] + budget_s <= end_s + TICK_S) | (started["status"] != "unfinished")
+    tasks = started[known].set_index("trajectory")
+    steps = steps_done(requests, tasks["start_s"], budget_s)
+    done = (tasks["status"] == "completed") & (tasks["task_s"] <= budget_s + TICK_S)
+    found: dict[str, Any] = {"budget_s": budget_s, "tasks": len(tasks)}
+    if tasks.empty:
+        return found | dict.fromkeys(("mean", "median", "p10", "p90", "finished"))
+    median, p10, p90 = np.percentile(steps, [50, 10, 90])
+    return found | {
+        "mean": float(steps.mean()),
+        "median": float(median),
+        "p10": float(p10),
+        "p90": float(p90),
+        "finished": float(done.mean()),
+    }
+
+
+def steps_done(requests: pd.DataFrame, starts_s: pd.Series, budget_s: float) -> pd.Series:
+    """Steps of each task whose answer is with the client by the task's start + `budget_s`.
+
+    starts_s: start of the task by trajectory number, which is also the index of what is returned
+
+    >>> requests = pd.DataFrame(
+    ...     {"trajectory": [3, 3, 4], "sent_s": [0, 5, 0], "e2e_s": [1, 6, 9], "status": "completed"}
+    ... )
+    >>> steps_done(requests, pd.Series({3: 0.0, 4: 0.0}), 10.0).to_dict()
+    {3: 1, 4: 1}
+    """
+    done = requests[requests["status"] == "completed"]
+    start_s = done["trajectory"].map(starts_s)  # NaN for a task that does not count: never within
+    within = done["sent_s"] + done["e2e_s"] - start_s <= budget_s + TICK_S
+    return done.loc[within, "trajectory"].value_counts().reindex(starts_s.index, fill_value=0)

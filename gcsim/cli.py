@@ -1,5 +1,6 @@
 """The command line: a thin layer over `gcsim.api`. Results go to stdout, talk goes to stderr."""
 
+import io
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,7 @@ import typer
 
 from gcsim.cli_check import bless, check, diff, run_replications
 from gcsim.cli_output import Format, emit, guarded, note, progress, terminable
+from gcsim.cli_trace import trace
 
 app = typer.Typer(
     name="gcsim",
@@ -110,6 +112,10 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with interrupted replications in --out.")
     ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="30s", help="Also: how many steps of a task end within this time?"),
+    ] = None,
     seed: SeedOption = None,
     settings: SetOption = None,
     output: FormatOption = Format.table,
@@ -120,6 +126,8 @@ def run(
     extra = parse_settings(settings or ())
     if engine:
         extra["engine"] = engine.value
+    if budget:
+        extra["run.budget"] = budget
     resolved = resolve(scenario, extra, seed)  # a wrong input is told before anything heavy loads
     if replications or precision or resume:
         run_replications(resolved, replications, precision, out, resume, output)
@@ -262,10 +270,14 @@ def show(
 
 for _command in (bless, check, diff):
     app.command()(_command)
+app.add_typer(trace)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The console entry point. Exit codes: 0 done, 2 wrong input, 130, 143 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without block characters
+            stream.reconfigure(errors="replace")
     try:
         with terminable():
             app(args=arguments, prog_name="gcsim")

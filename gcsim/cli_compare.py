@@ -158,7 +158,9 @@ def series_table(series: "Series") -> "RenderableType":
     parts: list[RenderableType] = [Text(head, style="bold"), table, Text("\n".join(lines))]
     if notes:
         parts.append(Text("(!) " + "\n(!) ".join(notes), style="dim"))
-    parts.append(Text(f"At {series.points[-1][0]}: {decides(series.points[-1][1])}"))
+    value, comparison = series.points[-1]
+    if why := decides(comparison):
+        parts.append(Text(f"At {value}: {why}"))
     return Group(*parts)
 
 

@@ -80,7 +80,8 @@ def emit(result: "RenderableType | dict[str, Any]") -> None:
     if sys.stdout.isatty():
         Console(highlight=False).print(result)
         return
-    console = Console(width=int(os.environ.get("COLUMNS") or WIDTH), highlight=False)
+    wanted = os.environ.get("COLUMNS", "")
+    console = Console(width=max(int(wanted), 40) if wanted.isdigit() else WIDTH, highlight=False)
     with console.capture() as drawn:
         console.print(result)
     text = "\n".join(line.rstrip() for line in drawn.get().splitlines())

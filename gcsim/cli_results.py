@@ -55,6 +55,10 @@ def run_table(result: "Result") -> "RenderableType":
     if task:
         total = sum(task.values())
         parts.append(_breakdown(task, f"A task takes {three(total)} s", "s"))
+    if len(s["classes"]) > 1:
+        parts += class_tables(s["classes"])
+    if s["steps_within_budget"]:
+        parts.append(_budget(s))
     parts += [Text(_rates(s)), _pools(s["pools"])]
     if s["links"]:
         parts.append(_links(s["links"]))
@@ -70,6 +74,11 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     if summary["rejected"]:
         why = ", ".join(f"{reason} {number}" for reason, number in summary["reasons"].items())
         found.append(f"{summary['rejected']} requests were rejected ({why}).")
+    if summary["skipped_lines"]:
+        found.append(f"{summary['skipped_lines']:,} bad lines of the trace were skipped.")
+    if summary["skipped_failed"]:
+        failed = f"{summary['skipped_failed']:,} requests that the trace marks as failed"
+        found.append(f"{failed} were left out.")
     if summary["unfinished"] and not summary["saturated"]:
         found.append(f"{summary['unfinished']} requests were unfinished at the horizon.")
     if summary["assumed_values"]:
@@ -80,14 +89,50 @@ def caveats(summary: dict[str, Any]) -> list[str]:
 
 
 def task_parts(result: "Result") -> dict[str, float]:
-    """Mean seconds of a task by what they were spent on, along its critical path."""
-    tasks = result.trajectories
-    tasks = tasks[tasks["status"] == "completed"]
-    names = ("tools", "human", *PHASE_NAMES)
-    if tasks.empty or not (tasks["tools_s"] + tasks["human_s"]).any():
+    """Mean seconds of a counted task by what they were spent on, along its critical path.
+
+    Nothing where no task was counted, or where its steps are all that it does.
+    """
+    parts = result.summary["task_breakdown_ms"]
+    if not (parts["tools"] or parts["human"]):
         return {}
-    found = {name: float(tasks[f"{name}_s"].mean()) for name in names}
-    return {name: value for name, value in found.items() if value}
+    return {name: value * 1e-3 for name, value in parts.items() if value}
+
+
+def class_tables(classes: list[dict[str, Any]]) -> "list[RenderableType]":
+    """The classes of a mix: what each sees, by its own SLO, and where its tasks' time goes."""
+    headers = ("class", "tasks", "TTFT ms", "p99", "TPOT ms", "E2E ms", "good steps", "good tasks")
+    seen = plain_table(*headers, "good tasks/h")
+    splits = [c["task_breakdown_ms"] for c in classes]
+    names = [name for name in splits[0] if any(split[name] for split in splits)]
+    spent = plain_table("a task takes", "s", *(f"{PHASE_NAMES.get(n, n)} s" for n in names))
+    for c in classes:
+        keys = ("mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "mean_e2el_ms")
+        good = (_percent(c["good_request_fraction"]), _percent(c["good_task_fraction"]))
+        seen.add_row(
+            c["workload"], f"{c['trajectories_completed']:,}", *(three(c[key]) for key in keys),
+            *good, three(c["task_goodput"] * 3600),
+        )  # fmt: skip
+        times = (c["mean_task_ms"], *(c["task_breakdown_ms"][name] for name in names))
+        cells = (three(None if value is None else value * 1e-3) for value in times)
+        spent.add_row(c["workload"], *cells)
+    return [seen, spent]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _budget(s: dict[str, Any]) -> "Table":
+    title = f"steps in {three(s['steps_within_budget']['budget_s'])} s"
+    table = plain_table(title, "tasks", "mean", "median", "p10", "p90", "tasks done")
+    rows = [(c["workload"], c["steps_within_budget"]) for c in s["classes"]]
+    if len(rows) > 1:
+        rows.append(("all", s["steps_within_budget"]))
+    for name, steps in rows:
+        numbers = (three(steps[key]) for key in ("mean", "median", "p10", "p90"))
+        table.add_row(name, f"{steps['tasks']:,}", *numbers, _percent(steps["finished"]))
+    return table
 
 
 def _latencies(s: dict[str, Any]) -> "Table":

@@ -58,17 +58,18 @@ def steps_within(
 ) -> dict[str, Any] | None:
     """How many steps of a task have their answer within `run.budget` of its start; None without.
 
-    budget_s; tasks: those that the numbers are over, started after the warm-up and a budget or
-    more before the end of the run (or ended by then); mean, median, p10, p90 of the steps of a
-    task; finished: the part of the tasks that were done altogether. A task of which a step was
-    rejected counts with the steps before.
+    budget_s; tasks: those that the numbers are over, started after the warm-up and, in a run that
+    was cut off, a budget or more before its end; mean, median, p10, p90 of the steps of a task;
+    finished: the part of the tasks that were done altogether. A task of which a step was rejected
+    counts with the steps before.
     """
     budget_s = scenario.run.budget
     if budget_s is None:
         return None
     started = trajectories[trajectories["start_s"] >= scenario.run.warmup]
-    known = (started["start_s"] + budget_s <= end_s + TICK_S) | (started["status"] != "unfinished")
-    tasks = started[known].set_index("trajectory")
+    if (trajectories["status"] == "unfinished").any():  # short tasks are not to be preferred
+        started = started[started["start_s"] + budget_s <= end_s + TICK_S]
+    tasks = started.set_index("trajectory")
     steps = steps_done(requests, tasks["start_s"], budget_s)
     done = (tasks["status"] == "completed") & (tasks["task_s"] <= budget_s + TICK_S)
     found: dict[str, Any] = {"budget_s": budget_s, "tasks": len(tasks)}

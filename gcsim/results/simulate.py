@@ -9,6 +9,7 @@ import numpy as np
 from gcsim import __version__
 from gcsim.cost import PoolCost, bind
 from gcsim.errors import CapacityError, Problem
+from gcsim.results.classes import class_summaries, steps_within
 from gcsim.results.intervals import interval_summary, settling_s
 from gcsim.results.result import Result
 from gcsim.results.saturation import saturation
@@ -28,6 +29,7 @@ from gcsim.spec.resolve import Resolved, with_settings
 from gcsim.spec.scenario import Scenario
 from gcsim.spec.workload import Workload
 from gcsim.traffic.generate import trajectories
+from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory
 
 Progress = Callable[[int], None]
@@ -49,11 +51,12 @@ def simulate(
         warmup_s, settled = settling_s(request_table(play_scenario(resolved.scenario, traffic)))
         resolved = with_settings(resolved, {"run.warmup": f"{warmup_s!r} s"})
     scenario = resolved.scenario
-    cluster = play_scenario(scenario, traffic, progress)
-    warmup_s = scenario.run.warmup
-    elapsed_s = max(cluster.env.now * 1e-9 - warmup_s, 0.0)
+    skipped = Skipped()
+    cluster = play_scenario(scenario, traffic, progress, skipped)
+    warmup_s, end_s = scenario.run.warmup, cluster.env.now * 1e-9
+    elapsed_s = max(end_s - warmup_s, 0.0)
     requests, tasks = request_table(cluster), trajectory_table(cluster)
-    why = saturation(scenario, requests, tasks, cluster.env.now * 1e-9)
+    why = saturation(scenario, requests, tasks, end_s)
     summary: dict[str, Any] = {
         "scenario": scenario.name,
         "model": scenario.model.name,
@@ -68,6 +71,10 @@ def simulate(
         "saturated": why is not None,
         "saturated_why": why,
         "assumed_values": len(assumed_values(scenario)),
+        "skipped_lines": skipped.count,
+        "skipped_failed": skipped.failed,
+        "steps_within_budget": steps_within(requests, tasks, scenario, end_s),
+        "classes": class_summaries(scenario, requests, tasks, end_s),
     }
     pools = pool_table(cluster, elapsed_s)
     summary["pools"] = pools.replace({np.nan: None}).to_dict("records")
@@ -80,14 +87,19 @@ def play_scenario(
     scenario: Scenario,
     traffic: Iterable[Trajectory] | None = None,
     progress: Progress | None = None,
+    skipped: Skipped | None = None,
 ) -> Cluster:
-    """The engine on a scenario: what happened, before any statistics."""
+    """The engine on a scenario: what happened, before any statistics.
+
+    skipped: counts the lines of a trace that were left out.
+    """
     if traffic is None:
         traffic = trajectories(
             within(scenario.workload, scenario.model.context_window),
             scenario.arrivals,
             np.random.SeedSequence(scenario.run.seed),
             scenario.run.trajectories,
+            skipped,
         )
     model, warmup_s = scenario.model, scenario.run.warmup
     terms = Terms(

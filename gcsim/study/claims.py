@@ -102,10 +102,10 @@ def _claim(
 
 def _speeds() -> list[Claim]:
     lengths = (
-        "prompts of about 17,500 and outputs of about 720 tokens: long for a chat, usual for an"
+        "prompts of about 19,000 and outputs of about 720 tokens: long for a chat, usual for an"
         " agent step; the source states neither"
     )
-    load = "the GPU service runs four H100 per model copy with about ten requests at a time"
+    load = "the GPU service runs four H100 per model copy with about twelve requests at a time"
     return [
         _claim("SN40L answers gpt-oss-120b with TTFT 738 ms, network included", PAPER, "ms", 738,
                "sn40l-agent-call", "ttft", lengths),

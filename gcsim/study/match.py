@@ -38,8 +38,8 @@ HARDWARE = {("ARG", "NVIDIA A100"): "a100-40gb", ("ART", "NVIDIA A100"): "a100-4
 
 FP8_KV_CHIPS = ("b200", "b300", "gb200", "gb300", "mi355x")
 
-# KV transfer as measured for vLLM with Mooncake (see the shipped deployments); the first token comes
-# from decode, as with Dynamo, SGLang, and vLLM with NIXL.
+# KV transfer as measured for vLLM with Mooncake (see the shipped deployments); the first token
+# comes from decode, as with Dynamo, SGLang, and vLLM with NIXL.
 LINK = {"latency": "10 us", "setup": "0.2 ms", "efficiency": 0.7, "ramp": "32 MB"}
 
 

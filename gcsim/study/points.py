@@ -30,7 +30,6 @@ SKIPS = (
     (r"DECODE-ONLY|PREFILL:|DECODE:", "one phase alone"),
     (r"osl = accuracy-run|mlperf_log", "lengths of a data set, not stated"),
     (r"open loop", "open-loop arrivals of several turns: not a closed loop"),
-    (r"EOS NOT ignored|median output far shorter", "outputs end early: lengths not stated"),
     (r"generated-shared-prefix", "prompts share a prefix of unstated reuse"),
 )
 
@@ -193,6 +192,9 @@ def _number(cell: str, default: float = math.nan) -> float:
 
 
 _WORKERS = re.compile(r"(\d+)xTP(\d+)EP(\d+)(DPA)?")
+_NODES = re.compile(r"(\d+) prefill nodes? TP(\d+).*?(\d+) decode nodes? TP(\d+)")
+_RATIO = re.compile(r"(\d+) ?[x:]? ?(?:P|prefill)\b\W{0,4}(?:and )?(\d+) ?[x:]? ?(?:D|decode)\b")
+_RATIO_SHORT = re.compile(r"\b(\d+)P[-:/+ ]?(\d+)D\b")
 _WORKERS_AIC = re.compile(r"(\d+)x\(tp(\d+) dp(\d+) mtp\d+ ep\d+\)")
 
 
@@ -207,15 +209,34 @@ def _side(text: str) -> Side | None:
     return None
 
 
+def _disaggregated(notes: str, chips: float, tp: float) -> tuple[Side | None, Side] | str:
+    """Prefill and decode side in any of the ways in which sources write them.
+
+    >>> _disaggregated("PD: 1 prefill node TP8 + 2 decode nodes TP8 EP", 24, 8)
+    (Side(workers=1, tp=8, dp=1), Side(workers=2, tp=8, dp=1))
+    >>> _disaggregated("PD ratio 3P1D", 8, 2)
+    (Side(workers=3, tp=2, dp=1), Side(workers=1, tp=2, dp=1))
+    """
+    before, _, after = notes.partition("PD:")[2].partition("decode")
+    prefill, decode = _side(before), _side(after)
+    if prefill is not None and decode is not None:
+        return prefill, decode
+    if found := _NODES.search(notes):
+        p, p_tp, d, d_tp = map(int, found.groups())
+        return Side(p, p_tp, 1), Side(d, d_tp, 1)
+    if found := _RATIO.search(notes) or _RATIO_SHORT.search(notes):
+        p, d = map(int, found.groups())
+        each = tp if tp >= 1 else chips // (p + d) if chips >= p + d else math.nan
+        if p and d and each >= 1:
+            return Side(p, round(each), 1), Side(d, round(each), 1)
+    return "disaggregated layout not stated"
+
+
 def _sides(row: dict[str, str]) -> tuple[Side | None, Side] | str:
     """(prefill side or None, serving or decode side) of a row, or why it cannot be told."""
     notes, chips, tp = row["notes"], _number(row["chips"]), _number(row["tp"])
-    if "PD:" in notes:
-        before, _, after = notes.partition("PD:")[2].partition("decode")
-        prefill, decode = _side(before), _side(after)
-        if prefill is None or decode is None:
-            return "disaggregated layout not stated"
-        return prefill, decode
+    if re.search(r"\bP/?D\b|disagg", f"{notes} {row['framework']}"):
+        return _disaggregated(notes, chips, tp)
     if not chips >= 1 and not tp >= 1:
         return "no chip count"
     chips = chips if chips >= 1 else tp

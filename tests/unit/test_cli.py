@@ -274,6 +274,19 @@ def test_ctrl_c_ends_it_with_one_line_and_writes_nothing(tmp_path: Path, command
     assert list(tmp_path.iterdir()) == []
 
 
+def test_output_is_the_same_whatever_the_hash_seed_and_survives_a_narrow_encoding() -> None:
+    code = f"import gcsim.cli; gcsim.cli.main({['run', 'coding-agents', *SMALL]!r})"
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | extra, capture_output=True, check=True
+        ).stdout
+        for extra in ({"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2"},
+                      {"PYTHONIOENCODING": "ascii", "COLUMNS": "wide"})
+    ]  # fmt: skip
+    assert outputs[0] == outputs[1]
+    assert b"TTFT [ms]" in outputs[2]
+
+
 def test_a_pipe_that_closes_is_no_error() -> None:
     code = "import gcsim.cli; gcsim.cli.main(['list', 'models', '--format', 'json'])"
     line = f'"{sys.executable}" -c "{code}" | head -c 10'
@@ -286,6 +299,7 @@ def test_progress_is_drawn_only_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(cli_output, "AFTER_S", 0.0)
     with cli_output.progress("work", 2) as tell:
+        time.sleep(0.2)
         tell(1)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)

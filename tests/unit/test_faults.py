@@ -26,11 +26,12 @@ from gcsim.results.folder import complete, write_folder
 
 ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=1000000"]
 
-# Writes results over the earlier ones of argv[1], again and again, in children that kill themselves
-# at their k-th call of a function, k = 1, 2, ...; says the exit code of each and stops after 0.
+# Writes results to argv[1], again and again, in children that kill themselves at their k-th call of
+# what touches files, k = argv[3], + argv[4], ...; says the exit code of each and stops after 0.
 KILLED = """
 import os, signal, sys
 import gcsim
+FILES = ("folder.py", "result.py", "pathlib.py", "shutil.py", "tempfile.py", "parquet.py")
 target = sys.argv[1]
 few = {"run.trajectories": int(sys.argv[2])}
 result = gcsim.run("coding-agents", settings=few)
@@ -41,7 +42,8 @@ for moment in range(int(sys.argv[3]), 100_000, int(sys.argv[4])):
         calls = 0
         def count(frame, event, argument):
             global calls
-            if event in ("call", "c_call"):
+            file = frame.f_code.co_filename.rsplit("/", 1)[-1]
+            if event in ("call", "c_call") and file in FILES:
                 calls += 1
                 if calls == moment:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -70,9 +72,9 @@ def start(*arguments: str, limit: int | None = None) -> "subprocess.Popen[str]":
 
 
 def accepted(folder: Path) -> bool:
-    """Whether `gcsim diff` takes it for complete; if so, all of it must be there."""
+    """Whether it counts as complete, as `gcsim diff` asks; if so, all of it must be there."""
     try:
-        difference(folder, folder)
+        complete(folder)
     except ProfileError:
         return False
     summary = json.loads((folder / "summary.json").read_text())
@@ -89,7 +91,7 @@ def test_kill_9_at_any_moment_of_writing(tmp_path: Path, earlier: bool) -> None:
     target = tmp_path / "out"
     if earlier:
         run("coding-agents", settings={"run.trajectories": 3}, out=tmp_path / "earlier")
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(target), "2", "1", "23"]
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(target), "2", "1", "29"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -120,8 +122,17 @@ def test_kill_9_at_any_moment_of_writing(tmp_path: Path, earlier: bool) -> None:
     process.stdout.close()
     assert process.wait(timeout=60) == 0
     assert set(codes) == {-signal.SIGKILL, 0}
-    assert len(codes) > 30
+    assert len(codes) > 12
     assert seen >= ({3, 2} if earlier else {0, 2})
+
+
+def test_diff_asks_whether_a_folder_is_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    run("coding-agents", settings={"run.trajectories": 2}, out=folder)
+    assert difference(folder, folder).moves
+    (folder / "requests.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ProfileError, match="is not a complete results folder"):
+        difference(folder, folder)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

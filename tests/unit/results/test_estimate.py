@@ -51,6 +51,13 @@ def test_the_breakdown_sums_to_the_times(concurrency: int, cached: int) -> None:
         assert found.breakdown_ms["prefill"]["waiting"] > 0
 
 
+def test_the_breakdown_of_a_long_answer_is_that_of_its_mean_context() -> None:
+    found = point(isl=1_000, osl=40_000)
+    assert found.tpot_ms is not None
+    assert found.breakdown_ms["decode"]["waiting"] == 0
+    assert sum(found.breakdown_ms["decode"].values()) == pytest.approx(found.tpot_ms, rel=1e-3)
+
+
 def test_throughput_is_littles_law_and_rises_with_concurrency() -> None:
     one, many = point(osl=1000), point(osl=1000, concurrency=16)
     assert one.output_throughput == pytest.approx(1000 / one.e2el_ms * 1e3)

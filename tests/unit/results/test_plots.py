@@ -31,6 +31,8 @@ def test_the_bars_of_a_task_are_its_steps(both: Comparison) -> None:
         middle = round(patch.get_x() + patch.get_width() / 2)
         heights[middle] = heights.get(middle, 0.0) + patch.get_height()
     assert len(heights) == len(mine)
+    tops = max(patch.get_y() + patch.get_height() for patch in top.patches)
+    assert tops == pytest.approx(mine["e2e_s"].max() * 1e3)  # the parts stand on each other
     assert sum(heights.values()) == pytest.approx(mine["e2e_s"].sum() * 1e3)
     prompts = sum(patch.get_height() for patch in bottom.patches)
     assert prompts == pytest.approx(mine["isl"].sum())

@@ -51,7 +51,7 @@ def test_a_dot_is_part_of_a_name() -> None:
         ("chip", "sn41l", "did you mean 'sn40l'?"),
         ("model", "gpt-oss-12b", "did you mean 'gpt-oss-120b'?"),
         ("deployment", "sn40l-mon", "did you mean 'sn40l-mono'?"),
-        ("chip", "abacus", "known: b200, h100-sxm"),
+        ("chip", "abacus", "gh200, h100-sxm"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(kind: str, name: str, hint: str) -> None:

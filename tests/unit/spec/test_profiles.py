@@ -18,8 +18,8 @@ from gcsim.spec.load import read_mapping, validate
 from gcsim.spec.model import Model
 
 CHIPS = (
-    "a100",
     "a100-40gb",
+    "a100",
     "b200",
     "b300",
     "gb200",

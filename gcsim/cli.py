@@ -10,6 +10,7 @@ import typer
 
 from gcsim.cli_check import bless, check, diff, run_replications
 from gcsim.cli_output import Format, emit, guarded, note, progress, terminable
+from gcsim.cli_study import calibrate, claims, validate
 from gcsim.cli_trace import trace
 
 app = typer.Typer(
@@ -268,7 +269,7 @@ def show(
     emit(shown(what.value, name, output))
 
 
-for _command in (bless, check, diff):
+for _command in (bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

@@ -57,7 +57,7 @@ def percent(change: float) -> str:
     """A relative change, signed.
 
     >>> percent(0.0512), percent(-1e-7), percent(float("inf"))
-    ('+5.12%', '-0.00001%', 'from 0 or undefined')
+    ('+5.12%', '-0.0000100%', 'from 0 or undefined')
     """
     if abs(change) == inf:
         return "from 0 or undefined"

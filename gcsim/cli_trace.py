@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcsim.cli_output import Format, emit, guarded, note
+from gcsim.cli_output import Format, Tell, emit, guarded, note, progress
 from gcsim.cli_results import bar, plain_table
 from gcsim.results.numbers import three
 
@@ -112,24 +112,28 @@ def generate(
     what, stream = load_workload(workload), np.random.SeedSequence(seed)
     if rate is None:
         drawn = trajectories(what, Static(process="static"), stream, sessions)
-        _write(out, (replace(one, start_s=None) for one in drawn), to)
+        _write(out, (replace(one, start_s=None) for one in drawn), to, sessions)
         return
     arrivals = Poisson.model_validate({"process": "poisson", "rate": f"{rate!r} /s"})
-    _write(out, trajectories(what, arrivals, stream, sessions), to)
+    _write(out, trajectories(what, arrivals, stream, sessions), to, sessions)
 
 
-def _write(target: Path, trajectories: "Iterable[Trajectory]", to: str) -> None:
+def _write(
+    target: Path, trajectories: "Iterable[Trajectory]", to: str, total: int | None = None
+) -> None:
     from gcsim.traffic.traces.whole import write_whole
 
     written = 0
 
-    def counted() -> "Iterator[Trajectory]":
+    def counted(tell: Tell) -> "Iterator[Trajectory]":
         nonlocal written
         for one in trajectories:
             written += 1
             yield one
+            tell(written)
 
-    dropped = write_whole(target, counted(), to)
+    with progress(f"{target.name}, sessions", total) as tell:
+        dropped = write_whole(target, counted(tell), to)
     for what, count in dropped.items():
         note(f"Dropped: {count:,} {what}")
     note(f"Written to {target}: {written:,} sessions")

@@ -90,9 +90,8 @@ def steps_done(requests: pd.DataFrame, starts_s: pd.Series, budget_s: float) -> 
 
     starts_s: start of the task by trajectory number, which is also the index of what is returned
 
-    >>> requests = pd.DataFrame(
-    ...     {"trajectory": [3, 3, 4], "sent_s": [0, 5, 0], "e2e_s": [1, 6, 9], "status": "completed"}
-    ... )
+    >>> requests = pd.DataFrame({"trajectory": [3, 3, 4], "sent_s": [0, 5, 0], "e2e_s": [1, 6, 9]})
+    >>> requests["status"] = "completed"
     >>> steps_done(requests, pd.Series({3: 0.0, 4: 0.0}), 10.0).to_dict()
     {3: 1, 4: 1}
     """

@@ -41,8 +41,8 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         lost = saturated and key.endswith("_ms")
         found[key] = None if lost or not known else found[key]
         found[f"ci95_{key}"] = None if lost else bounds(replication_interval(known))
-    if saturated and found.get("breakdown_ms"):
-        found["breakdown_ms"] = dict.fromkeys(found["breakdown_ms"])
+    if saturated:
+        found = _without_times(found)
     found["seed"] = first["seed"]
     found["saturated"] = saturated
     found["saturated_why"] = f"{len(bad)} of {len(summaries)}: {bad[0]}" if bad else None
@@ -50,6 +50,19 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found["replications"] = len(summaries)
     found["seeds"] = [s["seed"] for s in summaries]
     return found
+
+
+def _without_times(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary whose times are None, those of its classes too."""
+    lost: dict[str, Any] = {}
+    for key, value in summary.items():
+        if key == "classes":
+            lost[key] = [_without_times(one) for one in value]
+        elif key.endswith("_ms"):
+            lost[key] = dict.fromkeys(value) if isinstance(value, dict) else None
+        else:
+            lost[key] = value
+    return lost
 
 
 def _is_metric(key: str, value: Any, summaries: Sequence[dict[str, Any]]) -> bool:

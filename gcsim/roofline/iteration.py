@@ -223,6 +223,43 @@ def mixed_ns(
 
 
 @numba.njit(cache=True)
+def _flops(
+    c: np.record,
+    tokens: float,
+    logit_seqs: float,
+    kv: float,
+    window_kv: float,
+    prefill_pairs: float,
+    prefill_window_pairs: float,
+) -> float:
+    """Work of one iteration on all chips, without efficiencies [FLOP]."""
+    total: float = (
+        tokens * c.flops_per_token
+        + logit_seqs * c.flops_per_seq
+        + kv * c.tokens_per_seq * c.flops_per_decode_pair
+        + window_kv * c.tokens_per_seq * c.flops_per_window_decode_pair
+        + prefill_pairs * c.flops_per_prefill_pair
+        + prefill_window_pairs * c.flops_per_window_prefill_pair
+    )
+    return total
+
+
+@numba.njit(cache=True)
+def _bytes(c: np.record, tokens: float, kv: float, window_kv: float) -> float:
+    """Weights and KV that one iteration reads on all chips [B]."""
+    touched = 0.0
+    if c.experts > 0.0:
+        touched = distinct_experts(c.experts, c.experts_per_token, tokens, c.expert_skew)
+    total: float = (
+        c.weight_bytes
+        + touched * c.bytes_per_expert
+        + kv * c.kv_bytes_per_token
+        + window_kv * c.kv_bytes_per_window_token
+    )
+    return total
+
+
+@numba.njit(cache=True)
 def account(
     coefficients: np.ndarray,
     totals: np.ndarray,
@@ -269,23 +306,10 @@ def account(
         for index in range(7):
             totals[index] += parts[index]
         tokens = prompt_tokens + decode_seqs * c.tokens_per_seq
-        totals[7] += (
-            tokens * c.flops_per_token
-            + logit_seqs * c.flops_per_seq
-            + kv * c.tokens_per_seq * c.flops_per_decode_pair
-            + window_kv * c.tokens_per_seq * c.flops_per_window_decode_pair
-            + prefill_pairs * c.flops_per_prefill_pair
-            + prefill_window_pairs * c.flops_per_window_prefill_pair
+        totals[7] += _flops(
+            c, tokens, logit_seqs, kv, window_kv, prefill_pairs, prefill_window_pairs
         )
-        touched = 0.0
-        if c.experts > 0.0:
-            touched = distinct_experts(c.experts, c.experts_per_token, tokens, c.expert_skew)
-        totals[8] += (
-            c.weight_bytes
-            + touched * c.bytes_per_expert
-            + (kv + prefill_kv) * c.kv_bytes_per_token
-            + (window_kv + prefill_window_kv) * c.kv_bytes_per_window_token
-        )
+        totals[8] += _bytes(c, tokens, kv + prefill_kv, window_kv + prefill_window_kv)
         totals[9] += 1.0
         totals[10] += prompt_tokens
         gap_ns = _to_ns(parts[0])

@@ -50,8 +50,8 @@ class Request:
         "context", "decode_ns", "end_clock", "ended_ns", "epoch", "estimate", "first_token_ns",
         "generated", "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
         "last_token_ns", "lease", "osl", "owner", "past", "phase_ns", "preemptions", "prefill_ns",
-        "priority", "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "service", "session",
-        "status", "step", "todo",
+        "priority", "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "service",
+        "session", "status", "step", "todo",
     )  # fmt: skip
 
     def __init__(

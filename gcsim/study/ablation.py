@@ -18,23 +18,21 @@ EVALUATIONS = 6
 
 
 def ablation(ready: Prepared, result: Calibration) -> list[dict[str, float | str]]:
-    """For each group of factors: median errors without it, after the others were fitted anew."""
+    """For each group of factors: median errors without it, after the others were fitted anew.
+
+    The first row, "-", has all factors, fitted in the same way.
+    """
     chips = sorted({name[0] for name in result.values})
     inside = subset(ready, lambda p, s: s.chip in chips and p.fitted)
-    found: list[dict[str, float | str]] = [
-        {"without": "-", **_medians(rows_of(inside, result.values))}
-    ]
-    for label, factors in GROUPS.items():
+    found: list[dict[str, float | str]] = []
+    for label, factors in {"-": (), **GROUPS}.items():
         rows: list[Row] = []
         for chip in chips:
             part = subset(inside, lambda p, s, c=chip: s.chip == c)  # type: ignore[misc]  # noqa: ARG005
             if not part.points:
                 continue
             fixed = {n: neutral(n) for n in names_of(part) if n[2] in factors}
-            values = dict(result.values)
-            if fixed:
-                values |= fit(part, _from(result), fixed, EVALUATIONS).values
-            rows += rows_of(part, values)
+            rows += rows_of(part, fit(part, _from(result), fixed, EVALUATIONS).values)
         found.append({"without": label, **_medians(rows)})
     return found
 

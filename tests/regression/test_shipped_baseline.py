@@ -16,7 +16,7 @@ from gcsim.results.regression import check
 from gcsim.spec import library
 
 BASELINE = Path(__file__).with_name("baseline.json")
-NEEDS_A_FILE = {"mooncake-replay"}  # whose trace is too large to ship
+NEEDS_A_FILE = {"mooncake-replay", "weka-replay"}  # traces that are too large to ship
 
 pytestmark = pytest.mark.skipif(not BASELINE.is_file(), reason=f"no {BASELINE.name} is blessed")
 

@@ -229,6 +229,10 @@ def test_a_trace_counts_by_its_content(folder: Path) -> None:
     file = folder / "base.json"
     bless([str(folder / "plan.yaml")], file)
     assert check(file)[0].passes
+    (folder / "same.jsonl").write_text(trace.read_text())
+    edit(folder / "plan.yaml", "trace.jsonl", "same.jsonl")
+    assert check(file)[0].passes
+    edit(folder / "plan.yaml", "same.jsonl", "trace.jsonl")
     trace.write_text(trace.read_text().replace('"output_length": 5', '"output_length": 6', 1))
     (verdict,) = check(file)
     assert not verdict.passes

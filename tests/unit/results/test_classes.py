@@ -10,6 +10,7 @@ import pytest
 import gcsim
 from gcsim.cli_results import caveats, class_tables
 from gcsim.results.classes import class_summaries, steps_done, steps_within
+from gcsim.results.replications import combined
 from gcsim.results.result import Result
 from gcsim.results.simulate import simulate
 from gcsim.results.summary import PHASES, counted
@@ -63,18 +64,20 @@ def test_the_split_of_a_classs_task_time_sums_to_it(mixed: Result) -> None:
 
 
 def test_each_class_is_held_to_its_own_slo() -> None:
-    tight = {"run.trajectories": 40, "workload.mix.1.slo": {"ttft": "1 ms"}}
+    tight: dict[str, Any] = {"run.trajectories": 40, "run.warmup": "0 s"}
+    tight["workload.mix.1.slo.ttft"] = "1 ms"
     chat, coding, research = gcsim.run("mixed-agents", settings=tight).summary["classes"]
-    assert coding["slo"] == {"ttft": 0.001}
+    assert coding["slo"] == {"ttft": 0.001, "task": 1800.0}
     assert coding["request_goodput"] == coding["task_goodput"] == 0
     assert chat["good_request_fraction"] > 0.5 < research["good_request_fraction"]
-    tight["workload.mix.1.slo"] = {"task": "1 ms"}
+    tight["workload.mix.1.slo"] = {"ttft": "1 h", "task": "1 ms"}
     coding = gcsim.run("mixed-agents", settings=tight).summary["classes"][1]
     assert coding["request_goodput"] > 0 == coding["task_goodput"] == coding["good_task_fraction"]
 
 
 def test_a_class_that_nobody_asked_for_has_no_means() -> None:
-    chat = gcsim.run("mixed-agents", settings={"run.trajectories": 1}).summary["classes"]
+    one_task = {"run.trajectories": 1, "run.warmup": "0 s"}
+    chat = gcsim.run("mixed-agents", settings=one_task).summary["classes"]
     absent = [c for c in chat if not c["trajectories"]]
     assert len(absent) == 2
     for one in absent:
@@ -111,8 +114,8 @@ def test_budgets_leave_out_what_the_end_of_the_run_or_the_warm_up_hides() -> Non
     begun = tasks((0, 0, 1, "completed"), (1, 6, 1, "completed"), (2, 6, 20, "completed"),
                   (3, 40, 1, "completed"))  # fmt: skip
     found = steps_within(asked, begun, scenario, 45.0)
-    assert found == {"budget_s": 10.0, "tasks": 3, "mean": pytest.approx(2 / 3), "median": 1.0,
-                     "p10": pytest.approx(0.2), "p90": 1.0, "finished": pytest.approx(2 / 3)}  # fmt: skip
+    wanted = {"budget_s": 10.0, "tasks": 3, "mean": 2 / 3, "median": 1.0, "p10": 0.2, "p90": 1.0}
+    assert found == pytest.approx({**wanted, "finished": 2 / 3})
     begun.loc[2, ["task_s", "status"]] = [np.nan, "unfinished"]  # cut off at 45 s: 3 is not known
     found = steps_within(asked, begun, scenario, 45.0)
     assert found is not None
@@ -177,3 +180,14 @@ def test_failed_requests_of_a_trace_are_counted(tmp_path: Path) -> None:
     summary = gcsim.run("mooncake-replay", settings=settings).summary
     assert (summary["completed"], summary["skipped_failed"], summary["skipped_lines"]) == (1, 1, 0)
     assert any("marks as failed were left out" in text for text in caveats(summary))
+
+
+def test_saturated_replications_have_no_times_in_their_classes_either(mixed: Result) -> None:
+    saturated = {**mixed.summary, "saturated": True, "saturated_why": "its load grows"}
+    found = combined([saturated, saturated])
+    for one in (found, *found["classes"]):
+        assert one["mean_e2el_ms"] is None
+        assert set(one["breakdown_ms"].values()) == {None} == set(one["task_breakdown_ms"].values())
+        assert one["completed"] > 0
+    kept = combined([mixed.summary, mixed.summary])
+    assert kept["classes"] == mixed.summary["classes"]

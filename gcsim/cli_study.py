@@ -1,0 +1,107 @@
+"""`gcsim validate`, `calibrate` and `claims`: how far off the model is, as far as is known."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gcsim.cli_output import Format, emit, guarded, progress
+
+JobsOption = Annotated[int, typer.Option(min=-1, help="Processes; -1: all cores.")]
+
+
+@guarded
+def validate(
+    points: Annotated[
+        Path | None, typer.Option(help="A CSV of measurements; without, the shipped table.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write an HTML report.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
+        Format.table
+    ),
+    jobs: JobsOption = -1,
+) -> None:
+    """Play published measurements and tell how far off the modeled times are."""
+    from gcsim.study import report
+    from gcsim.study.validate import validate as compare
+
+    with progress("points", 1.0) as tell:
+        result = compare(points, jobs, lambda done, of: tell(done / of))
+    if out is not None:
+        out.write_text(report.html_report(result), encoding="utf-8")
+    emit(result if output is Format.json else report.validation_text(result))
+
+
+@guarded
+def calibrate(
+    chip: Annotated[str, typer.Option(help="The chip whose named factors are fitted.")],
+    points: Annotated[Path | None, typer.Option(help="A CSV of measurements.")] = None,
+    from_aiperf: Annotated[
+        Path | None, typer.Option(help="A folder of AIPerf exports of your server.")
+    ] = None,
+    from_vllm_bench: Annotated[
+        Path | None, typer.Option(help="A result of `vllm bench serve --save-result`.")
+    ] = None,
+    tp: Annotated[int, typer.Option(min=1, help="Tensor-parallel degree of your server.")] = 1,
+    dtype: Annotated[str, typer.Option(help="Number format of the weights there.")] = "",
+    framework: Annotated[str, typer.Option(help="Its serving stack, e.g. vllm 0.18.")] = "vllm",
+    out: Annotated[Path | None, typer.Option(help="Write the profile with these factors.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
+        Format.table
+    ),
+) -> None:
+    """Fit a chip's named factors to measurements, with their cross-validated error."""
+    from gcsim.errors import ProfileError
+    from gcsim.study import exports, profiles
+
+    given = [source for source in (points, from_aiperf, from_vllm_bench) if source is not None]
+    if len(given) != 1:
+        raise ProfileError.one(
+            "calibrate", "--points", None, "needs exactly one source of measurements",
+            "give --points, --from-aiperf or --from-vllm-bench",
+        )  # fmt: skip
+    if points is not None:
+        result = profiles.calibrate(points, chip, out)
+    elif from_aiperf is not None:
+        result = exports.calibrate_from_aiperf(from_aiperf, chip, tp, dtype, framework, out)
+    else:
+        result = exports.calibrate_from_vllm_bench(given[0], chip, tp, dtype, framework, out)
+    emit(result if output is Format.json else _factors(result))
+
+
+def _factors(result: dict[str, Any]) -> str:
+    from gcsim.study.report import text_table
+
+    rows = [
+        (name, f"{f['value']:.4g}", f"{f['low']:.4g}", f"{f['high']:.4g}")
+        for name, f in result["factors"].items()
+    ]
+    table = text_table(("factor", "value", "low", "high"), rows)
+    errors = json.dumps(result.get("cross_validated", {}), indent=2)
+    return f"{result['chip']}: {result['points']} points\n\n{table}\n\nleft-out errors: {errors}"
+
+
+@guarded
+def claims(
+    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
+        Format.table
+    ),
+) -> None:
+    """What vendors publish, in the model: claim, modeled value, range and verdict."""
+    from gcsim.study.claims import claims as ledger
+    from gcsim.study.report import CLAIM_HEADS, claims_rows
+
+    found = ledger()
+    if output is Format.json:
+        emit({"claims": found})
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for head in CLAIM_HEADS:
+        table.add_column(head, overflow="fold")
+    for row in claims_rows(found):
+        table.add_row(*row)
+    emit(table)

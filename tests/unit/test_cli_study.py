@@ -1,0 +1,46 @@
+"""`gcsim validate`, `calibrate` and `claims` on the command line (gcsim.cli_study)."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def gcsim(*arguments: str) -> subprocess.CompletedProcess[str]:
+    run = "import sys; from gcsim.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", run, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("validate", "--points", "absent.csv"), "absent.csv"),
+        (("calibrate", "--chip", "sn40l"), "exactly one source"),
+        (("calibrate", "--chip", "sn41l", "--points", "absent.csv"), "absent.csv"),
+    ],
+)
+def test_bad_input_is_one_clear_error(arguments: tuple[str, ...], said: str) -> None:
+    done = gcsim(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_validate_reads_any_file_with_the_columns(tmp_path: Path) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text(
+        "id,hardware,chips,tp,model,weight_dtype,framework,isl,osl,concurrency_or_batch,tpot_ms,"
+        "more\n"
+        "a,NVIDIA H100 SXM,2,2,meta-llama/Llama-3.1-8B,bf16,vllm 0.10,1000,100,1,5.0,x\n"
+        "b,abacus,2,2,meta-llama/Llama-3.1-8B,bf16,vllm 0.10,1000,100,1,5.0,\n"
+    )
+    done = gcsim("validate", "--points", str(points), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert [p["id"] for p in result["points"]] == ["a"]
+    (point,) = result["points"]
+    assert point["ape"] == pytest.approx(abs(point["modeled"] / point["published"] - 1))
+    assert sum(result["skipped"].values()) == 1

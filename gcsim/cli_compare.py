@@ -137,7 +137,7 @@ def series_table(series: "Series") -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    what = "rate [1/s]" if series.parameter == "rate" else series.parameter.rpartition(".")[2]
+    what = "rate\n1/s" if series.parameter == "rate" else series.parameter.rpartition(".")[2]
     first = series.points[0][1]
     summary = next(iter(first.results.values())).summary
     head = f"{summary['scenario']}: {summary['workload']} with {summary['model']} over"

@@ -49,7 +49,7 @@ def run_table(result: "Result") -> "RenderableType":
         f"{s['scenario']}: {s['workload']} with {s['model']} on {s['deployment']}, seed {s['seed']}"
     )
     parts: list[RenderableType] = [Text(head, style="bold"), _latencies(s)]
-    if s["counted"]:
+    if s["counted"] and not s["saturated"]:
         parts.append(_breakdown(s["breakdown_ms"], f"A step takes {three(s['mean_e2el_ms'])} ms"))
     task = task_parts(result)
     if task:
@@ -143,6 +143,8 @@ def _latencies(s: dict[str, Any]) -> "Table":
         values = [s[f"{which}_{key}_ms"] for which in ("mean", "median", "p90", "p99")]
         scale = 1e-3 if unit == "s" else 1.0
         cells = [three(None if value is None else value * scale) for value in values]
+        if s["saturated"] and key in ("ttft", "e2el", "task"):
+            cells[0] = "saturated"  # the longer the run, the larger the mean
         table.add_row(f"{label} [{unit}]".replace("[", r"\["), *cells)
     return table
 

@@ -1,5 +1,6 @@
 """What the command line prints, where, and with which exit code; gcsim.cli, gcsim.cli_output."""
 
+import io
 import json
 import os
 import signal
@@ -307,3 +308,24 @@ def test_progress_is_drawn_only_on_a_terminal(
         time.sleep(0.2)
         tell(1)
     assert "work" in capsys.readouterr().err
+
+
+def test_a_saturated_run_shows_no_mean_that_grows_with_its_length() -> None:
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from gcsim.api import run
+    from gcsim.cli_results import run_table
+
+    sound = run("chatbot", settings={"run.trajectories": 20, "run.warmup": "0 s"})
+    why = {"saturated": True, "saturated_why": "the queue grows"}
+    texts = []
+    for result in (sound, replace(sound, summary={**sound.summary, **why})):
+        console = Console(width=100, record=True, file=io.StringIO())
+        console.print(run_table(result))
+        texts.append(console.export_text())
+    assert "saturated" not in texts[0]
+    assert "A step takes" in texts[0]
+    assert texts[1].count("saturated") == 3
+    assert "A step takes" not in texts[1]

@@ -80,7 +80,6 @@ class Cluster:
         ]
         self.live: dict[Request, None] = {}
         self.created = 0
-        self.ended_sessions: list[Session] = []
 
     # -- from and to the client --------------------------------------------------------------
 

@@ -8,8 +8,6 @@ A move that is meant is blessed again, and says why:
 
 from pathlib import Path
 
-import pytest
-
 from gcsim.cli_check_output import annotation
 from gcsim.results.baseline import read
 from gcsim.results.regression import check
@@ -17,8 +15,6 @@ from gcsim.spec import library
 
 BASELINE = Path(__file__).with_name("baseline.json")
 NEEDS_A_FILE = {"mooncake-replay", "weka-replay"}  # traces that are too large to ship
-
-pytestmark = pytest.mark.skipif(not BASELINE.is_file(), reason=f"no {BASELINE.name} is blessed")
 
 
 def test_nothing_moved_unseen() -> None:

@@ -47,6 +47,10 @@ class ProfileError(GcsimError):
             )
         )
 
+    def __reduce__(self) -> tuple[type["ProfileError"], tuple[tuple[Problem, ...]]]:
+        """Errors cross process borders (parallel runs) with their problems, not their text."""
+        return type(self), (self.problems,)
+
     @classmethod
     def one(
         cls, file: str, field: str, value: object, why: str, hint: str = "", line: int | None = None

@@ -13,6 +13,7 @@ from gcsim.results.result import Result
 from gcsim.results.series import Series, over
 from gcsim.results.simulate import Progress, simulate
 from gcsim.spec.resolve import Resolved, resolve, with_settings
+from gcsim.study.bands import banded, design
 
 __all__ = ["Estimate", "compare", "compare_over", "estimate", "run"]
 
@@ -26,6 +27,8 @@ def run(
     seed: int | None = None,
     engine: str | None = None,
     out: str | Path | None = None,
+    bands: bool = False,
+    jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Play one scenario.
@@ -34,6 +37,8 @@ def run(
     settings: dotted path -> value, as `--set` on the command line
     engine: `coalesced` or `iteration`; the same records, bit for bit
     out: a folder for the results; progress: called with the number of ended trajectories
+    bands: also play the low and high of the chips' values: `summary["bands"]` (docs/results.md)
+    jobs: processes for that; None: as many as are worth it. The result does not depend on it.
     Errors: `ProfileError` (bad input), `CapacityError` (the model does not fit).
 
     >>> import gcsim
@@ -53,6 +58,9 @@ def run(
 
     try:
         result = simulate(resolved, progress=tell)
+        if bands:
+            base, more = ended, ended * len(design(resolved))
+            result = banded(result, jobs, lambda done: tell(base + int(done * more)))
         if out is not None:
             result.save(out)
     except KeyboardInterrupt as error:

@@ -117,6 +117,9 @@ def run(
         str | None,
         typer.Option(metavar="30s", help="Also: how many steps of a task end within this time?"),
     ] = None,
+    bands: Annotated[
+        bool, typer.Option("--bands", help="Also: play the low and high of the chips' values.")
+    ] = False,
     seed: SeedOption = None,
     settings: SetOption = None,
     output: FormatOption = Format.table,
@@ -131,14 +134,16 @@ def run(
         extra["run.budget"] = budget
     resolved = resolve(scenario, extra, seed)  # a wrong input is told before anything heavy loads
     if replications or precision or resume:
-        run_replications(resolved, replications, precision, out, resume, output)
+        run_replications(resolved, replications, precision, out, resume, bands, output)
         return
     from gcsim.api import run as play
     from gcsim.cli_results import run_table
+    from gcsim.study.bands import design
 
-    total = resolved.scenario.run.trajectories
+    runs = 1 + len(design(resolved)) if bands else 1  # so a range that is wrong is told first
+    total = (resolved.scenario.run.trajectories or 0) * runs or None
     with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
-        result = play(resolved, out=out, progress=tell)
+        result = play(resolved, out=out, bands=bands, progress=tell)
     emit(result.to_json() if output is Format.json else run_table(result))
     if out is not None:
         note(f"Written to {out}")

@@ -105,15 +105,22 @@ def run_replications(
     precision: str | None,
     out: Path | None,
     resume: bool,
+    bands: bool,
     output: Format,
 ) -> None:
-    """`gcsim run --replications N` and `--precision 2%`."""
+    """`gcsim run --replications N` and `--precision 2%`, with `--bands` or without."""
     from gcsim.results.statistics import parse_share
+    from gcsim.study.bands import banded_replications, design
     from gcsim.study.replicate import replicate
 
     share = parse_share(precision, "--precision") if precision else None
+    if bands:
+        design(resolved)  # a range that is wrong is told before anything is played
     with progress(f"{resolved.scenario.name}, replications", 1.0) as tell:
         found = replicate(resolved, count, share, out=out, resume=resume, progress=tell)
+    if bands:
+        with progress(f"{resolved.scenario.name}, bands", 1.0) as tell:
+            found = banded_replications(found, out, progress=tell)
     emit(found.to_json() if output is Format.json else replications_table(found.summary))
     if share is not None and not found.summary["precision_reached"]:
         note(f"The precision was not reached in {len(found.summaries)} replications.")

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcsim.cli_results import plain_table
+from gcsim.cli_results import bands_table, plain_table
 from gcsim.errors import ProfileError
 from gcsim.results.numbers import three
 
@@ -151,7 +151,8 @@ def replications_table(summary: dict[str, Any]) -> "RenderableType":
     if "precision" in summary:
         reached = "" if summary["precision_reached"] else "not "
         lines.append(f"Mean E2E is {reached}known to ±{summary['precision']:.3g} of itself.")
-    return Group(Text(head, style="bold"), table, Text("\n".join(lines)))
+    more = [bands_table(summary)] if "bands" in summary else []
+    return Group(Text(head, style="bold"), table, Text("\n".join(lines)), *more)
 
 
 def _is_shown(key: str) -> bool:

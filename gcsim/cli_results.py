@@ -1,5 +1,6 @@
 """Tables of `gcsim run` and `gcsim estimate`: units in the header, three significant digits."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcsim.results.numbers import PHASE_NAMES, bound_name, three
@@ -62,6 +63,8 @@ def run_table(result: "Result") -> "RenderableType":
     parts += [Text(_rates(s)), _pools(s["pools"])]
     if s["links"]:
         parts.append(_links(s["links"]))
+    if "bands" in s:
+        parts.append(bands_table(s))
     parts.append(Text("\n".join(caveats(s))))
     return Group(*parts)
 
@@ -85,6 +88,75 @@ def caveats(summary: dict[str, Any]) -> list[str]:
         chips = sorted({pool["chip"] for pool in summary["pools"]})
         where = ", ".join(f"gcsim show chip {chip}" for chip in chips)
         found.append(f"{summary['assumed_values']} assumed values enter ({where}).")
+    return found
+
+
+# Of the table of bands: name, key, scale.
+BANDED = (
+    ("mean TTFT [ms]", "mean_ttft_ms", 1.0), ("p99 TTFT [ms]", "p99_ttft_ms", 1.0),
+    ("mean TPOT [ms]", "mean_tpot_ms", 1.0), ("mean E2E [ms]", "mean_e2el_ms", 1.0),
+    ("mean task time [s]", "mean_task_ms", 1e-3), ("output [tokens/s]", "output_throughput", 1.0),
+    ("requests [1/s]", "request_throughput", 1.0), ("goodput [1/s]", "request_goodput", 1.0),
+)  # fmt: skip
+
+
+def bands_table(s: dict[str, Any]) -> "RenderableType":
+    """How far chance, and the values of the chips, may move each metric."""
+    from rich.console import Group
+    from rich.text import Text
+
+    headers = ("Uncertainty", "value", "95% interval", "band", "all at once", "mostly from")
+    table = plain_table(*headers)
+    table.columns[-1].justify = "left"
+    for label, key, scale in BANDED:
+        band = s["bands"]["metrics"][key]
+        if s[key] is None and band["lost"] == "undefined":
+            continue
+        lost = band["lost"] or "-"
+        word = lost if lost == "saturated" and s["saturated"] and key.endswith("_ms") else ""
+        table.add_row(
+            label.replace("[", r"\["), word or _scaled(s[key], scale),
+            span(s.get(f"ci95_{key}") or (None, None), scale),
+            word or span((band["low"], band["high"]), scale, lost),
+            word or span((band["least"], band["most"]), scale, lost), band["cause"] or "",
+        )  # fmt: skip
+    return Group(table, Text("\n".join(band_notes(s["bands"]))))
+
+
+def span(ends: Sequence[float | None], scale: float = 1.0, lost: str = "-") -> str:
+    """A range; a word where an end is lost, and nothing where both are without a reason.
+
+    >>> span((12.345, 67.89)), span((12.345, None), lost="saturated"), span((None, None))
+    ('12.3 .. 67.9', '12.3 .. saturated', '-')
+    """
+    low, high = (lost if end is None else three(end * scale) for end in ends)
+    return low if low == high else f"{low} .. {high}"
+
+
+def _scaled(value: float | None, scale: float) -> str:
+    return three(None if value is None else value * scale)
+
+
+def band_notes(bands: dict[str, Any]) -> list[str]:
+    """What the bands are, and are not."""
+    moving = [chip for chip in bands["chips"] if chip["values"]]
+    fixed = [chip["chip"] for chip in bands["chips"] if not chip["values"]]
+    found = []
+    if moving:
+        what = " and ".join(f"{c['values']} values of {c['chip']}" for c in moving)
+        text = f"95% interval: chance. Band: the low and high of {what}, in {len(bands['runs'])}"
+        text += " more runs with the same seed: one cause at a time, added as squares; then all at"
+        found.append(f"{text} once.")
+    for chip in moving:
+        if chip["assumed"]:
+            text = f"{chip['assumed']} of the {chip['values']} values of {chip['chip']} are assumed"
+            found.append(f"{text}, their low and high too (gcsim show chip {chip['chip']}).")
+    what = "has a low or high: nothing to play, taken as exact"
+    found += [f"No value of {chip} {what}." for chip in fixed]
+    for why in dict.fromkeys(run["lost"] for run in bands["runs"] if run["lost"]):
+        lost = [f"{r['cause']} ({r['end']})" for r in bands["runs"] if r["lost"] == why]
+        every = "every run" if len(lost) == len(bands["runs"]) else f"the runs {', '.join(lost)}"
+        found.append(f"{why.capitalize()}: {every}.")
     return found
 
 

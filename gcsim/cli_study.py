@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gcsim.cli_output import Format, emit, guarded, progress
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 JobsOption = Annotated[int, typer.Option(min=-1, help="Processes; -1: all cores.")]
 
@@ -90,18 +93,29 @@ def claims(
 ) -> None:
     """What vendors publish, in the model: claim, modeled value, range and verdict."""
     from gcsim.study.claims import claims as ledger
-    from gcsim.study.report import CLAIM_HEADS, claims_rows
 
     found = ledger()
-    if output is Format.json:
-        emit({"claims": found})
-        return
-    from rich import box
-    from rich.table import Table
+    emit({"claims": found} if output is Format.json else _ledger(found))
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for head in CLAIM_HEADS:
-        table.add_column(head, overflow="fold")
-    for row in claims_rows(found):
-        table.add_row(*row)
-    emit(table)
+
+def _ledger(found: list[dict[str, Any]]) -> "RenderableType":
+    """The claims as a table; below, by number, under what each holds, its source, its scenario."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from gcsim.cli_results import plain_table
+    from gcsim.study.report import claim_scenario, figure
+
+    table = plain_table("", "claim", "claimed", "modeled", "all at once", "verdict")
+    notes = plain_table("", "what it takes, who says it, how to see it")
+    for each in (table, notes):
+        each.columns[1].justify, each.columns[1].no_wrap = "left", False
+    table.columns[-1].justify = "left"
+    for number, c in enumerate(found, start=1):
+        ends = f"{figure(c['low'])} .. {figure(c['high'])}"
+        claimed = f"{figure(c['claimed'])} {c['unit']}"
+        table.add_row(str(number), c["claim"], claimed, figure(c["modeled"]), ends, c["verdict"])
+        condition = f"{c['condition'][:1].upper()}{c['condition'][1:]}. " if c["condition"] else ""
+        notes.add_row(str(number), f"{condition}{c['source']}")
+        notes.add_row("", Text(f"gcsim run {claim_scenario(c)}", overflow="fold"))
+    return Group(table, notes)

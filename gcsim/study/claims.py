@@ -1,6 +1,8 @@
 """What vendors publish, in the model: claim, scenario file, modeled value, range, verdict."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,25 @@ from gcsim.errors import CapacityError
 from gcsim.results.simulate import play_scenario
 from gcsim.sim.records import REQUEST_COLUMNS
 from gcsim.spec import library
-from gcsim.spec.resolve import load_chip, load_model, resolve
+from gcsim.spec.assumed import assumed_values
+from gcsim.spec.resolve import Resolved, load_chip, load_model, resolve, with_settings
 from gcsim.spec.scenario import Scenario
-from gcsim.study.bands import CAUSES, shifted
+from gcsim.study.bands import shifted
+from gcsim.study.loads import FORMATS, OUTPUT, PROMPTS, Load, Loads, lightest, played
 
 SUPPORTED, CONDITIONAL, REFUTED = "supported", "holds only if", "not supported"
 NEAR = 0.10  # a claim within this of the modeled value (or its range) is supported
 _COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}
-_EVERY = tuple(factor for causes in CAUSES.values() for factor in causes)
 PAPER = "generalcompute.com/whitepaper"
 INFERCOM = "infercom.ai/de/blog/how-dataflow-delivers-speed"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One line of the ledger; `condition` says under what the verdict holds."""
+    """One line of the ledger; `condition` says under what the verdict holds.
+
+    scenario: a file, which gives the modeled value with these settings.
+    """
 
     claim: str
     source: str
@@ -38,6 +44,7 @@ class Claim:
     verdict: str
     condition: str
     scenario: str
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def verdict_of(claimed: float, modeled: float, low: float, high: float, condition: str) -> str:
@@ -79,25 +86,26 @@ def _file(name: str) -> Path:
     return library.root() / "validation" / "claims" / f"{name}.yaml"
 
 
-def _modeled(name: str, key: str) -> tuple[float, float, float]:
-    """A metric of a claim's scenario: value, and the ends when all factors are slow or fast."""
-    scenario = resolve(_file(name)).scenario
-    value = measure(scenario)[key]
-    ends = [value]
-    for slow in (True, False):
-        changed = shifted(scenario, _EVERY, slow)
-        if changed is not None:
-            ends.append(measure(changed)[key])
-    return value, min(ends), max(ends)
+def _ends(resolved: Resolved, key: str) -> tuple[float, float, float]:
+    """A metric of a scenario: value, and the ends when all values are at one end at once."""
+    value = measure(resolved.scenario)[key]
+    found = [value]
+    for end in ("slow", "fast"):
+        moved = shifted(resolved, None, end)
+        if moved is not None:
+            found.append(measure(moved.scenario)[key])
+    return value, min(found), max(found)
 
 
 def _claim(
-    text: str, source: str, unit: str, claimed: float, name: str, key: str, condition: str = ""
-) -> Claim:
-    value, low, high = _modeled(name, key)
+    text: str, source: str, unit: str, claimed: float, name: str, key: str, condition: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> Claim:  # fmt: skip
+    settings = dict(settings or {})
+    value, low, high = _ends(resolve(_file(name), settings), key)
     verdict = verdict_of(claimed, value, low, high, condition)
     where = f"validation/claims/{name}.yaml"
-    return Claim(text, source, unit, claimed, value, low, high, verdict, condition, where)
+    return Claim(text, source, unit, claimed, value, low, high, verdict, condition, where, settings)
 
 
 def _speeds() -> list[Claim]:
@@ -124,17 +132,72 @@ def _speeds() -> list[Claim]:
 
 
 def _racks() -> list[Claim]:
-    racks = (
-        ("sn40l", "SN40L", 800, (1, 16, 64, 256)),
-        ("sn50", "SN50", 15_000, (64, 256, 512)),
+    """A rack's rate on a 671B model: by which load is it reached, here and at best?"""
+    found = []
+    for chip, speed in (("SN40L", 800), ("SN50", 15_000)):
+        name = f"{chip.lower()}-671b"
+        here, best = (_loads(name, speed, end) for end in (None, "fast"))
+        reached = [load for loads in (here, best) for load in loads.values() if load.rate >= speed]
+        load = reached[0] if reached else max(here.values(), key=lambda load: load.rate)
+        text = f"one {chip} rack gives {speed:,} tok/s on 600B+ models"
+        base = resolve(_file(name))
+        told, settings = _told(here, best, speed, load), _changes(base, load)
+        assumed = sum(key.startswith(f"{chip.lower()}.") for key in assumed_values(base.scenario))
+        told += f"; {assumed} values of the chip are assumed"
+        found.append(_claim(text, PAPER, "tok/s", speed, name, "tok_s_total", told, settings))
+    return found
+
+
+def _changes(resolved: Resolved, load: Load) -> dict[str, Any]:
+    """The settings of a load that its scenario file does not have."""
+
+    def own(dotted: str) -> Any:
+        return reduce(lambda node, key: node[key], dotted.split("."), resolved.mapping)
+
+    return {dotted: value for dotted, value in load.settings().items() if own(dotted) != value}
+
+
+def _loads(name: str, wanted: float, end: str | None) -> Loads:
+    """By prompt and format, the shortest first: the lightest load of a claim's rack, played."""
+    base = resolve(_file(name))
+    resolved = base if end is None else shifted(base, None, end) or base
+
+    def play(load: Load) -> float:
+        return measure(with_settings(resolved, load.settings()).scenario)["tok_s_total"]
+
+    found = lightest(resolved.scenario, wanted)
+    return {key: played(load, wanted, play) for key, load in found.items()}
+
+
+def _told(here: Loads, best: Loads, wanted: float, chosen: Load) -> str:
+    """The load of the line, and in short those of other formats and prompts.
+
+    Users are at any time, of a DeepSeek-R1; their prompts are computed on the same rack.
+    """
+    text = f"{chosen.users:,} users of {chosen.prompt:,} + {OUTPUT:,} tokens, DeepSeek-R1 in"
+    text += f" {chosen.dtype.upper()}, laid out tp {chosen.tp} x ep {chosen.ep},"
+    text += f" {chosen.rate / chosen.users:.0f} tok/s each, prompts computed on the same rack"
+    if chosen not in here.values():
+        text += ", all values at their fast end"
+    if chosen.rate < wanted:
+        text += f", give the most; the claim needs {wanted / chosen.rate:.1f} such racks"
+    formats = " and ".join(name.upper() for name in FORMATS)
+    text += f". Users needed in {formats}: {_users(here, wanted)}"
+    return f"{text}; with all values at their fast end: {_users(best, wanted)}"
+
+
+def _users(loads: Loads, wanted: float) -> str:
+    """Of every prompt and format the users needed, or the most that is reached."""
+
+    def cell(load: Load | None) -> str:
+        if load is None:
+            return "does not fit"
+        return f"{load.users:,}" if load.rate >= wanted else f"none ({load.rate:,.0f} tok/s)"
+
+    return "; ".join(
+        f"prompts of {prompt:,}: {', '.join(cell(loads.get((prompt, f))) for f in FORMATS)}"
+        for prompt in PROMPTS
     )
-    return [
-        _claim(f"one {name} rack gives {speed:,} tok/s on 600B+ models", PAPER, "tok/s", speed,
-               f"{chip}-671b-{users}", "tok_s_total",
-               f"{users} users of 1,000 + 1,000 tokens, DeepSeek-R1 in FP8")
-        for chip, name, speed, loads in racks
-        for users in loads
-    ]  # fmt: skip
 
 
 def _arithmetic() -> list[Claim]:

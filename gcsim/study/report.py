@@ -100,12 +100,27 @@ def claims_rows(ledger: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Cells of the claims ledger: claim, claimed, modeled, range, verdict, scenario."""
     return [
         (
-            f"{c['claim']} ({c['source']})", f"{c['claimed']:,g} {c['unit']}",
-            f"{c['modeled']:,.4g}", f"{c['low']:,.4g} to {c['high']:,.4g}",
-            c["verdict"] + (f": {c['condition']}" if c["condition"] else ""), c["scenario"],
+            f"{c['claim']} ({c['source']})", f"{figure(c['claimed'])} {c['unit']}",
+            figure(c["modeled"]), f"{figure(c['low'])} to {figure(c['high'])}",
+            c["verdict"] + (f": {c['condition']}" if c["condition"] else ""), claim_scenario(c),
         )
         for c in ledger
     ]  # fmt: skip
+
+
+def figure(value: float) -> str:
+    """A number of the ledger, in plain notation.
+
+    >>> figure(0.14271), figure(738), figure(15163.2)
+    ('0.1427', '738', '15,163')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:,.4g}"
+
+
+def claim_scenario(claim: Mapping[str, Any]) -> str:
+    """What `gcsim run` needs for the modeled value of a claim."""
+    settings = (f"{key}={value}" for key, value in claim.get("settings", {}).items())
+    return " --set ".join((claim["scenario"], *settings))
 
 
 CLAIM_HEADS = ("claim", "claimed", "modeled", "range", "verdict", "scenario")

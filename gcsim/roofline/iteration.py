@@ -8,6 +8,11 @@ from gcsim.roofline.collectives import all_reduce_s, all_to_all_s
 from gcsim.roofline.gaps import gap_bin
 from gcsim.roofline.ops import distinct_experts
 
+Parts = tuple[float, float, float, float, float, float, float]
+# Compute and memory time of projection, FFN, experts and head; communication, overhead [s];
+# micro-batches.
+Fixed = tuple[float, float, float, float, float, float, float, float, float, float, float]
+
 
 @numba.njit(cache=True)
 def _bounded(
@@ -76,6 +81,74 @@ def _communication_s(c: np.record, tokens: float) -> float:
 
 
 @numba.njit(cache=True)
+def _fixed(c: np.record, prompt_tokens: float, decode_seqs: float, logit_seqs: float) -> Fixed:
+    """The terms of `iteration_parts` in which no KV occurs."""
+    decoded = decode_seqs * c.tokens_per_seq
+    batches = max(min(c.stages, prompt_tokens + decoded), 1.0)
+    tokens = (prompt_tokens + decoded) / batches
+    seqs = logit_seqs * (c.tokens_per_seq if decode_seqs > 0.0 else 1.0) / batches
+    expert_m = 0.0
+    if c.experts > 0.0:
+        touched = distinct_experts(c.experts, c.experts_per_token, tokens, c.expert_skew)
+        expert_m = touched * c.expert_weights_s_per_expert + tokens * c.expert_moved_s_per_token
+    overhead = c.layers_overhead_s + seqs * c.seq_overhead_s
+    if prompt_tokens > 0.0:
+        overhead += c.prompt_overhead_s
+    return (
+        tokens * c.projection_s_per_token,
+        c.projection_weights_s + tokens * c.projection_moved_s_per_token,
+        tokens * c.ffn_s_per_token,
+        c.ffn_weights_s + tokens * c.ffn_moved_s_per_token,
+        tokens * c.expert_s_per_token,
+        expert_m,
+        seqs * c.head_s_per_seq,
+        c.head_weights_s,
+        _communication_s(c, tokens),
+        overhead,
+        batches,
+    )
+
+
+@numba.njit(cache=True)
+def _parts(
+    c: np.record,
+    fixed: Fixed,
+    decode_seqs: float,
+    decode_kv: float,
+    decode_window_kv: float,
+    prefill_pairs: float,
+    prefill_window_pairs: float,
+    prefill_kv: float,
+    prefill_window_kv: float,
+) -> Parts:
+    """`iteration_parts` from the terms that stay and the KV that grows."""
+    (
+        projection_c, projection_m, ffn_c, ffn_m, expert_c, expert_m, head_c, head_m, comm,
+        overhead, batches,
+    ) = fixed  # fmt: skip
+    pairs, window_pairs = decode_kv * c.tokens_per_seq, decode_window_kv * c.tokens_per_seq
+    attention_c = (
+        pairs * c.attention_decode_s_per_pair
+        + window_pairs * c.attention_decode_s_per_window_pair
+        + prefill_pairs * c.attention_prefill_s_per_pair
+        + prefill_window_pairs * c.attention_prefill_s_per_window_pair
+    ) / batches
+    attention_m = (
+        (decode_kv + prefill_kv) * c.kv_s_per_token
+        + (decode_window_kv + prefill_window_kv) * c.kv_s_per_window_token
+    ) / batches
+    compute, weights, experts, kv = _bounded(
+        c.fused > 0.0, projection_c, projection_m, attention_c, attention_m, ffn_c, ffn_m,
+        expert_c, expert_m, head_c, head_m,
+    )  # fmt: skip
+    work = compute + weights + experts + kv + comm + overhead
+    if decode_seqs > 0.0:
+        overhead += work * (c.draft_factor - 1.0)
+    total = compute + weights + experts + kv + comm + overhead
+    return total, compute, weights, experts, kv, comm, overhead
+
+
+@numba.njit(cache=True)
 def iteration_parts(
     coefficients: np.ndarray,
     prompt_tokens: float,
@@ -87,7 +160,7 @@ def iteration_parts(
     prefill_window_pairs: float,
     prefill_kv: float,
     prefill_window_kv: float,
-) -> tuple[float, float, float, float, float, float, float]:
+) -> Parts:
     """Time of one iteration and its split: (total, compute, weights, experts, kv, comm, overhead).
 
     kernels:  t = sum over operators o of max(compute_o, memory_o) + comm + overhead    (1)
@@ -102,46 +175,10 @@ def iteration_parts(
     Ref: facts "A cost model that fits"; Williams et al. 2009. All results in seconds.
     """
     c = coefficients.view(RECORD)[0]
-    decoded = decode_seqs * c.tokens_per_seq
-    batches = max(min(c.stages, prompt_tokens + decoded), 1.0)
-    tokens = (prompt_tokens + decoded) / batches
-    seqs = logit_seqs * (c.tokens_per_seq if decode_seqs > 0.0 else 1.0) / batches
-    pairs, window_pairs = decode_kv * c.tokens_per_seq, decode_window_kv * c.tokens_per_seq
-    # compute and memory time of every operator
-    projection_c = tokens * c.projection_s_per_token
-    projection_m = c.projection_weights_s + tokens * c.projection_moved_s_per_token
-    attention_c = (
-        pairs * c.attention_decode_s_per_pair
-        + window_pairs * c.attention_decode_s_per_window_pair
-        + prefill_pairs * c.attention_prefill_s_per_pair
-        + prefill_window_pairs * c.attention_prefill_s_per_window_pair
-    ) / batches
-    attention_m = (
-        (decode_kv + prefill_kv) * c.kv_s_per_token
-        + (decode_window_kv + prefill_window_kv) * c.kv_s_per_window_token
-    ) / batches
-    ffn_c = tokens * c.ffn_s_per_token
-    ffn_m = c.ffn_weights_s + tokens * c.ffn_moved_s_per_token
-    expert_c = tokens * c.expert_s_per_token
-    expert_m = 0.0
-    if c.experts > 0.0:
-        touched = distinct_experts(c.experts, c.experts_per_token, tokens, c.expert_skew)
-        expert_m = touched * c.expert_weights_s_per_expert + tokens * c.expert_moved_s_per_token
-    head_c, head_m = seqs * c.head_s_per_seq, c.head_weights_s
-
-    compute, weights, experts, kv = _bounded(
-        c.fused > 0.0, projection_c, projection_m, attention_c, attention_m, ffn_c, ffn_m,
-        expert_c, expert_m, head_c, head_m,
+    return _parts(
+        c, _fixed(c, prompt_tokens, decode_seqs, logit_seqs), decode_seqs, decode_kv,
+        decode_window_kv, prefill_pairs, prefill_window_pairs, prefill_kv, prefill_window_kv,
     )  # fmt: skip
-    comm = _communication_s(c, tokens)
-    overhead = c.layers_overhead_s + seqs * c.seq_overhead_s
-    if prompt_tokens > 0.0:
-        overhead += c.prompt_overhead_s
-    work = compute + weights + experts + kv + comm + overhead
-    if decode_seqs > 0.0:
-        overhead += work * (c.draft_factor - 1.0)
-    total = compute + weights + experts + kv + comm + overhead
-    return total, compute, weights, experts, kv, comm, overhead
 
 
 @numba.njit(cache=True)
@@ -172,21 +209,13 @@ def run_ns(
     c = coefficients.view(RECORD)[0]
     accepted = int(c.accepted_ppm)
     now, origin = start_ns, first * accepted // 1_000_000
+    seqs = float(decode_seqs)
+    fixed = _fixed(c, 0.0, seqs, seqs)
     for played in range(iterations):
         gained = (first + played) * accepted // 1_000_000 - origin
-        total = iteration_parts(
-            coefficients,
-            0.0,
-            float(decode_seqs),
-            float(decode_seqs),
-            float(decode_kv + decode_seqs * gained),
-            float(decode_window_kv + growing * gained),
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-        )[0]
-        now += _to_ns(total)
+        kv = float(decode_kv + decode_seqs * gained)
+        window_kv = float(decode_window_kv + growing * gained)
+        now += _to_ns(_parts(c, fixed, seqs, kv, window_kv, 0.0, 0.0, 0.0, 0.0)[0])
         if now >= until_ns:
             return played + 1, now
     return iterations, now
@@ -245,17 +274,12 @@ def _flops(
 
 
 @numba.njit(cache=True)
-def _bytes(c: np.record, tokens: float, kv: float, window_kv: float) -> float:
-    """Weights and KV that one iteration reads on all chips [B]."""
+def _weight_bytes(c: np.record, tokens: float) -> float:
+    """Weights that one iteration reads on all chips [B]."""
     touched = 0.0
     if c.experts > 0.0:
         touched = distinct_experts(c.experts, c.experts_per_token, tokens, c.expert_skew)
-    total: float = (
-        c.weight_bytes
-        + touched * c.bytes_per_expert
-        + kv * c.kv_bytes_per_token
-        + window_kv * c.kv_bytes_per_window_token
-    )
+    total: float = c.weight_bytes + touched * c.bytes_per_expert
     return total
 
 
@@ -287,29 +311,27 @@ def account(
     accepted = int(c.accepted_ppm)
     origin = first * accepted // 1_000_000
     first_ns = 0
+    fixed = _fixed(c, float(prompt_tokens), float(decode_seqs), float(logit_seqs))
+    tokens = prompt_tokens + decode_seqs * c.tokens_per_seq
+    weight_bytes = _weight_bytes(c, tokens)
     for played in range(iterations):
         gained = (first + played) * accepted // 1_000_000 - origin
         kv = float(decode_kv + decode_seqs * gained)
         window_kv = float(decode_window_kv + growing * gained)
-        parts = iteration_parts(
-            coefficients,
-            float(prompt_tokens),
-            float(decode_seqs),
-            float(logit_seqs),
-            kv,
-            window_kv,
-            prefill_pairs,
-            prefill_window_pairs,
-            float(prefill_kv),
-            float(prefill_window_kv),
-        )
+        parts = _parts(
+            c, fixed, float(decode_seqs), kv, window_kv, prefill_pairs, prefill_window_pairs,
+            float(prefill_kv), float(prefill_window_kv),
+        )  # fmt: skip
         for index in range(7):
             totals[index] += parts[index]
-        tokens = prompt_tokens + decode_seqs * c.tokens_per_seq
         totals[7] += _flops(
             c, tokens, logit_seqs, kv, window_kv, prefill_pairs, prefill_window_pairs
         )
-        totals[8] += _bytes(c, tokens, kv + prefill_kv, window_kv + prefill_window_kv)
+        totals[8] += (
+            weight_bytes
+            + (kv + prefill_kv) * c.kv_bytes_per_token
+            + (window_kv + prefill_window_kv) * c.kv_bytes_per_window_token
+        )
         totals[9] += 1.0
         totals[10] += prompt_tokens
         gap_ns = _to_ns(parts[0])

@@ -23,8 +23,8 @@ NO_PROMPTS: Prompts = (0, 0, 0.0, 0.0, 0, 0)
 
 def continuous(replica: "Replica") -> Batch:
     """Decode for all, and prompt chunks in what is left of the token budget (as vLLM V1)."""
-    budget = replica.max_iteration_tokens - replica.decode_tokens
-    return True, _fill(replica, budget)
+    decoding = replica.decode.seqs * replica.tokens_per_seq
+    return True, _fill(replica, replica.max_iteration_tokens - decoding)
 
 
 def prefill_first(replica: "Replica") -> Batch:
@@ -42,15 +42,6 @@ def static(replica: "Replica") -> Batch:
     return not chunks, chunks
 
 
-def decode_only(replica: "Replica") -> Batch:
-    """The decode side of a disaggregated deployment: what arrives has its prompt computed.
-
-    What it still lacks (the last token, or a prompt that was routed here whole) is computed in the
-    same iterations.
-    """
-    return continuous(replica)
-
-
 def prefill_only(replica: "Replica") -> Batch:
     """The prefill side: nothing decodes here, requests leave after their first token."""
     return False, _fill(replica, replica.max_iteration_tokens)
@@ -60,14 +51,16 @@ POLICIES: dict[str, Callable[["Replica"], Batch]] = {
     "continuous": continuous,
     "prefill_first": prefill_first,
     "static": static,
-    "decode_only": decode_only,
+    # What arrives has its prompt computed. What it still lacks (the last token, or a prompt that
+    # was routed here whole) is computed in the same iterations.
+    "decode_only": continuous,
     "prefill_only": prefill_only,
 }
 
 
 def _fill(replica: "Replica", budget: int) -> list[Chunk]:
     """Go on with started prompts, then admit waiting requests, first come first served."""
-    chunks = _chunks(replica.prefilling, budget)
+    chunks = _chunks(replica.prefilling, budget) if replica.prefilling else []
     for _, tokens in chunks:
         budget -= tokens
     while budget > 0 and replica.waiting:

@@ -1,10 +1,12 @@
 """Time in the engine: whole nanoseconds, and calls at an exact place among simultaneous ones."""
 
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 from simpy import Environment
-from simpy.events import NORMAL, Event
+from simpy.core import StopSimulation
+from simpy.events import Event
 
 NS_PER_S = 1_000_000_000
 
@@ -19,12 +21,27 @@ def to_ns(seconds: float) -> int:
 
 
 class Clock(Environment):
-    """A SimPy environment whose time is whole nanoseconds."""
+    """A SimPy environment whose time is whole nanoseconds, and all of whose events are `Call`s.
 
-    @property
-    def now(self) -> int:
-        """The time [ns]."""
-        return self._now  # type: ignore[return-value]  # starts at 0, moved by whole delays only
+    now: the time [ns]; an attribute, for nothing is read more often.
+    """
+
+    now: int = 0
+
+    def run(self, until: Any = None) -> None:
+        """Make all calls, or those before `until` [ns]."""
+        # What Environment.run and step do, but for events that fail, which calls do not, and
+        # without a step() for each: this is the hot path.
+        if until is not None:
+            Call(self, until - self.now, StopSimulation.callback, rank=-1)
+        queue = self._queue
+        try:
+            while queue:
+                self.now, _, _, event = heappop(queue)  # type: ignore[assignment]  # whole delays
+                for callback in event.callbacks:
+                    callback(event)
+        except StopSimulation:
+            pass
 
 
 class Call(Event):
@@ -35,6 +52,8 @@ class Call(Event):
     then is part of the next batch, whatever the order in which both were scheduled.
     """
 
+    _ok, _value = True, None  # it has succeeded, as a Timeout has
+
     def __init__(
         self,
         env: Clock,
@@ -43,14 +62,12 @@ class Call(Event):
         argument: Any = None,
         rank: int = 0,
     ) -> None:
-        # What Event.__init__ and Timeout.__init__ do, without their calls: this is the hot path.
-        self.env = env
-        self.callbacks = [function]
-        self._ok, self._value = True, None
+        # What Event.__init__ and Environment.schedule do, without their calls.
+        self.callbacks = (function,)  # type: ignore[assignment]
         self.argument = argument
-        env.schedule(self, NORMAL + rank, delay_ns)  # type: ignore[arg-type]
+        entry = (env.now + delay_ns, rank, next(env._eid), self)
+        heappush(env._queue, entry)  # type: ignore[misc]  # a rank is a priority
 
     def cancel(self) -> None:
         """Do nothing when the time comes."""
-        if self.callbacks is not None:
-            self.callbacks.clear()
+        self.callbacks = ()  # type: ignore[assignment]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gcsim.cost import PoolCost
 from gcsim.sim.clock import Call, Clock, to_ns
-from gcsim.sim.link import Handoff, LinkUse, schedule_ns
+from gcsim.sim.link import Handoff, LinkUse
 from gcsim.sim.records import Records
 from gcsim.sim.replica import Replica
 from gcsim.sim.request import COMPLETED, REJECTED, Context, Request
@@ -64,10 +64,7 @@ class Cluster:
                     )
                 )  # fmt: skip
         self.links = [LinkUse(link) for link in deployment.links]
-        self._free_ns: list[dict[int, int]] = [{} for _ in self.links]
-        self._link_numbers = {
-            (use.link.from_, use.link.to): number for number, use in enumerate(self.links)
-        }
+        self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
         self._services = {
             model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
@@ -122,7 +119,7 @@ class Cluster:
     def _close(self, request: Request, status: str) -> None:
         """A request has ended: record it and tell its session."""
         now = self.env.now
-        request.status, request.ended_ns = status, now
+        request.status = status
         del self.live[request]
         down_ns = self._down_ns[max(request.replica, 0)]
         network_ns, client_ns = self._up_ns + down_ns, now + down_ns
@@ -159,8 +156,8 @@ class Cluster:
         if replica.pool.role == "prefill":
             targets = self._targets(request, replica)
             target = self._policy(request, targets, request.service.decode_state)
-            request.handoff = Handoff(replica, target)
-            request.handoff.prefill_start_ns = self.env.now
+            link = self._links[replica.pool_name, target.pool_name]
+            request.handoff = Handoff(replica, target, link, self.env.now)
             if self.deployment.kv_handoff.layerwise:
                 self._offer(request)
 
@@ -202,7 +199,7 @@ class Cluster:
         """The decode replicas that a link from a pool reaches, and the smallest of them."""
         model = next(r.cost.model for r in self.replicas if r.pool_name == pool_name)
         decoders = self._services[model].decoders
-        reached = [r for r in decoders if (pool_name, r.pool_name) in self._link_numbers]
+        reached = [r for r in decoders if (pool_name, r.pool_name) in self._links]
         return reached, min(
             reached or self.replicas, key=lambda r: r.kv.total * r.pool.block_tokens
         )
@@ -215,60 +212,47 @@ class Cluster:
             return reached
         return [replica for replica in reached if replica.kv.fits(tokens)]
 
-    def _link(self, source: Replica, target: Replica) -> int:
-        return self._link_numbers[source.pool_name, target.pool_name]
-
     def _transfer(self, request: Request) -> None:
-        """Prompt computed and room reserved: the KV travels."""
-        now, handoff = self.env.now, request.handoff
-        request.end_queue(now)
-        number = self._link(handoff.source, handoff.target)
-        handoff.moved_bytes = handoff.target.cost.handoff_bytes(handoff.tokens, request.isl)
-        converted_ns = self._conversion_ns(handoff.source, handoff.target, handoff.moved_bytes)
-        arrival_ns = schedule_ns(
-            self.links[number], handoff, handoff.moved_bytes, handoff.source.cost.layers, now,
-            self.deployment.kv_handoff.layerwise, self._free_ns[number],
-        )  # fmt: skip
-        Call(self.env, arrival_ns + converted_ns - now, self._transferred, request)
+        """Prompt computed and room reserved: the KV travels.
 
-    def _conversion_ns(self, source: Replica, target: Replica, moved_bytes: float) -> int:
+        Layer-wise streaming lets it run beside the prefill that makes it, from when decode has
+        room; but its last layer only after the prefill's end.
+        """
+        now, handoff = self.env.now, request.handoff
+        source, target = handoff.source, handoff.target
+        request.end_queue(now)
+        moved = handoff.moved_bytes = target.cost.handoff_bytes(handoff.tokens, request.isl)
+        earliest = now
+        if self.deployment.kv_handoff.layerwise:
+            earliest = max(handoff.prefill_start_ns, handoff.reserved_ns)
+        arrival_ns = handoff.link.carry(
+            source.index, target.index, moved, earliest, handoff.prefill_end_ns, source.cost.layers
+        )
         rate = self.deployment.kv_handoff.conversion_bandwidth
-        if rate is None or source.cost.kv_bytes == target.cost.kv_bytes:
-            return 0
-        return to_ns(moved_bytes / rate)
+        if rate is not None and source.cost.kv_bytes != target.cost.kv_bytes:
+            arrival_ns += to_ns(moved / rate)
+        Call(self.env, arrival_ns - now, self._transferred, request)
 
     def _transferred(self, call: Call) -> None:
         request: Request = call.argument
         handoff = request.handoff
         request.end_transfer(self.env.now)
-        number = self._link(handoff.source, handoff.target)
-        self.links[number].received_bytes += handoff.moved_bytes
+        handoff.link.received_bytes += handoff.moved_bytes
         handoff.source.kv.release(handoff.source_lease)
         handoff.source.wake(True)
         handoff.target.receive(request)
 
     def _return_kv(self, request: Request) -> None:
         """What decode generated travels back, so that the next step need not prefill it again."""
-        handoff = request.handoff
-        number = self._link(handoff.target, handoff.source)
-        tokens = request.osl - 1
-        moved = handoff.source.cost.kv_bytes * tokens
-        back = Handoff(handoff.target, handoff.source)
-        now = self.env.now
-        arrival_ns = schedule_ns(
-            self.links[number],
-            back,
-            moved,
-            handoff.source.cost.layers,
-            now,
-            False,
-            self._free_ns[number],
-        )
-        Call(self.env, arrival_ns - now, self._returned, (request, number, moved))
+        source, target = request.handoff.source, request.handoff.target
+        link, now = self._links[target.pool_name, source.pool_name], self.env.now
+        moved = source.cost.kv_bytes * (request.osl - 1)
+        arrival_ns = link.carry(target.index, source.index, moved, now, now, source.cost.layers)
+        Call(self.env, arrival_ns - now, self._returned, (request, link, moved))
 
     def _returned(self, call: Call) -> None:
-        request, number, moved = call.argument
-        self.links[number].received_bytes += moved
+        request, link, moved = call.argument
+        link.received_bytes += moved
         source = request.handoff.source
         source.kv.absorb(request, request.isl, request.isl + request.osl - 1)
         source.wake(True)

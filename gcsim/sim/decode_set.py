@@ -65,17 +65,17 @@ class DecodeSet:
         size = self._block_tokens
         return -(-(tokens + gained) // size) + (-tokens // size)
 
-    def advance(self, iterations: int) -> tuple[int, list[Request]]:
-        """Play iterations: the tokens that each sequence gained, and those that have all theirs.
-
-        The sequences that have ended are still to be removed.
+    def advance(self, iterations: int) -> tuple[int, int, list[Request]]:
+        """Play iterations: tokens that each sequence gained, KV blocks that they took together,
+        and the sequences that have all their tokens, which are still to be removed.
         """
         gained = self.gain(iterations)
+        blocks = self.blocks(gained)
         self.iterations += iterations
         self.clock += gained
         self.kv += self.seqs * gained
         self.window_kv += self.growing * gained
-        while self.growing and self._crossings and self._crossings[0][0] <= self.clock:
+        while self.growing and self._crossings[0][0] <= self.clock:
             crossing, epoch, request = heappop(self._crossings)
             if request.epoch == epoch:
                 self.window_kv -= self.clock - crossing
@@ -85,23 +85,25 @@ class DecodeSet:
             _, epoch, request = heappop(self._ends)
             if request.epoch == epoch:
                 ended.append(request)
-        return gained, ended
+        return gained, blocks, ended
 
     def gain(self, iterations: int) -> int:
         """Tokens that each sequence gains in the next iterations."""
         done, ppm = self.iterations, self._accepted_ppm
+        if ppm == PPM:
+            return iterations
         return (done + iterations) * ppm // PPM - done * ppm // PPM
 
     def blocks(self, tokens: int) -> int:
         """KV blocks that the sequences need for their next `tokens` tokens."""
         if not self.seqs:
             return 0
-        size = self._block_tokens
+        size, phases = self._block_tokens, self._phases
         whole, rest = divmod(tokens, size)
-        needed = self.seqs * whole
-        for step in range(self.clock, self.clock + rest):
-            needed += self._phases[step % size]
-        return needed
+        start = self.clock % size
+        beyond = start + rest - size
+        needed = self.seqs * whole + sum(phases[start : start + rest])
+        return needed + sum(phases[:beyond]) if beyond > 0 else needed
 
     def steady_iterations(self) -> int:
         """The fewest iterations after which a sequence ends, or outgrows the window."""

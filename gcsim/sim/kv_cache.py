@@ -4,6 +4,8 @@ used + free = total at all times, where used = private blocks of sequences + blo
 A sequence shares the whole blocks of the tree's path that it pins, and owns the rest privately.
 """
 
+from typing import Any
+
 from gcsim.sim.prefix_cache import Match, Node, PrefixCache
 from gcsim.sim.request import Request
 
@@ -28,14 +30,14 @@ class Lease:
 class KvCache:
     """Block ledger of a replica.
 
-    key: its name in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per
+    key: what it is in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per
     block; extra: blocks that every sequence needs beside its tokens (the windows of sliding
     layers); tiers: blocks of the tiers below; limit: most blocks that the prefix cache may hold
     (0: no prefix cache).
     """
 
     def __init__(
-        self, key: int, total: int, block_tokens: int, extra: int, tiers: tuple[int, ...] = (),
+        self, key: Any, total: int, block_tokens: int, extra: int, tiers: tuple[int, ...] = (),
         limit: int = UNLIMITED,
     ) -> None:  # fmt: skip
         self.key = key
@@ -73,10 +75,13 @@ class KvCache:
 
     def look_up(self, request: Request) -> Match:
         """What the prefix cache holds of a request's context; changes nothing."""
-        if not self.limit:
-            return Match(self.tree.root, 0, 0, 0, 0)
         context = request.context
-        return self.tree.match(context.spans, request.owner, context.hints.get(self.key))
+        hint: Match | None = context.hints.get(self.key)
+        if hint is not None:
+            node = hint.node
+            if node.alive and not node.children and node.depth == hint.depth:
+                return hint  # as nearly always: nothing was evicted, and no other context goes on
+        return self.tree.match(context.spans if self.limit else [], request.owner, hint)
 
     def usable(self, depth: int, most: int) -> int:
         """Of `depth` cached tokens those that need no computing: whole blocks, up to `most`."""
@@ -100,13 +105,10 @@ class KvCache:
         tree.touch(node)
         # The shared part comes first, so what the floor cuts off is the trajectory's own.
         lease = Lease(node, need, cached, max(match.own - (match.depth - cached), 0), shared)
-        lease.reload = tree.promote(node)
-        self._take(need)
+        if node.tier:
+            lease.reload = tree.promote(node)
+        self.grow(need)
         return lease
-
-    def grow(self, blocks: int) -> None:
-        """Running sequences take `blocks` more; the caller has made sure that there is room."""
-        self._take(blocks)
 
     def store(self, request: Request, lease: Lease, tokens: int) -> None:
         """The request's first `tokens` tokens are computed: hand them to the prefix cache."""
@@ -122,7 +124,8 @@ class KvCache:
         node = match.node
         if node is not lease.node or match.depth > tokens:
             node = tree.settle(match, tokens)
-            tree.promote(node)
+            if node.tier:
+                tree.promote(node)
             tree.pin(node)
             tree.unpin(lease.node)
             tree.touch(node)
@@ -168,7 +171,8 @@ class KvCache:
         lease.held = 0
         self.tree.unpin(lease.node)
 
-    def _take(self, blocks: int) -> None:
+    def grow(self, blocks: int) -> None:
+        """Running sequences take `blocks` more; the caller has made sure that there is room."""
         self.private += blocks
         used = self.private + self.tree.blocks[0]
         if used > self.total:

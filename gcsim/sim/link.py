@@ -5,24 +5,25 @@ A transfer uses all lanes of its two ends and takes
 of which the last term occupies the lanes: transfers that meet go one after another.
 """
 
-from dataclasses import dataclass
-
 from gcsim.sim.clock import to_ns
 from gcsim.sim.kv_cache import Lease
 from gcsim.sim.replica import Replica
 from gcsim.spec.deployment import Link
 
 
-@dataclass(slots=True)
 class LinkUse:
-    """A link and what it has carried."""
+    """A link and what it has carried.
 
-    link: Link
-    sent_bytes: float = 0.0
-    received_bytes: float = 0.0
-    transfers: int = 0
-    busy_ns: int = 0
-    waited_ns: int = 0
+    delay_ns: set-up and latency, which are not on the lanes and paid by every transfer.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.delay_ns = to_ns(link.setup + link.latency)
+        self.sent_bytes = self.received_bytes = 0.0
+        self.transfers = self.busy_ns = self.waited_ns = 0
+        self._rate = link.bandwidth * link.lanes * link.efficiency
+        self._free_ns: dict[int, int] = {}  # when the lanes of an end are free
 
     def occupancy_ns(self, moved_bytes: float) -> int:
         """How long a message occupies the lanes, by (1) [ns].
@@ -31,63 +32,53 @@ class LinkUse:
         >>> LinkUse(link).occupancy_ns(50e9) == to_ns(1.0)
         True
         """
-        if moved_bytes <= 0:
-            return 0
-        link = self.link
-        rate = link.bandwidth * link.lanes * link.efficiency
-        return to_ns((moved_bytes + link.ramp) / rate)
+        return to_ns((moved_bytes + self.link.ramp) / self._rate) if moved_bytes > 0 else 0
 
-    @property
-    def delay_ns(self) -> int:
-        """Set-up and latency: not on the lanes, paid by every transfer [ns]."""
-        return to_ns(self.link.setup + self.link.latency)
+    def carry(
+        self,
+        source: int,
+        target: int,
+        moved_bytes: float,
+        earliest: int,
+        computed: int,
+        layers: int,
+    ) -> int:
+        """Take a place on the lanes of both ends; when all has arrived [ns].
+
+        earliest: when it may start; computed: when the last of its layers was computed, which can
+        only travel then.
+        """
+        occupancy, free_ns = self.occupancy_ns(moved_bytes), self._free_ns
+        target = -1 - target
+        start = max(earliest, free_ns.get(source, 0), free_ns.get(target, 0))
+        done = max(start + occupancy, computed + occupancy // layers)
+        free_ns[source] = free_ns[target] = done
+        self.sent_bytes += moved_bytes
+        self.transfers += 1
+        self.busy_ns += occupancy
+        self.waited_ns += start - earliest
+        return done + self.delay_ns
 
 
 class Handoff:
     """One request between prefill (source) and decode (target).
 
     `prefill_end_ns`: when its prompt was computed; `reserved_ns`: when decode had made room (-1:
-    not yet): the transfer needs both. `source_lease`, `lease`: its blocks at either end; `tokens`,
-    `moved_bytes`: prompt tokens that decode lacks.
+    not yet): the transfer over `link` needs both. `source_lease`, `lease`: its blocks at either
+    end; `tokens`, `moved_bytes`: prompt tokens that decode lacks.
     """
 
     __slots__ = (
-        "lease", "moved_bytes", "offered", "prefill_end_ns", "prefill_start_ns", "reserved_ns",
-        "source", "source_lease", "target", "tokens",
+        "lease", "link", "moved_bytes", "offered", "prefill_end_ns", "prefill_start_ns",
+        "reserved_ns", "source", "source_lease", "target", "tokens",
     )  # fmt: skip
 
-    def __init__(self, source: Replica, target: Replica) -> None:
-        self.source, self.target = source, target
-        self.prefill_start_ns = self.prefill_end_ns = self.reserved_ns = -1
+    def __init__(self, source: Replica, target: Replica, link: LinkUse, now: int) -> None:
+        self.source, self.target, self.link = source, target, link
+        self.prefill_start_ns = now
+        self.prefill_end_ns = self.reserved_ns = -1
         self.offered = False
         self.lease: Lease | None = None
         self.source_lease: Lease | None = None
         self.tokens = 0
         self.moved_bytes = 0.0
-
-
-def schedule_ns(
-    use: LinkUse, handoff: Handoff, moved_bytes: float, layers: int, now: int,
-    layerwise: bool, free_ns: dict[int, int],
-) -> int:  # fmt: skip
-    """When a transfer that may start now has arrived [ns]; takes its place on the lanes.
-
-    Layer-wise streaming lets it run beside the prefill that makes it: from when decode has room,
-    but its last layer (1 / layers of it) only after the prefill's end.
-    """
-    occupancy = use.occupancy_ns(moved_bytes)
-    ends = (handoff.source.index, -1 - handoff.target.index)
-    earliest = now
-    if layerwise:
-        earliest = max(handoff.prefill_start_ns, handoff.reserved_ns)
-    start = max(earliest, *(free_ns.get(end, 0) for end in ends))
-    done = start + occupancy
-    if layerwise:
-        done = max(done, handoff.prefill_end_ns + occupancy // layers)
-    for end in ends:
-        free_ns[end] = done
-    use.sent_bytes += moved_bytes
-    use.transfers += 1
-    use.busy_ns += occupancy
-    use.waited_ns += start - earliest
-    return max(done + use.delay_ns, now)

@@ -9,6 +9,8 @@ from gcsim.sim.batching import Prompts
 from gcsim.sim.decode_set import DecodeSet
 from gcsim.sim.timeline import Timeline
 
+NOBODY = DecodeSet(1, 0, 0)  # decode that pauses
+
 
 class Meter:
     """Totals of one replica; iterations that start before `count_from_ns` (warm-up) do not count.
@@ -28,31 +30,30 @@ class Meter:
         self,
         coefficients: "np.ndarray[tuple[int], np.dtype[np.float64]]",
         iterations: int,
-        span_ns: tuple[int, int],
+        start: int,
+        end: int,
         extra_ns: int,
         prompts: Prompts,
         decode: DecodeSet | None,
     ) -> None:
         """Count iterations that are over; `decode` as it was at their start, None if it paused.
 
-        span_ns: start and end; extra_ns: waiting for reloads within it; prompts: `prompt_sums`.
+        start, end [ns]; extra_ns: waiting for reloads between them; prompts: `prompt_sums`.
         """
-        start, end = span_ns
         self.busy_ns += end - start
         if start >= self.count_from_ns:
             new, completed, pairs, window_pairs, kv, window_kv = prompts
-            seqs = decode.seqs if decode else 0
+            batch = decode or NOBODY
             first_ns = account(
-                coefficients, self.totals, self.gaps, iterations,
-                decode.iterations if decode else 0, extra_ns, new, seqs,
-                seqs + completed, decode.kv if decode else 0, decode.window_kv if decode else 0,
-                decode.growing if decode else 0, pairs, window_pairs, kv, window_kv,
+                coefficients, self.totals, self.gaps, iterations, batch.iterations, extra_ns, new,
+                batch.seqs, batch.seqs + completed, batch.kv, batch.window_kv, batch.growing, pairs,
+                window_pairs, kv, window_kv,
             )  # fmt: skip
             if decode:
                 for waiting, since in self.stalls:
                     self.gaps[gap_bin(first_ns)] -= waiting
                     self.gaps[gap_bin(start + first_ns - since)] += waiting
-        if decode:
+        if decode and self.stalls:
             self.stalls.clear()
 
     def gap(self, start_ns: int, gap_ns: int) -> None:

@@ -10,7 +10,7 @@ tier that has room, else away.
 
 from heapq import heappop, heappush
 
-from gcsim.sim.runs import Run, append, cut, take
+from gcsim.sim.runs import Run, append, cut, extend
 from gcsim.traffic.trajectory import Span
 
 
@@ -126,8 +126,7 @@ class PrefixCache:
 
     def touch(self, node: Node) -> None:
         """Make a node the most recently used one."""
-        self._tick += 1
-        node.last_used = self._tick
+        self._tick = node.last_used = self._tick + 1
 
     def pin(self, node: Node) -> None:
         """Keep a node, and with it the path to it, until `unpin`."""
@@ -161,27 +160,33 @@ class PrefixCache:
         depth = match.depth
         if depth >= tokens:
             return match
-        node = self.settle(match, depth)
-        self.promote(node)
+        node, size, fresh = match.node, self.block_tokens, tokens - depth
         if depth < node.depth:
-            node = self._split(node, depth)
-        runs, index, offset = take(spans, match.index, match.offset, tokens - depth)
-        gained = tokens // self.block_tokens - depth // self.block_tokens
+            node = self.settle(match, depth)
+            self.promote(node)
+            if depth < node.depth:
+                node = self._split(node, depth)
+        elif node.tier:
+            self.promote(node)
+        gained = tokens // size - depth // size
         if not node.children and node.owner == owner and node.pins <= 1:
-            append(node.runs, runs)
-            node.length += tokens - depth
+            index, offset = extend(node.runs, spans, match.index, match.offset, fresh)
+            node.length += fresh
             node.depth = tokens
             if node.pins:
                 self.pinned_blocks += gained
         else:
             self._uid += 1
-            child = Node(self._uid, node, runs, tokens - depth, owner)
+            runs: list[Run] = []
+            index, offset = extend(runs, spans, match.index, match.offset, fresh)
+            child = Node(self._uid, node, runs, fresh, owner)
             node.children[runs[0][:2]] = child
             node = child
         self.touch(node)
         self.blocks[0] += gained
-        self._queue(node)
-        return Match(node, tokens, index, offset, match.own + tokens - depth)
+        if not (node.queued or node.pins):
+            self._queue(node)
+        return Match(node, tokens, index, offset, match.own + fresh)
 
     def evict(self, blocks: int) -> int:
         """Free up to `blocks` blocks of the first tier from unpinned leaves; blocks freed."""

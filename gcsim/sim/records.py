@@ -19,20 +19,26 @@ TRAJECTORY_COLUMNS = (
 )  # fmt: skip
 
 
-class Names:
-    """Small integers for repeated texts."""
+class Names(dict[str, int]):
+    """Small integers for repeated texts; one that is new gets the next number.
+
+    >>> names = Names("a", "b")
+    >>> names["b"], names["c"], names.texts
+    (1, 2, ['a', 'b', 'c'])
+    """
 
     def __init__(self, *texts: str) -> None:
-        self.texts = list(texts)
-        self._numbers = {text: number for number, text in enumerate(texts)}
+        super().__init__((text, number) for number, text in enumerate(texts))
 
-    def number(self, text: str) -> int:
-        """The number of a text, a new one if need be."""
-        found = self._numbers.get(text)
-        if found is None:
-            found = self._numbers[text] = len(self.texts)
-            self.texts.append(text)
-        return found
+    def __missing__(self, text: str) -> int:
+        """Number a new text."""
+        number = self[text] = len(self)
+        return number
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts in the order of their numbers."""
+        return list(self)
 
 
 class Records:
@@ -51,11 +57,10 @@ class Records:
         self._requests.extend(
             (
                 request.index, trajectory.index, request.step,
-                self.workloads.number(trajectory.workload), request.isl, request.osl, request.hit,
+                self.workloads[trajectory.workload], request.isl, request.osl, request.hit,
                 request.hit_own, request.sent_ns, ttft_ns, e2e_ns, network_ns, request.queue_ns,
                 request.prefill_ns, request.kv_transfer_ns, request.decode_ns, request.preemptions,
-                request.replica, self.statuses.number(request.status),
-                self.reasons.number(request.reason),
+                request.replica, self.statuses[request.status], self.reasons[request.reason],
             )
         )  # fmt: skip
 
@@ -64,9 +69,9 @@ class Records:
         trajectory = session.trajectory
         self._trajectories.extend(
             (
-                trajectory.index, self.workloads.number(trajectory.workload), session.start_ns,
+                trajectory.index, self.workloads[trajectory.workload], session.start_ns,
                 session.end_ns, len(trajectory.steps), session.done,
-                self.statuses.number(session.status), *session.path,
+                self.statuses[session.status], *session.path,
             )
         )  # fmt: skip
 

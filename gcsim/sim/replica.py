@@ -47,7 +47,7 @@ class Replica:
         self.tokens_per_seq = cost.tokens_per_seq
         kept = pool.prefix_cache_tokens
         self.kv = KvCache(
-            index, cost.kv_blocks, pool.block_tokens, cost.blocks_per_seq, cost.spill_blocks,
+            self, cost.kv_blocks, pool.block_tokens, cost.blocks_per_seq, cost.spill_blocks,
             UNLIMITED if kept is None else kept // pool.block_tokens,
         )  # fmt: skip
         self.load = 0  # requests here or on their way, waiting or running
@@ -65,14 +65,10 @@ class Replica:
         self._hold = False  # somebody was preempted at this boundary: admit nobody
         self._run = Run(cost, self.decode)
         self._event: Call | None = None  # the end of the run; None: idle
+        self._rank = 1 + index
         self._reload_ns = 0  # of what was admitted since the last iteration
 
     # -- the ways in -----------------------------------------------------------------------
-
-    @property
-    def decode_tokens(self) -> int:
-        """Tokens that decoding takes of an iteration's budget."""
-        return self.decode.seqs * self.tokens_per_seq
 
     def enqueue(self, request: Request) -> None:
         """A request joins the waiting line now, behind those of its priority and above."""
@@ -122,7 +118,7 @@ class Replica:
                 self._call(end - self.env.now)
 
     def _call(self, delay_ns: int) -> None:
-        self._event = Call(self.env, delay_ns, self._boundary, rank=1 + self.index)
+        self._event = Call(self.env, delay_ns, self._boundary, None, self._rank)
 
     # -- the boundary ----------------------------------------------------------------------
 
@@ -136,7 +132,7 @@ class Replica:
             self._take_in(self.arrived.popleft(), now)
         decode = self.decode
         # No sequence needs more blocks than it gains tokens, so mostly there is nothing to do.
-        tight = decode.seqs * self.tokens_per_seq > self.kv.room
+        tight = decode.seqs > 0 and decode.seqs * self.tokens_per_seq > self.kv.room
         self._hold = tight and self._make_room(now)
         while self.inbox and not (self.waiting or self._hold) and self._reserve(self.inbox[0]):
             self.inbox.popleft()
@@ -145,15 +141,13 @@ class Replica:
         run.start_ns, run.iterations = now, 0
         if self._changed:
             self._changed = False
-            waiting, timeline = len(self.waiting), self.meter.timeline
-            timeline.queue(now, waiting)
-            timeline.sample(now, waiting, len(self.running), self.kv.used)
+            self.meter.timeline.sample(now, len(self.waiting), len(self.running), self.kv.used)
         if not (run.chunks or run.decodes):
             self._event = None
             return
         end = run.mixed(self._reload_ns) if run.chunks else self._decode_run()
         self._reload_ns = 0
-        self._call(end - now)
+        self._event = Call(self.env, end - now, self._boundary, None, self._rank)
 
     def _decode_run(self) -> int:
         """Decode until something can change; the end [ns]."""
@@ -195,7 +189,8 @@ class Replica:
             request.hit, request.hit_own = lease.cached, min(lease.own, lease.cached)
         request.past = lease.cached
         request.todo = request.prompt_tokens - lease.cached
-        self._reload(lease)
+        if lease.reload:
+            self._reload(lease)
         self._owner.admitted(request, self)
 
     def _give_up(self, request: Request) -> None:
@@ -212,7 +207,8 @@ class Replica:
         if lease is None:
             return False
         request.handoff.lease = lease
-        self._reload(lease)
+        if lease.reload:
+            self._reload(lease)
         self.coming += 1
         self._owner.reserved(request)
         return True
@@ -280,16 +276,14 @@ class Replica:
         """The planned iterations are over: count them, move every sequence on."""
         decode, run = self.decode, self._run
         self.meter.count(
-            self.cost.coefficients, run.iterations, (run.start_ns, now), run.extra_ns,
-            run.prompts, decode if run.decodes else None,
+            self.cost.coefficients, run.iterations, run.start_ns, now, run.extra_ns, run.prompts,
+            decode if run.decodes else None,
         )  # fmt: skip
         if run.decodes:
-            blocks = decode.blocks(decode.gain(run.iterations))
+            gained, blocks, ended = decode.advance(run.iterations)
             if blocks:
                 self.kv.grow(blocks)
-            seqs = decode.seqs
-            gained, ended = decode.advance(run.iterations)
-            self.meter.decoded_tokens += seqs * gained
+            self.meter.decoded_tokens += decode.seqs * gained
             for request in ended:
                 request.lease.held += decode.remove(request)
                 self._end(request, now)

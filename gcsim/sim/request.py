@@ -11,12 +11,12 @@ COMPLETED, REJECTED, UNFINISHED = "completed", "rejected", "unfinished"
 class Context:
     """The tokens of one branch of a trajectory so far, as spans, and where caches hold them.
 
-    hints: cache id -> the last match of this context there, from which the next look-up goes on.
+    hints: replica -> the last match of this context there, from which the next look-up goes on.
     """
 
     __slots__ = ("hints", "spans", "tokens")
 
-    def __init__(self, spans: list[Span], tokens: int, hints: dict[int, Any]) -> None:
+    def __init__(self, spans: list[Span], tokens: int, hints: dict[Any, Any]) -> None:
         self.spans, self.tokens, self.hints = spans, tokens, hints
 
     def extend(self, spans: tuple[Span, ...]) -> None:
@@ -47,8 +47,8 @@ class Request:
     """
 
     __slots__ = (
-        "context", "decode_ns", "end_clock", "ended_ns", "epoch", "estimate", "first_token_ns",
-        "generated", "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
+        "context", "decode_ns", "end_clock", "epoch", "estimate", "first_token_ns", "generated",
+        "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
         "last_token_ns", "lease", "osl", "owner", "past", "phase_ns", "preemptions", "prefill_ns",
         "priority", "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "service",
         "session", "status", "step", "todo",
@@ -62,7 +62,7 @@ class Request:
         self.priority: int = session.trajectory.priority
         self.isl, self.osl = context.tokens, osl
         self.sent_ns = sent_ns
-        self.first_token_ns = self.last_token_ns = self.ended_ns = -1
+        self.first_token_ns = self.last_token_ns = -1
         self.phase_ns = 0
         self.queue_ns = self.prefill_ns = self.kv_transfer_ns = self.decode_ns = 0
         self.status, self.reason, self.replica = UNFINISHED, "", -1

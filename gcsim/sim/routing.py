@@ -44,8 +44,7 @@ def prefix_affinity(request: Request, replicas: Sequence[Replica], state: State)
     if len(replicas) == 1:
         return replicas[0]
     idlest = min(replicas, key=_load)
-    hints = request.context.hints
-    homes = [replica for replica in replicas if replica.index in hints] or replicas
+    homes = list(filter(request.context.hints.__contains__, replicas)) or replicas
     best, lowest, fresh, shared = homes[0], None, 0, 0
     for replica in homes:
         cost, found, others = _work(request, replica, idlest.load)

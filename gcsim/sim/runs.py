@@ -5,24 +5,27 @@ from gcsim.traffic.trajectory import Span
 Run = tuple[int, int, int]
 
 
-def take(spans: list[Span], index: int, offset: int, tokens: int) -> tuple[list[Run], int, int]:
-    """The next `tokens` tokens of a sequence as runs, and the index and offset after them.
+def extend(
+    runs: list[Run], spans: list[Span], index: int, offset: int, tokens: int
+) -> tuple[int, int]:
+    """Add the next `tokens` tokens of a sequence at the end; the index and offset after them.
 
-    >>> take([(7, 4), (8, 3)], 0, 1, 5)
-    ([(7, 1, 4), (8, 0, 2)], 1, 2)
+    >>> runs = [(7, 0, 1)]
+    >>> extend(runs, [(7, 4), (8, 3)], 0, 1, 5), runs
+    ((1, 2), [(7, 0, 4), (8, 0, 2)])
     """
-    runs: list[Run] = []
-    left = tokens
-    while left:
+    content, size = spans[index]
+    if runs and runs[-1][0] == content and runs[-1][2] == offset:
+        _, begin, _ = runs.pop()  # the first run goes on
+    else:
+        begin = offset
+    end = offset + tokens
+    while end > size:
+        runs.append((content, begin, size))
+        index, begin, end = index + 1, 0, end - size
         content, size = spans[index]
-        take = min(size - offset, left)
-        if take:
-            runs.append((content, offset, offset + take))
-        left -= take
-        offset += take
-        if offset == size:
-            index, offset = index + 1, 0
-    return runs, index, offset
+    runs.append((content, begin, end))
+    return (index, end) if end < size else (index + 1, 0)
 
 
 def append(runs: list[Run], more: list[Run]) -> None:

@@ -75,7 +75,7 @@ def test_a_decode_set_is_the_sum_of_its_sequences(
             assert decode.blocks(gained) == sum(blocks.values())
             steady = decode.steady_iterations()
             assert steady >= 1
-            _, ended = decode.advance(1)
+            _, _, ended = decode.advance(1)
             live = {r: kv + gained for r, kv in live.items()}
             due = [r for r, kv in live.items() if kv - r.isl >= r.osl - 1]
             assert sorted(r.index for r in ended) == sorted(r.index for r in due)
@@ -105,9 +105,9 @@ def test_a_stalled_sequence_has_one_long_gap() -> None:
     what = toys.deployment({"main": {}})
     coefficients = toys.constant_cost(1e-6, what)["main"].coefficients
     meter.stall(1, 100)
-    meter.count(coefficients, 1, (5000, 6000), 0, (0, 0, 0.0, 0.0, 0, 0), decode)
+    meter.count(coefficients, 1, 5000, 6000, 0, (0, 0, 0.0, 0.0, 0, 0), decode)
     assert meter.gaps.sum() == meter.gaps[gap_bin(5900)] == 1
-    meter.count(coefficients, 2, (6000, 8000), 0, (0, 0, 0.0, 0.0, 0, 0), decode)
+    meter.count(coefficients, 2, 6000, 8000, 0, (0, 0, 0.0, 0.0, 0, 0), decode)
     assert meter.gaps[gap_bin(1000)] == 2
     assert meter.busy_ns == 3000
 
@@ -117,7 +117,7 @@ def test_what_starts_in_the_warm_up_does_not_count() -> None:
     what = toys.deployment({"main": {}})
     coefficients = toys.constant_cost(1e-6, what)["main"].coefficients
     for start in (0, 999, 1000):
-        meter.count(coefficients, 1, (start, start + 1), 0, (5, 0, 0.0, 0.0, 0, 0), None)
+        meter.count(coefficients, 1, start, start + 1, 0, (5, 0, 0.0, 0.0, 0, 0), None)
     assert meter.totals[9] == 1
     del decode
 

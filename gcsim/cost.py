@@ -14,7 +14,7 @@ import numpy as np
 from gcsim.counts import count, formats, kv_bytes_per_token, weight_bytes
 from gcsim.placement import Placement, kv_shards, place
 from gcsim.roofline.coefficients import COEFFICIENTS
-from gcsim.spec.chip import Chip
+from gcsim.spec.chip import Chip, Stack, Tier
 from gcsim.spec.deployment import Pool
 from gcsim.spec.model import FORMAT_BYTES, Model, WeightFormat
 
@@ -42,7 +42,8 @@ class PoolCost:
     verifies, and yields in millionths; window: of the sliding layers, 0 without;
     kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a replica in blocks;
     reload_s_per_token: per lower tier; peak_flops_per_s, peak_bytes_per_s: of a replica;
-    kv_bytes, window_kv_bytes: of one token, once, as it travels over a link.
+    kv_bytes, window_kv_bytes: of one token, once, as it travels over a link; the overheads, and
+    overlap_scheduling: of the serving stack.
     """
 
     model: str
@@ -59,6 +60,8 @@ class PoolCost:
     reload_s_per_token: tuple[float, ...]
     reload_overlaps: bool
     request_overhead_s: float
+    handoff_overhead_s: float
+    overlap_scheduling: bool
     peak_flops_per_s: float
     peak_bytes_per_s: float
     kv_bytes: float
@@ -116,7 +119,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
         "draft_factor": 1.0 + drafting,
         "accepted_ppm": float(ppm),
     }
-    chip, chips = pool.chip, pool.chips_per_replica
+    chip, chips, stack = pool.chip, pool.chips_per_replica, _stack(pool)
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
     window = model.attention.window
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
@@ -139,7 +142,9 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
             for tier, _ in placement.spill
         ),
         reload_overlaps=any(tier.overlaps_compute for tier, _ in placement.spill),
-        request_overhead_s=_stack(pool).request_overhead.value,
+        request_overhead_s=stack.request_overhead.value,
+        handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
+        overlap_scheduling=stack.overlap_scheduling,
         peak_flops_per_s=chips * max(c.value for _, c in chip.compute if c is not None),
         peak_bytes_per_s=chips * main.bandwidth.value,
         kv_bytes=float(per_token.full),
@@ -150,16 +155,16 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
     )
 
 
-def _stack(pool: Pool):  # type: ignore[no-untyped-def]
+def _stack(pool: Pool) -> Stack:
     return pool.chip.stacks[pool.stack or pool.chip.default_stack]
 
 
 def _reached(pool: Pool) -> float:
     compute = _stack(pool).compute
-    return 1.0 if compute is None else float(compute.value)
+    return compute.value if compute else 1.0
 
 
-def _kv_tier(pool: Pool):  # type: ignore[no-untyped-def]
+def _kv_tier(pool: Pool) -> Tier:
     return next(tier for tier in pool.chip.memory if "kv" in tier.holds)
 
 
@@ -292,20 +297,15 @@ def _phases(topology: str, chips: int) -> int:
     return 2 * (chips - 1) if topology == "torus" else 2
 
 
-# Kernels of a layer, relative to one of grouped-query attention and FFN in 16 bit.
-MLA_KERNELS = 1.5  # latent attention compresses, expands and absorbs its projections
-QUANTIZED_KERNELS = 0.5  # activations are quantized before every 8- or 4-bit product
-
-
 def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str, float]:
-    """Fixed times of an iteration [s]; `kernels` chips launch more of them for some layers."""
+    """Fixed times of an iteration [s]; latent attention and quantization take more kernels."""
     stack, counts, own = _stack(pool), count(model), formats(model, dtype)
-    attention = experts = 1.0
-    if pool.chip.execution == "kernels":
-        attention = MLA_KERNELS if model.attention.kind == "mla" else 1.0
-        attention += QUANTIZED_KERNELS if _quantized(pool.chip, own.attention) else 0.0
-        if own.expert_math == "native" and _quantized(pool.chip, own.experts):
-            experts += QUANTIZED_KERNELS
+    quantized = stack.quantized_kernels.value if stack.quantized_kernels else 0.0
+    mla = stack.mla_kernels if model.attention.kind == "mla" else None
+    attention = mla.value if mla else 1.0
+    attention += quantized if quantizes(pool.chip, own.attention) else 0.0
+    native = own.expert_math == "native" and quantizes(pool.chip, own.experts)
+    experts = 1.0 + (quantized if native else 0.0)
     layers = counts.layers * stack.layer_overhead.value * attention
     layers += counts.moe_layers * stack.moe_layer_overhead.value * experts
     return {
@@ -315,7 +315,7 @@ def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str
     }
 
 
-def _quantized(chip: Chip, weights: WeightFormat) -> bool:
+def quantizes(chip: Chip, weights: WeightFormat) -> bool:
     """Whether products with weights of this format take quantized activations on a chip."""
     return _FAMILY[weights] != "bf16" and getattr(chip.compute, _FAMILY[weights]) is not None
 

@@ -18,8 +18,8 @@ WEIGHTS = 4
 
 
 # Integer state of a schedule: the queue's ends, prompts and sequences under way, KV tokens in use,
-# requests sent, arrived, sent but not arrived, ended.
-HEAD, TAIL, PREFILLING, DECODING, USED, SENT, ARRIVED, DUE, DONE = range(9)
+# requests sent, arrived, to arrive after the next iteration, after the one that follows it, ended.
+HEAD, TAIL, PREFILLING, DECODING, USED, SENT, ARRIVED, DUE, LATER, DONE = range(10)
 # Counted requests that wait for their first token, that have it; sum of their 1 / (osl - 1).
 WAITING, AFTER, PER_TOKEN = range(3)
 # Rows of the table of requests.
@@ -45,7 +45,7 @@ def schedule(
     isl, osl: lengths by request; budget, seats: tokens and sequences per iteration; kv_tokens:
     capacity, of which each sequence takes `extra_tokens` beside its own; prefill_first: prompts
     alone while there are any, else mixed; count_from: requests from this index on are counted;
-    lag: iterations from the end of a request to the arrival of the next (0 or 1).
+    lag: iterations from the end of a request to the arrival of the next (0, 1 or 2).
     A sequence that finds no KV is recomputed later, the latest admitted first. An empty result
     means that a request can never fit.
     """
@@ -56,7 +56,7 @@ def schedule(
     requests[ISL], requests[OSL] = isl, osl
     queue = np.empty(2 * n + clients + 8, np.int64)  # preempted ones go to the front
     prefilling, decoding = np.empty(n, np.int64), np.empty(n, np.int64)
-    s, counts = np.zeros(9, np.int64), np.zeros(3)
+    s, counts = np.zeros(10, np.int64), np.zeros(3)
     s[HEAD] = s[TAIL] = n + 4
     s[SENT] = min(clients, n)
     for i in range(s[SENT]):
@@ -269,14 +269,16 @@ def _send(
     lag: int,
 ) -> None:
     """The next requests are sent now; they arrive `lag` iterations later, or when all is idle."""
-    due = s[DUE]
-    s[DUE] = min(ended, n - s[SENT])
-    for i in range(s[SENT], s[SENT] + s[DUE]):
+    new = min(ended, n - s[SENT])
+    for i in range(s[SENT], s[SENT] + new):
         counts[WAITING] += i >= count_from
-    s[SENT] += s[DUE]
-    if lag == 0 or (s[PREFILLING] + s[DECODING] + due == 0 and s[HEAD] == s[TAIL]):
-        due += s[DUE]
-        s[DUE] = 0
+    s[SENT] += new
+    due = s[DUE] + (new if lag == 0 else 0)
+    s[DUE] = s[LATER] + (new if lag == 1 else 0)
+    s[LATER] = new if lag == 2 else 0
+    if s[PREFILLING] + s[DECODING] + due == 0 and s[HEAD] == s[TAIL]:
+        due = s[DUE] + s[LATER]
+        s[DUE] = s[LATER] = 0
     for i in range(s[ARRIVED], s[ARRIVED] + due):
         queue[s[TAIL]] = i
         s[TAIL] += 1

@@ -231,6 +231,7 @@ class Cluster:
         rate = self.deployment.kv_handoff.conversion_bandwidth
         if rate is not None and source.cost.kv_bytes != target.cost.kv_bytes:
             arrival_ns += to_ns(moved / rate)
+        arrival_ns += to_ns(source.cost.handoff_overhead_s)
         Call(self.env, arrival_ns - now, self._transferred, request)
 
     def _transferred(self, call: Call) -> None:

@@ -63,6 +63,7 @@ class Replica:
         self.meter = Meter(count_from_ns)
         self._changed = False  # the batch is not the one of the last boundary
         self._hold = False  # somebody was preempted at this boundary: admit nobody
+        self._known_ns = NEVER  # who came before is known to the scheduler of this iteration
         self._run = Run(cost, self.decode)
         self._event: Call | None = None  # the end of the run; None: idle
         self._rank = 1 + index
@@ -83,7 +84,7 @@ class Replica:
         self.waiting.insert(place, request)
         self.line_tokens += request.estimate
         self.meter.timeline.queue(self.env.now, len(self.waiting))
-        self.wake(news=place == 0)
+        self.wake(news=place == 0, further=self.cost.overlap_scheduling)
 
     def offer(self, request: Request) -> None:
         """A request that is prefilled elsewhere asks for a place."""
@@ -106,13 +107,13 @@ class Replica:
         self.arrived.append(request)
         self.wake(True)
 
-    def wake(self, news: bool) -> None:
-        """Something changed outside: start, or (if it is news) end the run at the next boundary."""
+    def wake(self, news: bool, further: int = 0) -> None:
+        """Start, or (if it is news) end the run at the next boundary, or `further` ones later."""
         if self._event is None:
             if self.waiting or self.inbox or self.arrived or self._freed:
                 self._call(0)
         elif news:
-            end = self._run.cut(self.env.now)
+            end = self._run.cut(self.env.now, further)
             if end >= 0:
                 self._event.cancel()
                 self._call(end - self.env.now)
@@ -124,7 +125,10 @@ class Replica:
 
     def _boundary(self, _: Call) -> None:
         now, run = self.env.now, self._run
+        self._known_ns = NEVER
         if run.iterations:
+            if self.waiting and self.cost.overlap_scheduling:
+                self._known_ns = run.last_start_ns
             self._commit(now)
         while self._freed:  # only now: what decode took so far, it took before
             self.kv.release(self._freed.pop())
@@ -138,6 +142,10 @@ class Replica:
             self.inbox.popleft()
         decodes, run.chunks = self._policy(self)
         run.decodes = decodes and decode.seqs > 0
+        if self._late and not (run.chunks or run.decodes):
+            self._known_ns = NEVER  # nothing runs, and so nothing is ahead of the newcomer
+            decodes, run.chunks = self._policy(self)
+            run.decodes = decodes and decode.seqs > 0
         run.start_ns, run.iterations = now, 0
         if self._changed:
             self._changed = False
@@ -153,7 +161,7 @@ class Replica:
         """Decode until something can change; the end [ns]."""
         decode, run = self.decode, self._run
         iterations = 1
-        if self.coalesce and not (self._hold or self._reload_ns):
+        if self.coalesce and not (self._hold or self._reload_ns or self._late):
             iterations = decode.iterations_within(decode.steady_iterations(), self.kv.room)
         # The end of the warm-up ends a run too: what counts is decided by where a run starts.
         counting = run.start_ns >= self.meter.count_from_ns
@@ -164,9 +172,17 @@ class Replica:
     def _seats(self) -> int:
         return self.max_seqs - len(self.running) - self.coming
 
+    @property
+    def _late(self) -> bool:
+        """The head of the line came when the scheduler, ahead by one, had fixed this batch."""
+        if self._known_ns == NEVER or not self.waiting:
+            return False
+        head = self.waiting[0]
+        return head.phase_ns > self._known_ns
+
     def admit(self) -> Request | None:
         """Admit the request at the head of the waiting line, if a place and memory are free."""
-        while self.waiting and not self._hold and self._seats > 0:
+        while self.waiting and not (self._hold or self._late) and self._seats > 0:
             request = self.waiting[0]
             lease = self.kv.admit(request, self.decode.blocks(self.tokens_per_seq))
             if lease is not None:

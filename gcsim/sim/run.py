@@ -49,16 +49,29 @@ class Run:
         self._interruptible = iterations > 1
         return self._reloaded(end, reload_ns)
 
-    def cut(self, now: int) -> int:
-        """End at the next iteration boundary: its time [ns], or -1 where that is the end anyway."""
+    def cut(self, now: int, further: int = 0) -> int:
+        """End at the next iteration boundary, or `further` ones later: its time [ns].
+
+        -1 where that is the end anyway. Who comes at the very start of an iteration is not late.
+        """
         if not self._interruptible:
             return -1
-        self._interruptible = False
         played, end = self._play(self.iterations, now)
+        if further and now > self.start_ns:
+            played, end = self._play(min(played + further, self.iterations), NEVER)
+        else:
+            self._interruptible = False
         if played == self.iterations:
             return -1
         self.iterations = played
         return end
+
+    @property
+    def last_start_ns(self) -> int:
+        """When the last iteration starts; to be asked before the decode set moves on."""
+        if self.iterations == 1:
+            return self.start_ns
+        return self._play(self.iterations - 1, NEVER)[1]
 
     def _play(self, iterations: int, until_ns: int) -> tuple[int, int]:
         decode = self._decode

@@ -76,8 +76,13 @@ class Efficiency(Spec):
 class Stack(Spec):
     """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline.
 
-    `compute`: what its kernels reach of the chip's achievable arithmetic (software of 2023 and
-    2024 reaches less); 1 where it is left out.
+    `handoff_overhead`: of a request that goes on to another pool, beside the travel of its KV (0
+    where left out); `overlap_scheduling`: the scheduler fixes the next iteration while one runs,
+    so that a request which arrives meanwhile joins the one after; `mla_kernels`: layer_overhead
+    of a layer with latent attention, as a multiple of one with grouped-query attention (1 where
+    left out); `quantized_kernels`: what quantizing activations adds, as a fraction (0 where left
+    out); `compute`: what its kernels reach of the chip's achievable arithmetic (software of 2023
+    and 2024 reaches less; 1 where left out).
     """
 
     layer_overhead: Seconds
@@ -88,7 +93,11 @@ class Stack(Spec):
     prompt_layer_overhead: Seconds
     iteration_overhead: Seconds
     request_overhead: Seconds
+    handoff_overhead: Seconds | None = None
+    overlap_scheduling: bool = False
     comm_overlap: Number | None = None
+    mla_kernels: Number | None = None
+    quantized_kernels: Number | None = None
     compute: Number | None = None
 
 

@@ -5,22 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from gcsim.study.calibrate import Calibration, Row, rows_of
-from gcsim.study.factors import EFFICIENCIES, TIMES, Name, bounds
+from gcsim.study.factors import COMPUTE, EFFICIENCIES, TIMES, Name, bounds
 from gcsim.study.fit import Prepared, fit, names_of, subset
 
 # Factors that act together are taken away together.
 GROUPS: dict[str, tuple[str, ...]] = {
     **{factor: (factor,) for factor in (*EFFICIENCIES, *TIMES) if not factor.startswith("gemm_")},
     "gemm (all formats)": ("gemm_bf16", "gemm_fp8", "gemm_fp4"),
-    "compute (old stacks)": ("compute",),
+    "compute (old stacks)": (COMPUTE,),
+    "mla_kernels": ("mla_kernels",),
+    "quantized_kernels": ("quantized_kernels",),
 }
 EVALUATIONS = 6
 
 
 def ablation(ready: Prepared, result: Calibration) -> list[dict[str, float | str]]:
-    """For each group of factors: median errors without it, after the others were fitted anew.
+    """For each group of factors: errors without it, after the others were fitted anew.
 
-    The first row, "-", has all factors, fitted in the same way.
+    `ttft`, `tpot`, `e2e`: median of |modeled / published - 1|; `..._p90`: its 90th percentile. The
+    first row, "-", has all factors, fitted in the same way.
     """
     chips = sorted({name[0] for name in result.values})
     inside = subset(ready, lambda p, s: s.chip in chips and p.fitted)
@@ -33,7 +36,7 @@ def ablation(ready: Prepared, result: Calibration) -> list[dict[str, float | str
                 continue
             fixed = {n: neutral(n) for n in names_of(part) if n[2] in factors}
             rows += rows_of(part, fit(part, _from(result), fixed, EVALUATIONS).values)
-        found.append({"without": label, **_medians(rows)})
+        found.append({"without": label, **_errors(rows)})
     return found
 
 
@@ -44,16 +47,19 @@ def neutral(name: Name) -> float:
     (1.0, 1e-06)
     """
     low, high = bounds(name[2])
-    return high if name[2] in EFFICIENCIES or name[2] == "compute" else low
+    return high if name[2] in (*EFFICIENCIES, COMPUTE) else low
 
 
 def _from(result: Calibration):  # type: ignore[no-untyped-def]
     return lambda name: (result.values.get(name, neutral(name)), 1.0)
 
 
-def _medians(rows: Sequence[Row]) -> dict[str, float]:
+def _errors(rows: Sequence[Row]) -> dict[str, float]:
     found = {}
     for metric in ("ttft", "tpot", "e2e"):
         errors = np.abs(np.expm1([r.log_error for r in rows if r.metric == metric]))
-        found[metric] = float(np.median(errors)) if errors.size else float("nan")
+        if not errors.size:
+            errors = np.array([np.nan])
+        found[metric] = float(np.median(errors))
+        found[f"{metric}_p90"] = float(np.quantile(errors, 0.9))
     return found

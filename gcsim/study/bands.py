@@ -38,9 +38,10 @@ CAUSES = {  # of a chip, `stack`: its serving stack; a name stands for everythin
     ),
     "fixed times": (
         "stack.layer_overhead", "stack.moe_layer_overhead", "stack.sequence_overhead",
-        "stack.prompt_layer_overhead", "stack.iteration_overhead",
+        "stack.prompt_layer_overhead", "stack.iteration_overhead", "stack.mla_kernels",
+        "stack.quantized_kernels",
     ),
-    "fixed time per request": ("stack.request_overhead",),
+    "fixed time per request": ("stack.request_overhead", "stack.handoff_overhead"),
 }  # fmt: skip
 EVERY = "all at once"
 METRICS = (
@@ -152,8 +153,9 @@ def shifted(resolved: Resolved, cause: str | None, end: str) -> Resolved | None:
     moved = False
     for name, pool in resolved.scenario.deployment.pools.items():
         for path, keys, number in ranged(pool):
-            # Times are slow when they are long, rates, sizes and fractions when they are small.
-            side = "high" if (number.dimension == "seconds") is (end == "slow") else "low"
+            # Times and kernels are slow when they are many, rates and fractions when they are few.
+            costs = number.dimension == "seconds" or path.endswith("_kernels")
+            side = "high" if costs is (end == "slow") else "low"
             if cause_of(path) != (cause or cause_of(path)) or not _moves(number, side):
                 continue
             node = mapping["deployment"]["pools"][name]["chip"]

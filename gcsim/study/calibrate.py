@@ -17,13 +17,14 @@ from gcsim.study.points import Point
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from gcsim.study.handoff import Handoff
     from gcsim.study.match import Setup
 
 # Too few or too odd points of their own: these chips borrow a relative's factors.
 BORROWS = {
     "gb200": "b200", "gb300": "b300", "gh200": "h100-sxm", "mi325x": "mi300x",
 }  # fmt: skip
-BETWEEN = 0.22  # standard deviation of the logarithm of one factor between chips
+BETWEEN = 0.18  # standard deviation of the logarithm of one factor between chips
 EVALUATIONS = 9
 
 
@@ -32,7 +33,8 @@ class Calibration:
     """Fitted factors of all chips: value, standard error (of the logarithm), points used.
 
     counts: (chip, stack or "") -> points; sources: the same -> prefixes of their ids; folds:
-    values in each fold of the cross-validation; left_out: errors of the rows left out.
+    values in each fold of the cross-validation; left_out: errors of the rows left out; handoffs: of
+    stacks that have disaggregated points.
     """
 
     values: dict[Name, float] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Calibration:
     sources: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     folds: list[dict[Name, float]] = field(default_factory=list)
     left_out: list["Row"] = field(default_factory=list)
+    handoffs: dict[str, "Handoff"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

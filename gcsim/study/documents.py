@@ -8,7 +8,7 @@ from gcsim.spec import library
 from gcsim.study.ablation import ablation
 from gcsim.study.calibrate import BORROWS, Calibration, ranges
 from gcsim.study.claims import claims
-from gcsim.study.factors import EFFICIENCIES
+from gcsim.study.factors import EFFICIENCIES, TIMES
 from gcsim.study.match import forget
 from gcsim.study.profiles import calibrate_everything, errors_by_metric, write_from
 from gcsim.study.report import (
@@ -52,8 +52,8 @@ predicted (priced from its schedule, without the engine).
 BOUGHT = """
 ## What each factor buys
 
-Median error on the fitted points when a factor is held where it has no effect (an efficiency of 1,
-the shortest time) and all others are fitted anew.
+Median error (and 90th percentile) on the fitted points when a factor is held where it has no effect
+(an efficiency of 1, the shortest time) and all others are fitted anew.
 """
 UNKNOWN = """
 ## What cannot be validated
@@ -133,8 +133,10 @@ def _left_out(calibration: Calibration) -> list[tuple[str, ...]]:
 
 
 def _bought(rows: Sequence[Mapping[str, float | str]]) -> list[tuple[str, ...]]:
+    metrics = ("ttft", "tpot", "e2e")
     return [
-        (str(r["without"]), *(f"{float(r[m]):.1%}" for m in ("ttft", "tpot", "e2e"))) for r in rows
+        (str(r["without"]), *(f"{float(r[m]):.1%} ({float(r[f'{m}_p90']):.0%})" for m in metrics))
+        for r in rows
     ]
 
 
@@ -179,7 +181,7 @@ def _factor_table(calibration: Calibration, efficiencies: bool) -> str:
         if (factor in EFFICIENCIES) is not efficiencies:
             continue
         low, high = ranges(calibration, name)
-        times = 1.0 if efficiencies or factor == "compute" else 1e6
+        times = 1e6 if factor in TIMES else 1.0
         unit = "" if times == 1.0 else " us"
         count = calibration.counts.get((chip, stack), 0)
         cells = (f"{value * times:.3g}{unit}", f"{low * times:.3g} to {high * times:.3g}{unit}")

@@ -15,7 +15,16 @@ TIMES = (
     "all_reduce_latency_per_doubling", "sequence_overhead", "prompt_layer_overhead",
     "request_overhead",
 )  # fmt: skip
+# Ratios of a stack: kernels of a layer relative to one of grouped-query attention in 16 bit; the
+# share of achievable arithmetic that software of the years before reaches.
+KERNELS, COMPUTE = ("mla_kernels", "quantized_kernels"), "compute"
+HANDOFF = "handoff_overhead"  # fitted by itself, to disaggregated points
 OLD = ("vllm-2023", "vllm-2024", "trtllm-2024", "sglang-2024")  # stacks that have `compute`
+# Schedulers one iteration ahead of the device: vLLM's asynchronous scheduling, TensorRT-LLM's and
+# SGLang's overlap scheduler, ATOM's (built on vLLM's).
+OVERLAPPING = ("vllm", "trtllm", "sglang", "atom")
+
+KERNEL_BOUNDS = {"mla_kernels": (1.0, 3.0), "quantized_kernels": (0.05, 1.5)}
 
 # Physical bounds: an efficiency is a fraction, a fixed time is not negative (and not 0: its
 # logarithm is fitted).
@@ -28,6 +37,7 @@ TIME_BOUNDS = {  # seconds
     "sequence_overhead": (0.5e-6, 150e-6),
     "prompt_layer_overhead": (5e-6, 600e-6),
     "request_overhead": (2e-3, 400e-3),
+    HANDOFF: (1e-3, 400e-3),
 }
 
 # Where a fit starts and what it is drawn to where points say nothing: (value, one standard
@@ -40,6 +50,9 @@ PRIORS = {
     "all_reduce_latency": (13e-6, 0.7), "all_reduce_latency_per_doubling": (3e-6, 0.6),
     "sequence_overhead": (10e-6, 0.9), "prompt_layer_overhead": (110e-6, 0.7),
     "request_overhead": (35e-3, 0.6), "compute": (0.8, 0.4),
+    # Latent attention compresses, expands and absorbs its projections: about 15 kernels, not 10;
+    # each of four products quantizes its activations first.
+    "mla_kernels": (1.5, 0.06), "quantized_kernels": (0.5, 0.12),
 }  # fmt: skip
 
 Name = tuple[str, str, str]  # (chip, stack or "", factor)
@@ -47,7 +60,7 @@ Name = tuple[str, str, str]  # (chip, stack or "", factor)
 
 def bounds(factor: str) -> tuple[float, float]:
     """Lowest and highest value of a factor."""
-    return TIME_BOUNDS.get(factor, EFFICIENCY_BOUNDS)
+    return {**TIME_BOUNDS, **KERNEL_BOUNDS}.get(factor, EFFICIENCY_BOUNDS)
 
 
 def with_factors(chip: Chip, values: Mapping[Name, float]) -> Chip:
@@ -61,7 +74,7 @@ def with_factors(chip: Chip, values: Mapping[Name, float]) -> Chip:
     stacks = dict(chip.stacks)
     for name in {s for _, s, _ in own if s}:
         mine = {f: v for (_, s, f), v in own.items() if s == name}
-        new = {f: _ratio(v) if f == "compute" else _time(v) for f, v in mine.items()}
+        new = {f: _time(v) if f in TIMES else _ratio(v) for f, v in mine.items()}
         stacks[name] = stacks.get(name, chip.stacks[chip.default_stack]).model_copy(update=new)
     return chip.model_copy(update={"efficiency": efficiency, "stacks": stacks})
 
@@ -69,7 +82,11 @@ def with_factors(chip: Chip, values: Mapping[Name, float]) -> Chip:
 def with_stacks(chip: Chip, names: set[str]) -> Chip:
     """A chip that has at least these stacks, new ones like its default."""
     model: Stack = chip.stacks[chip.default_stack]
-    return chip.model_copy(update={"stacks": dict.fromkeys(sorted(names), model) | chip.stacks})
+    new = {
+        name: model.model_copy(update={"overlap_scheduling": name in OVERLAPPING})
+        for name in sorted(names)
+    }
+    return chip.model_copy(update={"stacks": new | chip.stacks})
 
 
 def _ratio(value: float) -> Quantity:

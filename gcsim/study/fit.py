@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcsim.cost import bind
+from gcsim.cost import bind, quantizes
 from gcsim.errors import CapacityError
 from gcsim.sim.closed_loop import price
 from gcsim.spec.chip import Chip
 from gcsim.spec.deployment import Pool
 from gcsim.spec.model import Model
-from gcsim.study.factors import OLD, Name, bounds, prior_of, with_factors, with_stacks
+from gcsim.study.factors import COMPUTE, OLD, Name, bounds, prior_of, with_factors, with_stacks
 from gcsim.study.match import Setup, setup_of
 from gcsim.study.points import Point
 from gcsim.study.schedule import binned, iterations_of, load_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # One standard deviation of the logarithm of a good prediction's error, by metric.
-NOISE = {"ttft": 0.18, "tpot": 0.06, "e2e": 0.06, "throughput": 0.08}
+NOISE = {"ttft": 0.08, "tpot": 0.06, "e2e": 0.06, "throughput": 0.08}
 CROWD = -0.25  # a group of rows weighs as the root of its size
 FITTED = ("ttft", "tpot", "e2e")  # throughput follows from them
 _COLUMN = {"ttft": 0, "tpot": 1, "e2e": 2}
@@ -36,7 +36,8 @@ class Prepared:
     """Points scheduled and ready to be priced.
 
     points, setups: those that fit, in order; which: their distinct pool (model, pool); first,
-    bins: their iterations; reasons: id -> why a point was left out.
+    bins: their iterations; reasons: id -> why a point was left out; shift: (id, metric) -> what
+    the schedule leaves out (`gcsim.study.feedback`), added to the logarithm of its time.
     """
 
     points: list[Point] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Prepared:
     which: list[int] = field(default_factory=list)
     bins: list["NDArray[np.float64]"] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    shift: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
 def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) -> Prepared:
@@ -98,7 +100,7 @@ def subset(ready: Prepared, keep: Callable[[Point, Setup], bool]) -> Prepared:
     return Prepared(
         [ready.points[k] for k in chosen], [ready.setups[k] for k in chosen],
         [ready.pools[k] for k in used], [place[ready.which[k]] for k in chosen],
-        [ready.bins[k] for k in chosen], {},
+        [ready.bins[k] for k in chosen], {}, ready.shift,
     )  # fmt: skip
 
 
@@ -122,7 +124,8 @@ class Pricer:
             [3 if ready.points[r[0]].whole_run else r[1] for r in self.rows], dtype=np.int64
         )
         self._with_request = np.array([r[2] != "tpot" for r in self.rows])
-        self._log_published = np.log(np.array([r[3] for r in self.rows]))
+        shift = [ready.shift.get((ready.points[r[0]].id, r[2]), 0.0) for r in self.rows]
+        self._log_published = np.log(np.array([r[3] for r in self.rows])) - np.array(shift)
         self._cache: dict[int, tuple[tuple[float, ...], NDArray[np.float64], float]] = {}
 
     def errors(self, values: Mapping[Name, float]) -> "NDArray[np.float64]":
@@ -161,7 +164,8 @@ def names_of(ready: Prepared) -> list[Name]:
                 used.add(f"gemm_{own.expert_math if wide else family}")
         times = {"layer_overhead", "sequence_overhead", "prompt_layer_overhead", "request_overhead"}
         if stack in OLD:
-            times.add("compute")
+            times.add(COMPUTE)
+        times |= kernels_of(model, chip)
         if model.ffn.experts:
             used.add("expert_gemm")
             times.add("moe_layer_overhead")
@@ -171,6 +175,20 @@ def names_of(ready: Prepared) -> list[Name]:
         found |= {(chip.name, "", f) for f in used}
         found |= {(chip.name, stack, f) for f in times}
     return sorted(found)
+
+
+def kernels_of(model: Model, chip: Chip) -> set[str]:
+    """The kernel ratios that matter to a model on a chip; a fused chip launches one per layer."""
+    found: set[str] = set()
+    if chip.execution == "fused":
+        return found
+    own = model.weights
+    if model.attention.kind == "mla":
+        found.add("mla_kernels")
+    experts = model.ffn.experts and own.expert_math == "native" and quantizes(chip, own.experts)
+    if experts or quantizes(chip, own.attention):
+        found.add("quantized_kernels")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

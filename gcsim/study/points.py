@@ -33,9 +33,14 @@ SKIPS = (
     (r"generated-shared-prefix", "prompts share a prefix of unstated reuse"),
 )
 
-# Validated, but not fitted: the source warns ("experimental"), or the first months of a model's
-# support on a stack (DeepSeek and 405B in early 2025 and before).
-NOT_FITTED = r"experimental, may contain errors|early-2025 software|offline"
+# Validated, but not fitted: the source warns ("experimental"), the first months of a model's
+# support on a stack (DeepSeek and 405B in early 2025 and before), and NVIDIA's own runs of release
+# candidates 1.2 and 1.3, which contradict themselves (TPOT falls by half from 64 to 128 clients, or
+# is the same for 48 and 224).
+NOT_FITTED = (
+    r"experimental, may contain errors|early-2025 software|offline|"
+    r"NVIDIA in-house run.*trtllm 1\.[23]\."
+)
 
 # Fixed lengths, and yet no bursts in the published TTFT. SGLang 0.5.1's rows do have them.
 OUT_OF_STEP = r"NVIDIA in-house run.*(?<!sglang 0\.5\.1\.post1)$"
@@ -167,7 +172,7 @@ def parse_row(row: dict[str, str]) -> Point | str:
         serving=sides[1], prefill=sides[0],
         low=0.8 if "len~U[0.8L,L]" in notes else 1.0,
         batch=static or whole, whole_run=whole, median=bool(re.search(r"\bmedian\b", notes)),
-        fitted=not re.search(NOT_FITTED, notes),
+        fitted=not re.search(NOT_FITTED, f"{notes} {row['framework']}"),
         steady=bool(re.search(OUT_OF_STEP, f"{notes} {row['framework']}")) and not static,
         ttft_of_prefill_run="osl=1 run" in notes, published=published,
     )  # fmt: skip

@@ -8,7 +8,18 @@ import numpy as np
 from gcsim.spec.base import Quantity
 from gcsim.spec.chip import Chip
 from gcsim.study.calibrate import BORROWS, Calibration, ranges
-from gcsim.study.factors import EFFICIENCIES, TIMES, Name, bounds, prior_of
+from gcsim.study.factors import (
+    COMPUTE,
+    EFFICIENCIES,
+    HANDOFF,
+    KERNELS,
+    OVERLAPPING,
+    TIMES,
+    Name,
+    bounds,
+    prior_of,
+)
+from gcsim.study.handoff import Handoff
 
 DATE = "2026-11-21"
 SOURCES = {
@@ -64,16 +75,29 @@ def stacks_block(chip: Chip, result: Calibration, stacks: Sequence[str], tested:
     lines = ["stacks: # fixed times beyond the roofline, per serving software"]
     for stack in stacks:
         lines.append(f"  {stack}:")
+        if stack in OVERLAPPING:
+            lines.append("    overlap_scheduling: true")
         factors = [*TIMES, "iteration_overhead"]
-        if any(n[1] == stack and n[2] == "compute" for n in result.values):
-            factors.append("compute")
+        factors += KERNELS if chip.execution == "kernels" else ()
+        if any(n[1] == stack and n[2] == COMPUTE for n in result.values):
+            factors.append(COMPUTE)
         for factor in factors:
             if factor in KEPT.get(name, ()):
                 number: Mapping[str, Any] = _kept(getattr(chip.stacks[stack], factor))
             else:
                 number = _number(result, name, donor, stack, factor, tested)
             lines += _entry(number, factor, "  ")
+        if stack in result.handoffs:
+            lines += _entry(_handoff(result.handoffs[stack], donor, stack), HANDOFF, "  ")
     return "\n".join(lines) + f"\ndefault_stack: {chip.default_stack}\n"
+
+
+def _handoff(found: Handoff, chip: str, stack: str) -> dict[str, Any]:
+    where = f"{found.points} disaggregated points of {stack} on {', '.join(found.chips)}"
+    number = {"value": found.value, "low": found.low, "high": found.high}
+    if chip in found.chips:
+        return {**number, "kind": "fitted", "source": f"fit: {where}, {DATE}"}
+    return {**number, "kind": "assumed", "source": f"no point of this chip shows it: {where}"}
 
 
 def _kept(quantity: Quantity) -> dict[str, Any]:
@@ -130,9 +154,9 @@ def _relatives_of(
 
 
 def _entry(number: Mapping[str, Any], factor: str, indent: str) -> list[str]:
-    show = _ratio if factor in EFFICIENCIES or factor == "compute" else _time
+    show = _time if factor in (*TIMES, *NEVER_FITTED, HANDOFF) else _ratio
     value, low, high = (float(number[k]) for k in ("value", "low", "high"))
-    if factor in EFFICIENCIES or factor == "compute":
+    if factor in (*EFFICIENCIES, COMPUTE):
         high = min(high, 1.0)
     if factor not in NEVER_FITTED:
         low = max(low, min(bounds(factor)[0], value))

@@ -19,7 +19,10 @@ from gcsim.study.calibrate import (
     ranges,
     rows_of,
 )
-from gcsim.study.fit import FITTED, Prepared, prepare, subset
+from gcsim.study.factors import prior_of
+from gcsim.study.feedback import with_feedback
+from gcsim.study.fit import FITTED, Prepared, names_of, prepare, subset
+from gcsim.study.handoff import handoffs
 from gcsim.study.points import Point, read_points
 from gcsim.study.profile_text import efficiency_block, replace_sections, stacks_block
 
@@ -45,7 +48,7 @@ def calibrate(
         known = sorted({s.chip for s in ready.setups})
         hint = nearest(spec.name, known) if known else "the file has no usable point at all"
         raise ProfileError.one("points", "", spec.name, "no usable point of this chip", hint)
-    result = calibrate_all(own, [spec.name])
+    own, result = calibrate_with_feedback(own, [spec.name], jobs)
     if len({p.group for p in own.points}) > 1:
         cross_validate(own, result, jobs)
     fitted = rows_of(own, result.values)
@@ -112,7 +115,19 @@ def calibrate_everything(points_path: str | Path, jobs: int = 2) -> tuple[Prepar
     """All chips of a points file, cross-validated."""
     points, _ = read_points(points_path)
     prepared = prepare(points)
-    return prepared, cross_validate(prepared, calibrate_all(prepared), jobs)
+    prepared, result = calibrate_with_feedback(prepared, None, jobs)
+    result.handoffs = handoffs(points, result.values, jobs)
+    return prepared, cross_validate(prepared, result, jobs)
+
+
+def calibrate_with_feedback(
+    prepared: Prepared, chips: list[str] | None, jobs: int
+) -> tuple[Prepared, Calibration]:
+    """Fit, let the engine show what the schedules leave out, fit again."""
+    first = calibrate_all(prepared, chips)
+    values = {n: prior_of(n[2], n[1])[0] for n in names_of(prepared)} | first.values
+    prepared = with_feedback(prepared, values, jobs)
+    return prepared, calibrate_all(prepared, chips)
 
 
 def write_from(result: Calibration, folder: str | Path | None = None) -> None:

@@ -57,6 +57,9 @@ def pools(draw: st.DrawFn, role: str) -> dict[str, Any]:
         pool["speculation"] = {"draft_tokens": 2, "acceptance": 0.63, "draft_cost": 0.1}
     if draw(st.integers(0, 3)) == 0:
         pool["spill"] = False
+    stack = {**toys.NO_TIMES, "overlap_scheduling": draw(st.booleans())}
+    stack["handoff_overhead"] = draw(st.sampled_from([None, "30 us"]))
+    pool["chip"] = toys.chip(stacks={"none": stack})
     return pool
 
 

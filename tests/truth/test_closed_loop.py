@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import toys
 
 from gcsim.cost import bind
 from gcsim.sim.closed_loop import price, schedule
@@ -40,6 +41,26 @@ def test_a_batch_is_scheduled_as_the_engine_plays_it(policy: str, model_name: st
         e2e.mean() - cost.request_overhead_s,
     )
     assert found[:3] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_closed_loop_is_scheduled_as_the_engine_plays_it(overlap: bool) -> None:
+    """Clients whose next request comes a nanosecond later; one iteration more with overlap."""
+    rng = np.random.default_rng(4)
+    isl, osl = rng.integers(50, 500, 60), rng.integers(20, 90, 60)
+    stack = {**toys.NO_TIMES, "overlap_scheduling": overlap, "request_overhead": "1 ns"}
+    chip = toys.chip(stacks={"none": {**stack, "layer_overhead": "1 ms"}})
+    pool = Pool(chip=chip, batching=Batching(max_seqs=6), prefix_cache_tokens=0)
+    cost = bind(toys.model(), pool)
+    rows = schedule(isl, osl, 6, 8192, 6, 10**9, 0, 0, False, 0, 1 + overlap)
+    first = np.array([0, len(rows)])
+    found = price(cost.coefficients[None, :], np.zeros(1, np.int64), first, rows)[0]
+    calls = [toys.one_step(k, int(isl[k]), int(osl[k]), 0.0 if k < 6 else None) for k in range(60)]
+    cluster = toys.serve(Deployment(name="d", pools={"p": pool}), calls)
+    table = cluster.records.requests
+    ttft, e2e = table[:, COLUMN["ttft_ns"]] * 1e-9, table[:, COLUMN["e2e_ns"]] * 1e-9
+    assert found[0] == pytest.approx(ttft.mean(), rel=1e-5)
+    assert found[2] == pytest.approx(e2e.mean(), rel=1e-5)
 
 
 def test_little_s_law_holds_for_the_weights() -> None:

@@ -221,3 +221,17 @@ def test_converting_kv_on_the_way_is_a_named_cost() -> None:
     moved = 1000 * kv_bytes_per_token(toys.model(), "fp8").full
     assert cluster.links[0].sent_bytes == moved
     assert column(cluster, "kv_transfer_ns") == [2 * moved]
+
+
+def test_a_handoff_takes_the_fixed_time_of_the_stack_that_prefills() -> None:
+    chip = toys.chip(stacks={"none": {**toys.NO_TIMES, "handoff_overhead": "30 ms"}})
+    links = [{"from": "p", "to": "d", **INSTANT}]
+    task = [toys.one_step(0, 1000, 5)]
+
+    def transfer_ns(p: dict[str, Any], d: dict[str, Any]) -> int:
+        what = toys.deployment({"p": {**PREFILL, **p}, "d": {**DECODE, **d}}, links=links)
+        return column(toys.serve(what, task), "kv_transfer_ns")[0]
+
+    plain = transfer_ns({}, {})
+    assert transfer_ns({"chip": chip}, {}) == plain + 30_000_000
+    assert transfer_ns({}, {"chip": chip}) == plain

@@ -50,6 +50,31 @@ def test_an_arrival_joins_at_the_next_boundary_and_at_a_tie_at_once() -> None:
     assert tie["queue_ns"] == 0, "what arrives exactly at a boundary is part of the next batch"
 
 
+def ahead(overlap: bool) -> dict[str, Any]:
+    stack = {**toys.NO_TIMES, "overlap_scheduling": overlap}
+    return {"chip": toys.chip(stacks={"none": stack})}
+
+
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_a_scheduler_that_is_ahead_takes_newcomers_one_iteration_later(coalesce: bool) -> None:
+    tasks = [
+        toys.one_step(0, 10, 100),
+        toys.one_step(1, 10, 1, 0.0105),  # while an iteration runs, and the next one is fixed
+        toys.one_step(2, 10, 1, 0.02),  # just when one starts: its successor is not fixed yet
+        toys.one_step(3, 10, 1, 0.2),  # the replica is idle
+    ]
+    at_once = rows(play(tasks, coalesce, **ahead(False)))
+    later = rows(play(tasks, coalesce, **ahead(True)))
+    assert [row["queue_ns"] for row in at_once] == [0, STEP_NS // 2, 0, 0]
+    assert [row["queue_ns"] for row in later] == [0, STEP_NS // 2 + STEP_NS, STEP_NS, 0]
+
+
+def test_nobody_waits_for_a_scheduler_that_is_ahead_of_nothing() -> None:
+    tasks = [toys.one_step(0, 10, 1), toys.one_step(1, 10, 1, 0.0005)]
+    _, second = rows(play(tasks, **ahead(True)))
+    assert second["queue_ns"] == STEP_NS // 2
+
+
 def test_continuous_mixes_and_prefill_first_holds_decode_up() -> None:
     tasks = [toys.one_step(0, 10, 20), toys.one_step(1, 4000, 1, 0.0055)]
     limits = {"max_iteration_tokens": 1000}

@@ -1,0 +1,60 @@
+"""What a schedule without a clock leaves out: the fixed time of a request delays its client's next.
+
+The engine plays every prepared point once under some factors. The logarithm of its time over the
+schedule's hardly depends on them; it is carried along in every later pricing of that point.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import log
+
+from gcsim.study.factors import Name, with_factors
+from gcsim.study.fit import FITTED, Prepared, Pricer
+from gcsim.study.match import Setup
+from gcsim.study.points import Point
+from gcsim.study.schedule import load_of
+from gcsim.study.validate import simulate_point
+
+CHUNK = 24  # points per parallel task
+Key = tuple[str, str]  # (point, metric)
+
+
+def with_feedback(ready: Prepared, values: Mapping[Name, float], jobs: int = 2) -> Prepared:
+    """The prepared points with `shift`: log(engine / schedule) of every row under some factors."""
+    from joblib import Parallel, delayed
+
+    bare = replace(ready, shift={})
+    pricer = Pricer(bare)
+    errors = pricer.errors(values)
+    scheduled = {
+        (ready.points[k].id, metric): float(error)
+        for (k, _, metric, _), error in zip(pricer.rows, errors, strict=True)
+    }
+    # Long runs first, so that no worker is left with one at the end.
+    order = sorted(range(len(ready.points)), key=lambda k: -ready.points[k].concurrency)
+    parts = max(-(-len(order) // CHUNK), 1)
+    tasks = [[_setup(ready, k, values) for k in order[n::parts]] for n in range(parts)]
+    found: dict[Key, float] = {}
+    for played in Parallel(n_jobs=jobs)(delayed(_played)(task) for task in tasks):
+        found |= {key: error - scheduled[key] for key, error in played.items()}
+    return replace(ready, shift=found)
+
+
+def _setup(ready: Prepared, k: int, values: Mapping[Name, float]) -> tuple[Point, Setup]:
+    """A point and its setup, on a chip with the factors."""
+    setup, (_, pool) = ready.setups[k], ready.pools[ready.which[k]]
+    update = {"chip": with_factors(pool.chip, values), "stack": pool.stack}
+    pools = {n: p.model_copy(update=update) for n, p in setup.deployment.pools.items()}
+    deployment = setup.deployment.model_copy(update={"pools": pools})
+    return ready.points[k], replace(setup, deployment=deployment)
+
+
+def _played(task: Sequence[tuple[Point, Setup]]) -> dict[Key, float]:
+    """log(modeled / published) by (point, metric), as the engine plays it."""
+    found = {}
+    for point, setup in task:
+        modeled = simulate_point(point, setup, load_of(point))
+        for metric in FITTED:
+            if modeled and metric in point.published and modeled[metric] > 0:
+                found[point.id, metric] = log(modeled[metric] / point.published[metric])
+    return found

@@ -1,0 +1,83 @@
+"""What the engine adds to the fit: gcsim.study.feedback, gcsim.study.handoff."""
+
+from dataclasses import replace
+from math import exp
+
+import pytest
+
+from gcsim.study.factors import HANDOFF, prior_of
+from gcsim.study.feedback import with_feedback
+from gcsim.study.fit import Pricer, names_of, prepare, subset
+from gcsim.study.handoff import FEW, handoffs
+from gcsim.study.match import Setup, setup_of
+from gcsim.study.points import COLUMNS, Point, parse_row
+from gcsim.study.schedule import load_of
+from gcsim.study.validate import simulate_point
+
+
+def point(name: str, users: int, notes: str = "", **cells: str) -> Point:
+    row = dict.fromkeys(COLUMNS, "") | {
+        "id": name, "hardware": "h100-sxm", "chips": "2", "tp": "2", "model": "llama-3.1-8b",
+        "framework": "vllm 0.19", "date": "2026-04-01", "isl": "900", "osl": "60",
+        "concurrency_or_batch": str(users), "ttft_ms": "50", "tpot_ms": "5", "notes": notes,
+    }  # fmt: skip
+    found = parse_row(row | cells)
+    assert isinstance(found, Point)
+    return found
+
+
+def test_with_feedback_a_schedule_costs_what_the_engine_plays() -> None:
+    points = [point("A-1", 1), point("A-2", 12, "not from InferenceX: NVIDIA in-house run; mean")]
+    ready = prepare(points)
+    values = {n: prior_of(n[2], n[1])[0] for n in names_of(ready)}
+    slow = {n: 0.1 if n[2] == "request_overhead" else v for n, v in values.items()}
+    plain = Pricer(ready).errors(slow)
+    fed = with_feedback(ready, slow, jobs=1)
+    pricer = Pricer(fed)
+    assert max(abs(pricer.errors(slow) - plain)) > 0.02, "a long overhead changes who meets whom"
+    for (k, _, metric, published), error in zip(pricer.rows, pricer.errors(slow), strict=True):
+        setup = fed.setups[k]
+        played = simulate_point(fed.points[k], _with(setup, slow), load_of(fed.points[k]))
+        assert played is not None
+        assert published * exp(error) == pytest.approx(played[metric], rel=1e-9)
+    kept = subset(fed, lambda p, s: p.id == "A-2")  # noqa: ARG005
+    assert Pricer(kept).errors(slow) == pytest.approx(pricer.errors(slow)[2:])
+
+
+def _with(setup: Setup, values: dict[tuple[str, str, str], float]) -> Setup:
+    from gcsim.study.factors import with_factors
+
+    pool = setup.pool
+    pools = {"serve": pool.model_copy(update={"chip": with_factors(pool.chip, values)})}
+    return replace(setup, deployment=setup.deployment.model_copy(update={"pools": pools}))
+
+
+def test_the_fixed_time_of_a_handoff_is_found_again() -> None:
+    """Published TTFT = what the engine says without one, and 80 ms; a wild point does no harm."""
+    notes = "PD: 1 prefill node TP2 and 2 decode nodes TP2"
+    points = []
+    for n in range(FEW + 1):
+        bare = point(f"B-{n}", 1 + n, notes, chips="6", tpot_ms="")
+        setup = setup_of(bare)
+        assert isinstance(setup, Setup)
+        played = simulate_point(bare, _without_handoff(setup), load_of(bare))
+        assert played is not None
+        gap = 0.080 if n else 9.0
+        points.append(replace(bare, published={"ttft": played["ttft"] + gap}))
+    (found,) = handoffs(points, {}, jobs=1).values()
+    assert found.value == pytest.approx(0.080, abs=1e-6)
+    assert found.low <= found.value <= found.high
+    assert found.points == FEW + 1
+    assert handoffs(points[: FEW - 1], {}, jobs=1) == {}, "too few points say nothing"
+    crowd = [replace(p, concurrency=1000) for p in points]
+    assert handoffs(crowd, {}, jobs=1) == {}, "queues would hide it"
+
+
+def _without_handoff(setup: Setup) -> Setup:
+    pools = {}
+    for name, pool in setup.deployment.pools.items():
+        stack = pool.chip.stacks[str(pool.stack)].model_copy(update={HANDOFF: None})
+        stacks = {**pool.chip.stacks, str(pool.stack): stack}
+        chip = pool.chip.model_copy(update={"stacks": stacks})
+        pools[name] = pool.model_copy(update={"chip": chip})
+    return replace(setup, deployment=setup.deployment.model_copy(update={"pools": pools}))

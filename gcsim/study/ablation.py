@@ -5,15 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from gcsim.study.calibrate import Calibration, Row, rows_of
-from gcsim.study.factors import COMPUTE, EFFICIENCIES, TIMES, Name, bounds
+from gcsim.study.factors import COMPUTE, EFFICIENCIES, HELD, TIMES, Name, bounds
 from gcsim.study.fit import Prepared, fit, names_of, subset
 
 # Factors that act together are taken away together.
 GROUPS: dict[str, tuple[str, ...]] = {
-    **{factor: (factor,) for factor in (*EFFICIENCIES, *TIMES) if not factor.startswith("gemm_")},
+    **{
+        factor: (factor,)
+        for factor in (*EFFICIENCIES, *TIMES)
+        if not factor.startswith("gemm_") and factor not in HELD
+    },
     "gemm (all formats)": ("gemm_bf16", "gemm_fp8", "gemm_fp4"),
     "compute (old stacks)": (COMPUTE,),
-    "mla_kernels": ("mla_kernels",),
     "quantized_kernels": ("quantized_kernels",),
 }
 EVALUATIONS = 6

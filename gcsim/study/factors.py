@@ -19,6 +19,7 @@ TIMES = (
 # share of achievable arithmetic that software of the years before reaches.
 KERNELS, COMPUTE = ("mla_kernels", "quantized_kernels"), "compute"
 HANDOFF = "handoff_overhead"  # fitted by itself, to disaggregated points
+HELD = ("attention", "mla_kernels")  # at their prior: fitting them bought less than a point
 OLD = ("vllm-2023", "vllm-2024", "trtllm-2024", "sglang-2024")  # stacks that have `compute`
 # Schedulers one iteration ahead of the device: vLLM's asynchronous scheduling, TensorRT-LLM's and
 # SGLang's overlap scheduler, ATOM's (built on vLLM's).
@@ -76,6 +77,16 @@ def with_factors(chip: Chip, values: Mapping[Name, float]) -> Chip:
         mine = {f: v for (_, s, f), v in own.items() if s == name}
         new = {f: _time(v) if f in TIMES else _ratio(v) for f, v in mine.items()}
         stacks[name] = stacks.get(name, chip.stacks[chip.default_stack]).model_copy(update=new)
+    return chip.model_copy(update={"efficiency": efficiency, "stacks": stacks})
+
+
+def held(chip: Chip) -> Chip:
+    """A chip whose `HELD` factors are at their prior; a fused one keeps what its profile says."""
+    if chip.execution == "fused":
+        return chip
+    attention, mla = (_ratio(PRIORS[factor][0]) for factor in HELD)
+    efficiency = chip.efficiency.model_copy(update={"attention": attention})
+    stacks = {n: s.model_copy(update={"mla_kernels": mla}) for n, s in chip.stacks.items()}
     return chip.model_copy(update={"efficiency": efficiency, "stacks": stacks})
 
 

@@ -16,7 +16,16 @@ from gcsim.sim.closed_loop import price
 from gcsim.spec.chip import Chip
 from gcsim.spec.deployment import Pool
 from gcsim.spec.model import Model
-from gcsim.study.factors import COMPUTE, OLD, Name, bounds, prior_of, with_factors, with_stacks
+from gcsim.study.factors import (
+    COMPUTE,
+    OLD,
+    Name,
+    bounds,
+    held,
+    prior_of,
+    with_factors,
+    with_stacks,
+)
 from gcsim.study.match import Setup, setup_of
 from gcsim.study.points import Point
 from gcsim.study.schedule import binned, iterations_of, load_of
@@ -67,7 +76,7 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         pool = setup.pool
         chip = (chips or {}).get(setup.chip, pool.chip)
         pool = pool.model_copy(
-            update={"chip": with_stacks(chip, {setup.stack}), "stack": setup.stack}
+            update={"chip": held(with_stacks(chip, {setup.stack})), "stack": setup.stack}
         )
         try:
             cost = bind(setup.model, pool)
@@ -155,7 +164,7 @@ def names_of(ready: Prepared) -> list[Name]:
     found: set[Name] = set()
     for model, pool in ready.pools:
         chip, stack = pool.chip, str(pool.stack)
-        used = {"memory", "kv_read", "gemm_bf16", "attention"}
+        used = {"memory", "kv_read", "gemm_bf16"}
         own = model.weights
         for fmt in (own.attention, own.ffn, own.experts if model.ffn.experts else own.ffn):
             family = {"fp8": "fp8", "int8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}.get(fmt)
@@ -165,7 +174,8 @@ def names_of(ready: Prepared) -> list[Name]:
         times = {"layer_overhead", "sequence_overhead", "prompt_layer_overhead", "request_overhead"}
         if stack in OLD:
             times.add(COMPUTE)
-        times |= kernels_of(model, chip)
+        if _quantizing(model, chip):
+            times.add("quantized_kernels")
         if model.ffn.experts:
             used.add("expert_gemm")
             times.add("moe_layer_overhead")
@@ -177,18 +187,11 @@ def names_of(ready: Prepared) -> list[Name]:
     return sorted(found)
 
 
-def kernels_of(model: Model, chip: Chip) -> set[str]:
-    """The kernel ratios that matter to a model on a chip; a fused chip launches one per layer."""
-    found: set[str] = set()
-    if chip.execution == "fused":
-        return found
+def _quantizing(model: Model, chip: Chip) -> bool:
+    """Whether some layer quantizes its activations; a fused chip launches one kernel anyway."""
     own = model.weights
-    if model.attention.kind == "mla":
-        found.add("mla_kernels")
     experts = model.ffn.experts and own.expert_math == "native" and quantizes(chip, own.experts)
-    if experts or quantizes(chip, own.attention):
-        found.add("quantized_kernels")
-    return found
+    return chip.execution == "kernels" and bool(experts or quantizes(chip, own.attention))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from gcsim.study.factors import (
     COMPUTE,
     EFFICIENCIES,
     HANDOFF,
+    HELD,
     KERNELS,
     OVERLAPPING,
     TIMES,
@@ -111,6 +112,11 @@ def _kept(quantity: Quantity) -> dict[str, Any]:
 def _number(
     result: Calibration, chip: str, donor: str, stack: str, factor: str, tested: str
 ) -> Mapping[str, Any]:
+    if factor in HELD:
+        value, width = prior_of(factor, stack)
+        low, high = (value * float(np.exp(side * 1.64 * width)) for side in (-1, 1))
+        source = "held: fitting it bought less than a point (docs/validation.md)"
+        return {"value": value, "low": low, "high": high, "kind": "assumed", "source": source}
     if factor in NEVER_FITTED:
         source = NEVER_FITTED[factor]
         return {"value": 0.0, "low": 0.0, "high": 2e-3, "kind": "assumed", "source": source}

@@ -9,6 +9,7 @@ from gcsim.errors import CapacityError
 from gcsim.placement import kv_shards, place
 from gcsim.roofline.coefficients import COEFFICIENTS
 from gcsim.spec.deployment import Pool
+from gcsim.spec.model import Model
 from gcsim.spec.resolve import load_chip, load_model
 
 
@@ -95,3 +96,26 @@ def test_smaller_weights_read_faster() -> None:
     model = load_model("llama-3.1-8b")
     wide, narrow = (term(pool, model, "ffn_weights_s", dtype) for dtype in (None, "fp8"))
     assert narrow == pytest.approx(wide / 2, rel=1e-9)
+
+
+def test_latent_attention_and_quantization_launch_more_kernels() -> None:
+    """layers x (layer_overhead x (mla + quantized) + moe_layer_overhead x (1 + quantized))."""
+    times = {**toys.NO_TIMES, "layer_overhead": "10 us", "moe_layer_overhead": "20 us"}
+    ratios = {"mla_kernels": 1.5, "quantized_kernels": 0.25}
+    index = COEFFICIENTS.index("layers_overhead_s")
+
+    def overhead_s(model: Model, **more: float) -> float:
+        chip = toys.chip(stacks={"none": {**times, **more}})
+        return float(bind(model, Pool(chip=chip)).coefficients[index])
+
+    latent = {"kind": "mla", "q_heads": 4, "q_lora": 16, "kv_lora": 32, "rope_dim": 8,
+              "nope_dim": 16, "v_dim": 16}  # fmt: skip
+    experts = {"d_ff": 128, "experts": 16, "experts_per_token": 2}
+    narrow = {"attention": "fp8", "ffn": "fp8", "experts": "fp8"}
+    wide, mla = toys.model(), toys.model(attention=latent)
+    moe = toys.model(ffn=experts, weights=narrow)
+    assert overhead_s(wide, **ratios) == overhead_s(wide) == pytest.approx(4 * 10e-6)
+    assert overhead_s(mla, **ratios) == pytest.approx(4 * 15e-6)
+    assert overhead_s(mla) == pytest.approx(4 * 10e-6)
+    assert overhead_s(moe, **ratios) == pytest.approx(4 * (12.5e-6 + 25e-6))
+    assert overhead_s(moe) == pytest.approx(4 * (10e-6 + 20e-6))

@@ -69,6 +69,19 @@ def test_a_scheduler_that_is_ahead_takes_newcomers_one_iteration_later(coalesce:
     assert [row["queue_ns"] for row in later] == [0, STEP_NS // 2 + STEP_NS, STEP_NS, 0]
 
 
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_who_comes_while_a_prompt_runs_waits_one_iteration_more_and_no_longer(
+    coalesce: bool,
+) -> None:
+    tasks = [
+        toys.one_step(0, 10, 100),
+        toys.one_step(1, 10, 1, 0.01),  # its prompt is computed in the iteration from 11 ms on
+        toys.one_step(2, 10, 1, 0.0115),  # decode alone follows, then it
+    ]
+    *_, last = rows(play(tasks, coalesce, **ahead(True)))
+    assert last["queue_ns"] == 13 * STEP_NS - 11_500_000
+
+
 def test_nobody_waits_for_a_scheduler_that_is_ahead_of_nothing() -> None:
     tasks = [toys.one_step(0, 10, 1), toys.one_step(1, 10, 1, 0.0005)]
     _, second = rows(play(tasks, **ahead(True)))

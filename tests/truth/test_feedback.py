@@ -40,7 +40,7 @@ def test_with_feedback_a_schedule_costs_what_the_engine_plays() -> None:
         played = simulate_point(fed.points[k], _with(setup, slow), load_of(fed.points[k]))
         assert played is not None
         assert published * exp(error) == pytest.approx(played[metric], rel=1e-9)
-    kept = subset(fed, lambda p, s: p.id == "A-2")  # noqa: ARG005
+    kept = subset(fed, lambda p, s: p.id == "A-2")
     assert Pricer(kept).errors(slow) == pytest.approx(pricer.errors(slow)[2:])
 
 

@@ -12,7 +12,17 @@ def test_the_pages_tell_errors_factors_and_claims() -> None:
     }  # fmt: skip
     name = ("h100-sxm", "vllm", "layer_overhead")
     calibration = Calibration({name: 20e-6}, {name: 0.1}, {name[:2]: 7})
-    bought = [{"without": "-", "ttft": 0.1, "tpot": 0.05, "e2e": 0.05}]
+    bought = [
+        {
+            "without": "-",
+            "ttft": 0.1,
+            "tpot": 0.05,
+            "e2e": 0.05,
+            "ttft_p90": 0.4,
+            "tpot_p90": 0.2,
+            "e2e_p90": 0.2,
+        }
+    ]
     page = validation_markdown(summary([point], ["unknown chip"]), calibration, bought, [])
     for text in ("20.0%", "unknown chip", "A-1", "SN50", "Noise floor"):
         assert text in page

@@ -85,7 +85,8 @@ class KvCache:
 
     def usable(self, depth: int, most: int) -> int:
         """Of `depth` cached tokens those that need no computing: whole blocks, up to `most`."""
-        return min(depth, most) // self.block_tokens * self.block_tokens
+        size = self.block_tokens
+        return (depth if depth < most else most) // size * size
 
     def admit(self, request: Request, spare: int, received: bool = False) -> Lease | None:
         """Reserve blocks for a request's whole prompt if they leave `spare`; None changes nothing.

@@ -142,7 +142,7 @@ class Replica:
             self.inbox.popleft()
         decodes, run.chunks = self._policy(self)
         run.decodes = decodes and decode.seqs > 0
-        if self._late and not (run.chunks or run.decodes):
+        if not (run.chunks or run.decodes) and self._late:
             self._known_ns = NEVER  # nothing runs, and so nothing is ahead of the newcomer
             decodes, run.chunks = self._policy(self)
             run.decodes = decodes and decode.seqs > 0
@@ -175,10 +175,7 @@ class Replica:
     @property
     def _late(self) -> bool:
         """The head of the line came when the scheduler, ahead by one, had fixed this batch."""
-        if self._known_ns == NEVER or not self.waiting:
-            return False
-        head = self.waiting[0]
-        return head.phase_ns > self._known_ns
+        return bool(self.waiting) and self.waiting[0].phase_ns > self._known_ns
 
     def admit(self) -> Request | None:
         """Admit the request at the head of the waiting line, if a place and memory are free."""

@@ -1,6 +1,5 @@
 """`gcsim validate`, `calibrate` and `claims`: how far off the model is, as far as is known."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,16 +72,28 @@ def calibrate(
     emit(result if output is Format.json else _factors(result))
 
 
-def _factors(result: dict[str, Any]) -> str:
-    from gcsim.study.report import text_table
+def _factors(result: dict[str, Any]) -> "RenderableType":
+    """The fitted factors with their ranges; below, the errors within the fit and left out of it."""
+    from rich.console import Group
 
-    rows = [
-        (name, f"{f['value']:.4g}", f"{f['low']:.4g}", f"{f['high']:.4g}")
-        for name, f in result["factors"].items()
-    ]
-    table = text_table(("factor", "value", "low", "high"), rows)
-    errors = json.dumps(result.get("cross_validated", {}), indent=2)
-    return f"{result['chip']}: {result['points']} points\n\n{table}\n\nleft-out errors: {errors}"
+    from gcsim.cli_results import plain_table
+    from gcsim.study.profile_text import number_text
+    from gcsim.study.report import METRICS
+
+    factors = plain_table("stack", "factor", "value", "low", "high", left=2)
+    for f in result["factors"]:
+        ends = (number_text(f["factor"], f[key]) for key in ("value", "low", "high"))
+        factors.add_row(f["stack"] or "any", f["factor"], *ends)
+    errors = plain_table("error", "points", "median", "p90", "left out: median", "p90")
+    for metric, within in result["errors"].items():
+        left = result["cross_validated"].get(metric)
+        shares = [f"{e[k]:.1%}" if e else "" for e in (within, left) for k in _SHARES]
+        errors.add_row(METRICS[metric], f"{within['n']:,}", *shares)
+    head = f"{result['chip']}: factors from {result['points']:,} points\n"
+    return Group(head, factors, errors)
+
+
+_SHARES = ("median_ape", "p90_ape")
 
 
 @guarded

@@ -160,15 +160,15 @@ def _relatives_of(
 
 
 def _entry(number: Mapping[str, Any], factor: str, indent: str) -> list[str]:
-    show = _time if factor in (*TIMES, *NEVER_FITTED, HANDOFF) else _ratio
     value, low, high = (float(number[k]) for k in ("value", "low", "high"))
     if factor in (*EFFICIENCIES, COMPUTE):
         high = min(high, 1.0)
     if factor not in NEVER_FITTED:
         low = max(low, min(bounds(factor)[0], value))
     if high <= low:
-        low, high = low * 0.95, min(high * 1.05, 1.0) if show is _ratio else high * 1.05
-    texts = [show(x) for x in (value, low, high)]
+        low, high = low * 0.95, high * 1.05
+        high = min(high, 1.0) if factor in (*EFFICIENCIES, COMPUTE) else high
+    texts = [number_text(factor, x) for x in (value, low, high)]
     head = f"  {indent}{factor}:"
     note = [f"    {indent}note: {_quoted(number['note'])}"] if number.get("note") else []
     return [
@@ -184,6 +184,15 @@ def _entry(number: Mapping[str, Any], factor: str, indent: str) -> list[str]:
 
 def _quoted(text: str) -> str:
     return '"' + " ".join(text.split()).replace('"', "'") + '"'
+
+
+def number_text(factor: str, value: float) -> str:
+    """A factor's value as a profile writes it.
+
+    >>> number_text("memory", 0.8), number_text("layer_overhead", 23.45e-6)
+    ('0.800', '23.4 us')
+    """
+    return (_time if factor in (*TIMES, *NEVER_FITTED, HANDOFF) else _ratio)(value)
 
 
 def _ratio(value: float) -> str:

@@ -29,6 +29,19 @@ def test_bad_input_is_one_clear_error(arguments: tuple[str, ...], said: str) -> 
     assert "Traceback" not in done.stderr
 
 
+def test_calibrate_prints_factors_and_errors_and_writes_a_profile(tmp_path: Path) -> None:
+    points, profile = tmp_path / "points.csv", tmp_path / "mine.yaml"
+    head = "id,hardware,chips,tp,model,weight_dtype,framework,isl,osl,concurrency_or_batch,tpot_ms"
+    row = "{0},NVIDIA H100 SXM,1,1,meta-llama/Llama-3.1-8B,bf16,vllm 0.19,500,50,{1},{2}"
+    rows = [row.format(f"{s}-{users}", users, 6 + users / 9) for s in "AB" for users in (1, 8, 30)]
+    points.write_text("\n".join([head, *rows]) + "\n")
+    done = gcsim("calibrate", "--chip", "h100-sxm", "--points", str(points), "--out", str(profile))
+    assert done.returncode == 0, done.stderr
+    for text in ("6 points", "layer_overhead", " us", "TPOT", "left out"):
+        assert text in done.stdout
+    assert gcsim("show", "chip", str(profile)).returncode == 0
+
+
 def test_validate_reads_any_file_with_the_columns(tmp_path: Path) -> None:
     points = tmp_path / "points.csv"
     points.write_text(

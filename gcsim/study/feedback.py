@@ -10,7 +10,7 @@ from math import log
 
 from gcsim.study.factors import Name, with_factors
 from gcsim.study.fit import FITTED, Prepared, Pricer
-from gcsim.study.match import Setup
+from gcsim.study.match import Setup, on_chips
 from gcsim.study.points import Point
 from gcsim.study.schedule import load_of
 from gcsim.study.validate import simulate_point
@@ -33,20 +33,12 @@ def with_feedback(ready: Prepared, values: Mapping[Name, float], jobs: int = 2) 
     # Long runs first, so that no worker is left with one at the end.
     order = sorted(range(len(ready.points)), key=lambda k: -ready.points[k].concurrency)
     parts = max(-(-len(order) // CHUNK), 1)
-    tasks = [[_setup(ready, k, values) for k in order[n::parts]] for n in range(parts)]
+    setups = [on_chips(setup, lambda chip: with_factors(chip, values)) for setup in ready.setups]
+    tasks = [[(ready.points[k], setups[k]) for k in order[n::parts]] for n in range(parts)]
     found: dict[Key, float] = {}
     for played in Parallel(n_jobs=jobs)(delayed(_played)(task) for task in tasks):
         found |= {key: error - scheduled[key] for key, error in played.items()}
     return replace(ready, shift=found)
-
-
-def _setup(ready: Prepared, k: int, values: Mapping[Name, float]) -> tuple[Point, Setup]:
-    """A point and its setup, on a chip with the factors."""
-    setup, (_, pool) = ready.setups[k], ready.pools[ready.which[k]]
-    update = {"chip": with_factors(pool.chip, values), "stack": pool.stack}
-    pools = {n: p.model_copy(update=update) for n, p in setup.deployment.pools.items()}
-    deployment = setup.deployment.model_copy(update={"pools": pools})
-    return ready.points[k], replace(setup, deployment=deployment)
 
 
 def _played(task: Sequence[tuple[Point, Setup]]) -> dict[Key, float]:

@@ -26,7 +26,7 @@ from gcsim.study.factors import (
     with_factors,
     with_stacks,
 )
-from gcsim.study.match import Setup, setup_of
+from gcsim.study.match import Setup, on_chips, setup_of
 from gcsim.study.points import Point
 from gcsim.study.schedule import binned, iterations_of, load_of
 
@@ -73,11 +73,10 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         if isinstance(setup, str):
             ready.reasons[point.id] = setup
             continue
+        chip = (chips or {}).get(setup.chip, setup.pool.chip)
+        chip = held(with_stacks(chip, {setup.stack}))
+        setup = on_chips(setup, lambda _, chip=chip: chip)  # type: ignore[misc]
         pool = setup.pool
-        chip = (chips or {}).get(setup.chip, pool.chip)
-        pool = pool.model_copy(
-            update={"chip": held(with_stacks(chip, {setup.stack})), "stack": setup.stack}
-        )
         try:
             cost = bind(setup.model, pool)
         except CapacityError:

@@ -5,13 +5,14 @@ pool queues: routing to a second worker, the handshake, the poll that finds the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from gcsim.errors import CapacityError
-from gcsim.study.factors import HANDOFF, Name, bounds, with_factors, with_stacks
-from gcsim.study.match import Setup, setup_of
+from gcsim.spec.chip import Chip
+from gcsim.study.factors import HANDOFF, Name, bounds, held, with_factors, with_stacks
+from gcsim.study.match import Setup, on_chips, setup_of
 from gcsim.study.points import Point
 from gcsim.study.schedule import load_of
 from gcsim.study.validate import simulate_point
@@ -43,7 +44,7 @@ def handoffs(
 
     chosen = [p for p in points if p.prefill and p.concurrency <= CLIENTS and "ttft" in p.published]
     setups = [(p, s) for p in chosen if isinstance(s := setup_of(p), Setup)]
-    missing = Parallel(n_jobs=jobs)(delayed(_missing_s)(*_bare(p, s, values)) for p, s in setups)
+    missing = Parallel(n_jobs=jobs)(delayed(_missing_s)(p, _bare(s, values)) for p, s in setups)
     found: dict[str, Handoff] = {}
     for stack in sorted({s.stack for _, s in setups}):
         own = [(m, s.chip) for m, (_, s) in zip(missing, setups, strict=True)
@@ -60,16 +61,15 @@ def handoffs(
     return found
 
 
-def _bare(point: Point, setup: Setup, values: Mapping[Name, float]) -> tuple[Point, Setup]:
-    """A point and its setup with the factors, and with a handoff that takes no fixed time."""
-    pools = {}
-    for name, pool in setup.deployment.pools.items():
-        chip = with_factors(with_stacks(pool.chip, {setup.stack}), values)
+def _bare(setup: Setup, values: Mapping[Name, float]) -> Setup:
+    """A setup with the factors, and with a handoff that takes no fixed time."""
+
+    def change(chip: Chip) -> Chip:
+        chip = with_factors(held(with_stacks(chip, {setup.stack})), values)
         stack = chip.stacks[setup.stack].model_copy(update={HANDOFF: None})
-        chip = chip.model_copy(update={"stacks": {**chip.stacks, setup.stack: stack}})
-        pools[name] = pool.model_copy(update={"chip": chip, "stack": setup.stack})
-    deployment = setup.deployment.model_copy(update={"pools": pools})
-    return point, replace(setup, deployment=deployment)
+        return chip.model_copy(update={"stacks": {**chip.stacks, setup.stack: stack}})
+
+    return on_chips(setup, change)
 
 
 def _missing_s(point: Point, setup: Setup) -> float | None:

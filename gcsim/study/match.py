@@ -5,7 +5,8 @@ validation depends on a source.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import get_args
 
@@ -187,6 +188,15 @@ def setup_of(point: Point) -> Setup | str:
             return "more chips than the scale-up links reach"
         raise
     return Setup(chip.name, stack, borrowed, model, deployment)
+
+
+def on_chips(setup: Setup, change: Callable[[Chip], Chip]) -> Setup:
+    """A setup on changed chips, with the stack that was published, not the one that stands in."""
+    pools = {
+        name: pool.model_copy(update={"chip": change(pool.chip), "stack": setup.stack})
+        for name, pool in setup.deployment.pools.items()
+    }
+    return replace(setup, deployment=setup.deployment.model_copy(update={"pools": pools}))
 
 
 def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str) -> Deployment:

@@ -5,11 +5,12 @@ from math import exp
 
 import pytest
 
-from gcsim.study.factors import HANDOFF, prior_of
+from gcsim.spec.chip import Chip
+from gcsim.study.factors import HANDOFF, prior_of, with_factors
 from gcsim.study.feedback import with_feedback
 from gcsim.study.fit import Pricer, names_of, prepare, subset
 from gcsim.study.handoff import FEW, handoffs
-from gcsim.study.match import Setup, setup_of
+from gcsim.study.match import Setup, on_chips, setup_of
 from gcsim.study.points import COLUMNS, Point, parse_row
 from gcsim.study.schedule import load_of
 from gcsim.study.validate import simulate_point
@@ -37,19 +38,15 @@ def test_with_feedback_a_schedule_costs_what_the_engine_plays() -> None:
     assert max(abs(pricer.errors(slow) - plain)) > 0.02, "a long overhead changes who meets whom"
     for (k, _, metric, published), error in zip(pricer.rows, pricer.errors(slow), strict=True):
         setup = fed.setups[k]
-        played = simulate_point(fed.points[k], _with(setup, slow), load_of(fed.points[k]))
+        played = simulate_point(
+            fed.points[k],
+            on_chips(setup, lambda chip: with_factors(chip, slow)),
+            load_of(fed.points[k]),
+        )
         assert played is not None
         assert published * exp(error) == pytest.approx(played[metric], rel=1e-9)
     kept = subset(fed, lambda p, s: p.id == "A-2")
     assert Pricer(kept).errors(slow) == pytest.approx(pricer.errors(slow)[2:])
-
-
-def _with(setup: Setup, values: dict[tuple[str, str, str], float]) -> Setup:
-    from gcsim.study.factors import with_factors
-
-    pool = setup.pool
-    pools = {"serve": pool.model_copy(update={"chip": with_factors(pool.chip, values)})}
-    return replace(setup, deployment=setup.deployment.model_copy(update={"pools": pools}))
 
 
 def test_the_fixed_time_of_a_handoff_is_found_again() -> None:
@@ -60,7 +57,7 @@ def test_the_fixed_time_of_a_handoff_is_found_again() -> None:
         bare = point(f"B-{n}", 1 + n, notes, chips="6", tpot_ms="")
         setup = setup_of(bare)
         assert isinstance(setup, Setup)
-        played = simulate_point(bare, _without_handoff(setup), load_of(bare))
+        played = simulate_point(bare, on_chips(setup, without_handoff), load_of(bare))
         assert played is not None
         gap = 0.080 if n else 9.0
         points.append(replace(bare, published={"ttft": played["ttft"] + gap}))
@@ -73,11 +70,6 @@ def test_the_fixed_time_of_a_handoff_is_found_again() -> None:
     assert handoffs(crowd, {}, jobs=1) == {}, "queues would hide it"
 
 
-def _without_handoff(setup: Setup) -> Setup:
-    pools = {}
-    for name, pool in setup.deployment.pools.items():
-        stack = pool.chip.stacks[str(pool.stack)].model_copy(update={HANDOFF: None})
-        stacks = {**pool.chip.stacks, str(pool.stack): stack}
-        chip = pool.chip.model_copy(update={"stacks": stacks})
-        pools[name] = pool.model_copy(update={"chip": chip})
-    return replace(setup, deployment=setup.deployment.model_copy(update={"pools": pools}))
+def without_handoff(chip: Chip) -> Chip:
+    bare = {n: s.model_copy(update={HANDOFF: None}) for n, s in chip.stacks.items()}
+    return chip.model_copy(update={"stacks": bare})

@@ -13,9 +13,8 @@ from gcsim.study.fit import FITTED, Prepared, Pricer
 from gcsim.study.match import Setup, on_chips
 from gcsim.study.points import Point
 from gcsim.study.schedule import load_of
-from gcsim.study.validate import simulate_point
+from gcsim.study.validate import in_tasks, simulate_point
 
-CHUNK = 24  # points per parallel task
 Key = tuple[str, str]  # (point, metric)
 
 
@@ -30,11 +29,8 @@ def with_feedback(ready: Prepared, values: Mapping[Name, float], jobs: int = 2) 
         (ready.points[k].id, metric): float(error)
         for (k, _, metric, _), error in zip(pricer.rows, errors, strict=True)
     }
-    # Long runs first, so that no worker is left with one at the end.
-    order = sorted(range(len(ready.points)), key=lambda k: -ready.points[k].concurrency)
-    parts = max(-(-len(order) // CHUNK), 1)
     setups = [on_chips(setup, lambda chip: with_factors(chip, values)) for setup in ready.setups]
-    tasks = [[(ready.points[k], setups[k]) for k in order[n::parts]] for n in range(parts)]
+    tasks = in_tasks(list(zip(ready.points, setups, strict=True)), lambda run: run[0].concurrency)
     found: dict[Key, float] = {}
     for played in Parallel(n_jobs=jobs)(delayed(_played)(task) for task in tasks):
         found |= {key: error - scheduled[key] for key, error in played.items()}

@@ -88,8 +88,11 @@ def stacks_block(chip: Chip, result: Calibration, stacks: Sequence[str], tested:
             else:
                 number = _number(result, name, donor, stack, factor, tested)
             lines += _entry(number, factor, "  ")
+        before = chip.stacks[stack].handoff_overhead if stack in chip.stacks else None
         if stack in result.handoffs:
             lines += _entry(_handoff(result.handoffs[stack], donor, stack), HANDOFF, "  ")
+        elif before is not None:  # the points of one chip alone do not show it
+            lines += _entry(_kept(before), HANDOFF, "  ")
     return "\n".join(lines) + f"\ndefault_stack: {chip.default_stack}\n"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ ROUNDS = 10  # requests per client, as InferenceX and AIPerf play them
 CHUNK = 24  # points per parallel task
 _COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}
 Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
 
 
 def validate(
@@ -40,13 +41,9 @@ def validate(
 
     path = Path(points_path) if points_path is not None else shipped_points()
     points, skipped = read_points(path)
-    # Long runs first, so that no worker is left with one at the end.
-    order = sorted(points, key=lambda p: -p.concurrency)
-    parts = max(-(-len(order) // CHUNK), 1)
-    chunks = [order[k::parts] for k in range(parts)]
     results: list[list[dict[str, Any]]] = []
     outcomes = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(compare_points)(chunk) for chunk in chunks if chunk
+        delayed(compare_points)(task) for task in in_tasks(points, lambda p: p.concurrency)
     )
     for outcome in outcomes:
         results.append(outcome)
@@ -61,6 +58,17 @@ def validate(
             compared.setdefault(item["id"], []).append(item)
     rows = [item for point in points for item in compared.get(point.id, ())]
     return summary(rows, reasons)
+
+
+def in_tasks(items: Sequence[Item], clients: Callable[[Item], int]) -> list[list[Item]]:
+    """Runs in parallel tasks, the long ones first, so that no worker is left with one at the end.
+
+    >>> in_tasks([3, 50, 7], lambda clients: clients)
+    [[50, 7, 3]]
+    """
+    order = sorted(items, key=lambda item: -clients(item))
+    parts = -(-len(order) // CHUNK)
+    return [order[k::parts] for k in range(parts)]
 
 
 def shipped_points() -> Path:

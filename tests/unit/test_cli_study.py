@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gcsim.spec.resolve import load_chip
+
 
 def gcsim(*arguments: str) -> subprocess.CompletedProcess[str]:
     run = "import sys; from gcsim.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -40,6 +42,8 @@ def test_calibrate_prints_factors_and_errors_and_writes_a_profile(tmp_path: Path
     for text in ("6 points", "layer_overhead", " us", "TPOT", "left out"):
         assert text in done.stdout
     assert gcsim("show", "chip", str(profile)).returncode == 0
+    stacks = load_chip(str(profile)).stacks
+    assert stacks["vllm"].handoff_overhead == load_chip("h100-sxm").stacks["vllm"].handoff_overhead
 
 
 def test_validate_reads_any_file_with_the_columns(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ examples: $(READY)  ## write the present outputs into the examples of README.md 
 calibrate: $(READY)  ## fit all chip profiles to POINTS=file.csv and write docs/validation.md
 	@test -f "$(POINTS)" || { echo "no points at '$(POINTS)': make calibrate POINTS=file.csv" \
 	  "(columns: those of validation/published.csv)" >&2; exit 1; }
-	@$(BIN)/python -c 'from gcsim.study.documents import remake; remake("$(POINTS)")'
+	@$(BIN)/python -c 'from gcsim.calibration.documents import remake; remake("$(POINTS)")'
 
 format: $(READY)  ## let ruff fix and format the code
 	@$(BIN)/ruff check --fix --quiet

@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from gcsim.api import compare, estimate, run
     from gcsim.errors import CapacityError, GcsimError, ProfileError
+    from gcsim.studies.api import compare, estimate, run
 else:
 
     def __getattr__(name: str) -> object:
@@ -33,7 +33,7 @@ else:
             raise AttributeError(f"module 'gcsim' has no attribute {name!r}")
         from importlib import import_module
 
-        home = import_module("gcsim.errors" if name.endswith("Error") else "gcsim.api")
+        home = import_module("gcsim.errors" if name.endswith("Error") else "gcsim.studies.api")
         value = globals()[name] = getattr(home, name)
         return value
 

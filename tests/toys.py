@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gcsim.cost import PoolCost, bind
-from gcsim.sim.cluster import Cluster, Terms
-from gcsim.sim.play import play
-from gcsim.spec.chip import Chip
-from gcsim.spec.deployment import Deployment
-from gcsim.spec.model import Model
+from gcsim.engine.cluster import Cluster, Terms
+from gcsim.engine.play import play
+from gcsim.machine.cost import PoolCost, bind
+from gcsim.profiles.chip import Chip
+from gcsim.profiles.deployment import Deployment
+from gcsim.profiles.model import Model
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 SIBLING = Path(__file__).parents[2] / "shared"
@@ -109,7 +109,7 @@ def constant_cost(seconds: float, what: Deployment, of: Model | None = None) -> 
     """Costs in which every iteration takes the same time, whatever is in it."""
     from dataclasses import replace
 
-    from gcsim.roofline.coefficients import COEFFICIENTS
+    from gcsim.machine.coefficients import COEFFICIENTS
 
     found = {}
     for name, pool in what.pools.items():

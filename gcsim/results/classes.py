@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gcsim.profiles.scenario import Scenario
+from gcsim.profiles.workload import leaves
 from gcsim.results.summary import metrics, slos_of
-from gcsim.spec.scenario import Scenario
-from gcsim.spec.workload import leaves
 
 TICK_S = 1e-9  # times are whole nanoseconds; seconds as floats are off by less
 

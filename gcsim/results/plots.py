@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcsim.errors import ProfileError
-from gcsim.results.numbers import PHASE_NAMES
 from gcsim.results.result import Result
 from gcsim.results.summary import counted
+from gcsim.results.text import PHASE_NAMES
 
 BINS = 240  # of a timeline
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from gcsim.profiles.resolve import Resolved
 from gcsim.results.folder import write_folder
-from gcsim.spec.resolve import Resolved
 
 
 @dataclass(frozen=True)

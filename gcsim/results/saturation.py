@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gcsim.spec.arrivals import Closed, Static
-from gcsim.spec.scenario import Scenario
+from gcsim.profiles.arrivals import Closed, Static
+from gcsim.profiles.scenario import Scenario
 
 WINDOWS = 20  # parts of the time that is looked at, after the first quarter
 T_LEAST = 4.0  # how many standard errors the slope must be from 0

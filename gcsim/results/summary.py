@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gcsim.roofline.gaps import GAP_BINS, gap_of_bin
-from gcsim.sim.cluster import Cluster
-from gcsim.sim.session import PATH
-from gcsim.spec.arrivals import Slo
-from gcsim.spec.scenario import Scenario
-from gcsim.spec.workload import leaves
+from gcsim.engine.cluster import Cluster
+from gcsim.engine.session import PATH
+from gcsim.machine.gaps import GAP_BINS, gap_of_bin
+from gcsim.profiles.arrivals import Slo
+from gcsim.profiles.scenario import Scenario
+from gcsim.profiles.workload import leaves
 
 PERCENTILES = (90, 95, 99)
 PHASES = ("network", "queue", "prefill", "kv_transfer", "decode")

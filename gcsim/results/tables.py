@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gcsim.cost import PoolCost
-from gcsim.roofline.coefficients import TOTALS
-from gcsim.sim.cluster import Cluster
-from gcsim.sim.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS, Names
-from gcsim.sim.replica import Replica
+from gcsim.engine.cluster import Cluster
+from gcsim.engine.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS, Names
+from gcsim.engine.replica import Replica
+from gcsim.machine.coefficients import TOTALS
+from gcsim.machine.cost import PoolCost
 
 NS = 1e-9
 
@@ -93,7 +93,7 @@ def bound_seconds(replica: Replica) -> dict[str, float]:
 
 
 def split_bounds(total: dict[str, float], cost: PoolCost) -> dict[str, float]:
-    """Seconds by what bounded them, from the sums of `gcsim.roofline.iteration.TOTALS`."""
+    """Seconds by what bounded them, from the sums of `gcsim.machine.iteration.TOTALS`."""
     split = {"compute": total["compute_s"]}
     parts = (
         (total["weights_s"], cost.weight_tiers),

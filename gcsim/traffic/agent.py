@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gcsim.spec.distribution import Delay, Tokens, constant
-from gcsim.spec.workload import Agent, FanOut
+from gcsim.profiles.distribution import Delay, Tokens, constant
+from gcsim.profiles.workload import Agent, FanOut
 from gcsim.traffic import ids
 from gcsim.traffic.distributions import Floats, Ints, sample, sample_whole
 from gcsim.traffic.trajectory import Span, Step

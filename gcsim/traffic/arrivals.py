@@ -5,7 +5,7 @@ from itertools import pairwise, repeat
 
 import numpy as np
 
-from gcsim.spec.arrivals import (
+from gcsim.profiles.arrivals import (
     Arrivals,
     Closed,
     GammaArrivals,
@@ -25,7 +25,7 @@ def starts(arrivals: Arrivals, rng: np.random.Generator) -> Iterator[float | Non
     The k-th time is where the cumulated rate reaches the sum of k+1 gaps of mean 1, so that the
     same seed gives the same pattern, stretched, at every rate.
 
-    >>> from gcsim.spec.arrivals import Closed
+    >>> from gcsim.profiles.arrivals import Closed
     >>> times = starts(Closed(process="closed", agents=2), np.random.default_rng(1))
     >>> [next(times) for _ in range(3)]
     [0.0, 0.0, None]

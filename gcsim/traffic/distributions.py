@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gcsim.spec.distribution import (
+from gcsim.profiles.distribution import (
     Choice,
     Constant,
     Distribution,
@@ -25,7 +25,7 @@ def sample(dist: Distribution, rng: np.random.Generator, count: int) -> Floats:
     The number of random numbers taken does not depend on the parameters, so that two sets of
     parameters of one kind of distribution give draws at the same quantiles.
 
-    >>> from gcsim.spec.distribution import Lognormal
+    >>> from gcsim.profiles.distribution import Lognormal
     >>> d = Lognormal(dist="lognormal", dimension="number", median=100, sigma=1, high=120)
     >>> sample(d, np.random.default_rng(1), 3).round(1).tolist()
     [120.0, 120.0, 120.0]

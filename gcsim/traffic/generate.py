@@ -13,8 +13,8 @@ from zlib import crc32
 import numpy as np
 
 from gcsim.errors import ProfileError
-from gcsim.spec.arrivals import Arrivals, TraceArrivals
-from gcsim.spec.workload import Agent, Leaf, Workload, leaves
+from gcsim.profiles.arrivals import Arrivals, TraceArrivals
+from gcsim.profiles.workload import Agent, Leaf, Workload, leaves
 from gcsim.traffic.agent import plan_block
 from gcsim.traffic.arrivals import starts
 from gcsim.traffic.traces import replay
@@ -45,8 +45,8 @@ def trajectories(
     skipped: counts the bad lines of traces that allow it (`trace.skip_bad_lines`).
     Errors: `ProfileError` for a trace that cannot be read, or that has no times and needs them.
 
-    >>> from gcsim.spec.arrivals import Poisson
-    >>> from gcsim.spec.workload import load_workload
+    >>> from gcsim.profiles.arrivals import Poisson
+    >>> from gcsim.profiles.workload import load_workload
     >>> seed = np.random.SeedSequence(1)
     >>> arrivals = Poisson(process="poisson", rate="2 /s")
     >>> [len(t.steps) for t in trajectories(load_workload("coding-agent"), arrivals, seed, 3)]

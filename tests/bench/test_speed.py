@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gcsim.results.simulate import play_scenario
-from gcsim.spec.resolve import Resolved, resolve
+from gcsim.profiles.resolve import Resolved, resolve
+from gcsim.simulate import play_scenario
 
 MONO = {"deployment": "sn40l-mono", "deployment.pools.serve.replicas": 16}
 SPLIT = {

@@ -9,9 +9,9 @@ import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcsim.sim.cluster import Cluster
-from gcsim.sim.records import REQUEST_COLUMNS
-from gcsim.spec.deployment import Deployment
+from gcsim.engine.cluster import Cluster
+from gcsim.engine.records import REQUEST_COLUMNS
+from gcsim.profiles.deployment import Deployment
 from gcsim.traffic.trajectory import Step, Trajectory
 
 MODELS = {

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcsim.sim.prefix_cache import Node, PrefixCache
+from gcsim.engine.prefix_cache import Node, PrefixCache
 from gcsim.traffic.trajectory import Span
 
 Token = tuple[int, int]

@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcsim.spec.arrivals import Closed, Poisson, Static
-from gcsim.spec.load import validate
-from gcsim.spec.workload import Workload
+from gcsim.profiles.arrivals import Closed, Poisson, Static
+from gcsim.profiles.load import validate
+from gcsim.profiles.workload import Workload
 from gcsim.traffic import ids
 from gcsim.traffic.generate import BLOCK, trajectories
 from gcsim.traffic.traces.describe import Reuse

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gcsim import cli
+from gcsim.cli import app as cli
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

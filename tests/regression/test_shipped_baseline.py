@@ -8,10 +8,10 @@ A move that is meant is blessed again, and says why:
 
 from pathlib import Path
 
-from gcsim.cli_check_output import annotation
-from gcsim.results.baseline import read
-from gcsim.results.regression import check
-from gcsim.spec import library
+from gcsim.cli.check_text import annotation
+from gcsim.profiles import library
+from gcsim.studies.baseline import read
+from gcsim.studies.regression import check
 
 BASELINE = Path(__file__).with_name("baseline.json")
 NEEDS_A_FILE = {"mooncake-replay", "weka-replay"}  # traces that are too large to ship

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gcsim.study.ablation import ablation, neutral
-from gcsim.study.calibrate import calibrate_all, cross_validate, ranges, rows_of
-from gcsim.study.factors import Name, with_factors
-from gcsim.study.fit import Prepared, Pricer, fit, names_of, prepare, subset
-from gcsim.study.points import COLUMNS, Point, parse_row
-from gcsim.study.profiles import errors_by_metric
-from gcsim.study.validate import validate
+from gcsim.calibration.ablation import ablation, neutral
+from gcsim.calibration.calibrate import calibrate_all, cross_validate, ranges, rows_of
+from gcsim.calibration.chip_files import errors_by_metric
+from gcsim.calibration.factors import Name, with_factors
+from gcsim.calibration.fit import Prepared, Pricer, fit, names_of, prepare, subset
+from gcsim.calibration.points import COLUMNS, Point, parse_row
+from gcsim.calibration.validate import validate
 
 TRUE = {
     "memory": 0.7, "kv_read": 0.6, "gemm_bf16": 0.5, "layer_overhead": 40e-6,

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import toys
 
-from gcsim.cost import bind
-from gcsim.sim.closed_loop import price, schedule
-from gcsim.sim.cluster import Terms
-from gcsim.sim.play import play
-from gcsim.sim.records import REQUEST_COLUMNS
-from gcsim.spec.deployment import Batching, Deployment, Pool
-from gcsim.spec.resolve import load_chip, load_model
+from gcsim.engine.closed_loop import price, schedule
+from gcsim.engine.cluster import Terms
+from gcsim.engine.play import play
+from gcsim.engine.records import REQUEST_COLUMNS
+from gcsim.machine.cost import bind
+from gcsim.profiles.deployment import Batching, Deployment, Pool
+from gcsim.profiles.resolve import load_chip, load_model
 from gcsim.traffic.trajectory import Step, Trajectory
 
 COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}

@@ -8,11 +8,11 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcsim.counts import kv_bytes_per_token
+from gcsim.engine.cluster import Cluster
+from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.errors import ProfileError
-from gcsim.roofline.gaps import gap_bin
-from gcsim.sim.cluster import Cluster
-from gcsim.sim.records import REQUEST_COLUMNS
+from gcsim.machine.counts import kv_bytes_per_token
+from gcsim.machine.gaps import gap_bin
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 INSTANT = {"bandwidth": "1e30 B/s", "efficiency": 1}

@@ -1,19 +1,19 @@
-"""What the engine adds to the fit: gcsim.study.feedback, gcsim.study.handoff."""
+"""What the engine adds to the fit: gcsim.calibration.feedback, gcsim.calibration.handoff."""
 
 from dataclasses import replace
 from math import exp
 
 import pytest
 
-from gcsim.spec.chip import Chip
-from gcsim.study.factors import HANDOFF, prior_of, with_factors
-from gcsim.study.feedback import with_feedback
-from gcsim.study.fit import Pricer, names_of, prepare, subset
-from gcsim.study.handoff import FEW, handoffs
-from gcsim.study.match import Setup, on_chips, setup_of
-from gcsim.study.points import COLUMNS, Point, parse_row
-from gcsim.study.schedule import load_of
-from gcsim.study.validate import simulate_point
+from gcsim.calibration.factors import HANDOFF, prior_of, with_factors
+from gcsim.calibration.feedback import with_feedback
+from gcsim.calibration.fit import Pricer, names_of, prepare, subset
+from gcsim.calibration.handoff import FEW, handoffs
+from gcsim.calibration.match import Setup, on_chips, setup_of
+from gcsim.calibration.points import COLUMNS, Point, parse_row
+from gcsim.calibration.tape import load_of
+from gcsim.calibration.validate import simulate_point
+from gcsim.profiles.chip import Chip
 
 
 def point(name: str, users: int, notes: str = "", **cells: str) -> Point:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import toys
 
+from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.results import statistics
 from gcsim.results.statistics import Interval
-from gcsim.sim.records import REQUEST_COLUMNS
 
 RUNS = 1000
 Array = np.ndarray

@@ -2,10 +2,10 @@
 
 import pytest
 
-from gcsim.counts import count, kv_bytes_per_token, weight_bytes
-from gcsim.spec.library import shipped
-from gcsim.spec.load import read_mapping, validate
-from gcsim.spec.model import Model
+from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.profiles.library import shipped
+from gcsim.profiles.load import read_mapping, validate
+from gcsim.profiles.model import Model
 
 TOLERANCE = 0.01
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import toys
 
-from gcsim.sim.records import REQUEST_COLUMNS
+from gcsim.engine.records import REQUEST_COLUMNS
 
 SERVICE_S = 0.01
 COUNT = 60_000

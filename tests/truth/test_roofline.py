@@ -8,12 +8,12 @@ import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcsim.cost import bind
-from gcsim.counts import count, kv_bytes_per_token, weight_bytes
-from gcsim.roofline import coefficients as names
-from gcsim.roofline import collectives, gaps, iteration, ops
-from gcsim.spec.deployment import Pool
-from gcsim.spec.resolve import load_chip, load_model
+from gcsim.machine import coefficients as names
+from gcsim.machine import collectives, gaps, iteration, ops
+from gcsim.machine.cost import bind
+from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.profiles.deployment import Pool
+from gcsim.profiles.resolve import load_chip, load_model
 
 CHIPS = ["sn40l", "sn50", "mi300x", "h100-sxm", "h200-sxm", "b200"]
 MODELS = ["llama-3.1-8b", "gpt-oss-120b", "deepseek-r1", "mixtral-8x7b"]
@@ -114,8 +114,8 @@ def scaled(name: str, rate: float, latency: float):
             return [scale(item) for item in node]
         return node
 
-    from gcsim.spec.base import Quantity
-    from gcsim.spec.chip import Chip
+    from gcsim.profiles.base import Quantity
+    from gcsim.profiles.chip import Chip
 
     def build(node):
         if isinstance(node, dict):

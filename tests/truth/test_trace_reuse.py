@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import toys
 
-from gcsim.sim.cluster import Cluster
-from gcsim.sim.records import REQUEST_COLUMNS
-from gcsim.spec.arrivals import TraceArrivals
-from gcsim.spec.workload import Trace, Workload
+from gcsim.engine.cluster import Cluster
+from gcsim.engine.records import REQUEST_COLUMNS
+from gcsim.profiles.arrivals import TraceArrivals
+from gcsim.profiles.workload import Trace, Workload
 from gcsim.traffic.generate import trajectories
 
 BLOCK = 512

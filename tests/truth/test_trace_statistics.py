@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import toys
 
-from gcsim.spec.arrivals import Closed, TraceArrivals
-from gcsim.spec.workload import Trace, Workload
+from gcsim.profiles.arrivals import Closed, TraceArrivals
+from gcsim.profiles.workload import Trace, Workload
 from gcsim.traffic.generate import trajectories
 from gcsim.traffic.traces.describe import Reuse, describe
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gcsim.spec.arrivals import Static
-from gcsim.spec.base import Quantity
-from gcsim.spec.workload import Agent, load_workload
+from gcsim.profiles.arrivals import Static
+from gcsim.profiles.base import Quantity
+from gcsim.profiles.workload import Agent, load_workload
 from gcsim.traffic import ids
 from gcsim.traffic.generate import trajectories
 from gcsim.traffic.traces.describe import Reuse

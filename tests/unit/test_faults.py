@@ -19,10 +19,10 @@ import pandas as pd
 import pytest
 
 from gcsim import run
-from gcsim.cli_output import terminable
+from gcsim.cli.console import terminable
 from gcsim.errors import Interrupted, ProfileError
-from gcsim.results.difference import difference
 from gcsim.results.folder import complete, write_folder
+from gcsim.studies.diff import difference
 
 ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=1000000"]
 
@@ -64,7 +64,7 @@ def start(*arguments: str, limit: int | None = None) -> "subprocess.Popen[str]":
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
 
-    code = f"import gcsim.cli; gcsim.cli.main({list(arguments)!r})"
+    code = f"import gcsim.cli.app; gcsim.cli.app.main({list(arguments)!r})"
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ, preexec_fn=small_files if limit else None,

@@ -64,7 +64,7 @@ def test_the_wheel_is_whole_and_works_from_anywhere(built: Path, tmp_path: Path)
         assert at_home, name
         assert files(tmp_path / "gcsim/data" / name) == at_home
 
-    run = "import gcsim, gcsim.cli; print(gcsim.__file__); gcsim.cli.main()"
+    run = "import gcsim, gcsim.cli.app; print(gcsim.__file__); gcsim.cli.app.main()"
     away = tmp_path / "away"
     away.mkdir()
     file, *listed = python(run, "list", "chips", cwd=away, path=tmp_path).splitlines()
@@ -88,11 +88,11 @@ def test_import_is_light() -> None:
 @pytest.mark.parametrize("args", [["--help"], ["list", "chips"]], ids=" ".join)
 def test_a_light_command_does_not_load_numba(args: list[str]) -> None:
     code = (
-        "import atexit, sys; from gcsim.cli import main;"
+        "import atexit, sys; from gcsim.cli.app import main;"
         "atexit.register(lambda: print('LOADED', *sys.modules)); main()"
     )
     loaded = python(code, *args).rpartition("LOADED")[2].split()
-    assert "gcsim.cli" in loaded
+    assert "gcsim.cli.app" in loaded
     assert {"numba", "simpy", "matplotlib"}.intersection(loaded) == set()
 
 

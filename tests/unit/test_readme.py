@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import gcsim
-from gcsim.sim.batching import POLICIES as BATCHING
-from gcsim.sim.routing import POLICIES as ROUTING
-from gcsim.spec.chip import Efficiency, Stack
+from gcsim.engine.batching import POLICIES as BATCHING
+from gcsim.engine.router import POLICIES as ROUTING
+from gcsim.profiles.chip import Efficiency, Stack
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

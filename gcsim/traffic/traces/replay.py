@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gcsim.errors import ProfileError
-from gcsim.spec.workload import Trace
+from gcsim.profiles.workload import Trace
 from gcsim.traffic import ids
 from gcsim.traffic.traces import native
 from gcsim.traffic.traces.files import members

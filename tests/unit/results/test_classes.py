@@ -1,4 +1,4 @@
-"""Results by class and steps within a budget: gcsim.results.classes, gcsim.cli_results."""
+"""Results by class and steps within a budget: gcsim.results.classes, gcsim.cli.run_text."""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 import gcsim
-from gcsim.cli_results import caveats, class_tables
+from gcsim.cli.run_text import caveats, class_tables
+from gcsim.engine.session import PATH
+from gcsim.profiles.resolve import resolve
 from gcsim.results.classes import class_summaries, steps_done, steps_within
-from gcsim.results.replications import combined
 from gcsim.results.result import Result
-from gcsim.results.simulate import simulate
 from gcsim.results.summary import PHASES, counted
-from gcsim.sim.session import PATH
-from gcsim.spec.resolve import resolve
+from gcsim.simulate import simulate
+from gcsim.studies.replications import combined
 from gcsim.traffic.trajectory import Step, chain
 
 COUNTS = ("completed", "rejected", "unfinished", "counted", "trajectories", "preemptions")

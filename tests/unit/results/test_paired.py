@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 import gcsim
+from gcsim.profiles.resolve import resolve
 from gcsim.results import paired
 from gcsim.results.paired import Ratio, ratio_of_sums, ratios
 from gcsim.results.result import Result
-from gcsim.spec.resolve import resolve
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Pictures: gcsim.results.plots, gcsim.results.numbers, gcsim.cli_results, gcsim.cli_profiles."""
+"""Pictures: gcsim.results.plots, gcsim.results.text, gcsim.cli.run_text, gcsim.cli.library."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import gcsim
-from gcsim.cli_profiles import listed
-from gcsim.cli_results import bar, task_parts
+from gcsim.cli.library import listed
+from gcsim.cli.run_text import bar, task_parts
 from gcsim.errors import ProfileError
 from gcsim.results import plots
-from gcsim.results.compare import Comparison
-from gcsim.results.numbers import PHASE_NAMES, bound_name, three
+from gcsim.results.comparison import Comparison
 from gcsim.results.summary import PHASES
+from gcsim.results.text import PHASE_NAMES, bound_name, three
 
 
 @pytest.fixture(scope="module")

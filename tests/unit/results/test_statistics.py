@@ -9,10 +9,11 @@ import pytest
 
 from gcsim import run
 from gcsim.errors import ProfileError
-from gcsim.results import intervals, replications, statistics
-from gcsim.results.simulate import simulate
+from gcsim.profiles.resolve import resolve
+from gcsim.results import intervals, statistics
 from gcsim.results.statistics import Interval, mser5, percentile_interval, t_quantile
-from gcsim.spec.resolve import resolve
+from gcsim.simulate import simulate
+from gcsim.studies import replications
 
 
 @pytest.mark.parametrize(("freedom", "t"), [(1, 12.706), (4, 2.776), (9, 2.262), (1e9, 1.960)])
@@ -124,7 +125,7 @@ def test_a_run_has_intervals_around_its_metrics() -> None:
 def test_a_saturated_run_has_no_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = resolve("chatbot", {"run.trajectories": 30, "run.warmup": "0 s"})
     assert simulate(resolved).summary["ci95_mean_ttft_ms"] is not None
-    monkeypatch.setattr("gcsim.results.simulate.saturation", lambda *_: "it grows")
+    monkeypatch.setattr("gcsim.simulate.saturation", lambda *_: "it grows")
     summary = simulate(resolved).summary
     keys = [key for key in summary if key.startswith("ci95_")]
     assert len(keys) == 20

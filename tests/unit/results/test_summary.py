@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import gcsim
+from gcsim.profiles.arrivals import Slo
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES, counted, meets, slos_of, task_meets
 from gcsim.results.tables import split_bounds
-from gcsim.spec.arrivals import Slo
 
 DEPLOYMENTS = ("sn40l-mono", "mi300x-prefill-sn50-decode")
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gcsim.spec.load import validate
-from gcsim.spec.workload import Workload
+from gcsim.profiles.load import validate
+from gcsim.profiles.workload import Workload
 from gcsim.traffic import ids
 from gcsim.traffic.agent import plan_block
 from gcsim.traffic.trajectory import Step

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
-from gcsim.spec.arrivals import Arrivals
+from gcsim.profiles.arrivals import Arrivals
 from gcsim.traffic.arrivals import starts
 
 READ: TypeAdapter[Arrivals] = TypeAdapter(Arrivals)

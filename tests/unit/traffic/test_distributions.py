@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
-from gcsim.spec.distribution import Distribution, Tokens
+from gcsim.profiles.distribution import Distribution, Tokens
 from gcsim.traffic.distributions import sample, sample_whole
 
 READ: TypeAdapter[Distribution] = TypeAdapter(Tokens)

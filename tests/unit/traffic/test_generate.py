@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gcsim.errors import ProfileError
-from gcsim.spec.arrivals import Closed, Poisson, Static, TraceArrivals
-from gcsim.spec.load import validate
-from gcsim.spec.workload import Workload, load_workload
+from gcsim.profiles.arrivals import Closed, Poisson, Static, TraceArrivals
+from gcsim.profiles.load import validate
+from gcsim.profiles.workload import Workload, load_workload
 from gcsim.traffic.generate import generator, trajectories
 from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory

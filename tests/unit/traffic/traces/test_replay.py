@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gcsim.spec.load import validate
-from gcsim.spec.workload import Workload
+from gcsim.profiles.load import validate
+from gcsim.profiles.workload import Workload
 from gcsim.traffic import ids
 from gcsim.traffic.traces import native
 from gcsim.traffic.traces.replay import plans, sessions, steps

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gcsim.errors import ProfileError
-from gcsim.spec.arrivals import Poisson
-from gcsim.spec.workload import load_workload
+from gcsim.profiles.arrivals import Poisson
+from gcsim.profiles.workload import load_workload
 from gcsim.traffic import ids
 from gcsim.traffic.generate import trajectories
 from gcsim.traffic.traces import chains

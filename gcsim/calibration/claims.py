@@ -1,0 +1,231 @@
+"""What vendors publish, in the model: claim, scenario file, modeled value, range, verdict."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcsim.calibration.loads import FORMATS, OUTPUT, PROMPTS, Load, Loads, lightest, played
+from gcsim.engine.records import REQUEST_COLUMNS
+from gcsim.errors import CapacityError
+from gcsim.machine.cost import bind
+from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.profiles import library
+from gcsim.profiles.assumed import assumed_values
+from gcsim.profiles.resolve import Resolved, load_chip, load_model, resolve, with_settings
+from gcsim.profiles.scenario import Scenario
+from gcsim.simulate import play_scenario
+from gcsim.studies.bands import shifted
+
+SUPPORTED, CONDITIONAL, REFUTED = "supported", "holds only if", "not supported"
+NEAR = 0.10  # a claim within this of the modeled value (or its range) is supported
+_COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}
+PAPER = "generalcompute.com/whitepaper"
+INFERCOM = "infercom.ai/de/blog/how-dataflow-delivers-speed"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One line of the ledger; `condition` says under what the verdict holds.
+
+    scenario: a file, which gives the modeled value with these settings.
+    """
+
+    claim: str
+    source: str
+    unit: str
+    claimed: float
+    modeled: float
+    low: float
+    high: float
+    verdict: str
+    condition: str
+    scenario: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def verdict_of(claimed: float, modeled: float, low: float, high: float, condition: str) -> str:
+    """Supported within `NEAR` of the model without a condition, or with one; else not.
+
+    >>> verdict_of(100, 95, 80, 99, ""), verdict_of(100, 95, 80, 99, "batch 1")
+    ('supported', 'holds only if')
+    >>> verdict_of(100, 40, 30, 60, "batch 1")
+    'not supported'
+    """
+    inside = low * (1 - NEAR) <= claimed <= high * (1 + NEAR)
+    near = abs(modeled / claimed - 1) <= NEAR
+    if near and not condition:
+        return SUPPORTED
+    return CONDITIONAL if near or inside else REFUTED
+
+
+def measure(scenario: Scenario) -> dict[str, float]:
+    """Median TTFT and E2E [ms], output speed of one user [tokens/s] and of all [tokens/s]."""
+    cluster = play_scenario(scenario)
+    table = cluster.records.requests
+    ttft, e2e = table[:, _COLUMN["ttft_ns"]] * 1e-6, table[:, _COLUMN["e2e_ns"]] * 1e-6
+    osl = table[:, _COLUMN["osl"]]
+    return {
+        "ttft": float(np.median(ttft)),
+        "e2e": float(np.median(e2e)),
+        "tok_s_user": float(np.median((osl - 1) / (e2e - ttft) * 1e3)),
+        "tok_s_total": float(osl.sum() / (cluster.env.now * 1e-9)),
+    }
+
+
+def claims() -> list[dict[str, Any]]:
+    """The ledger: every claim with its modeled value, range and verdict (plain mappings)."""
+    found = [*_speeds(), *_racks(), *_arithmetic()]
+    return [asdict(claim) for claim in found]
+
+
+def _file(name: str) -> Path:
+    return library.root() / "validation" / "claims" / f"{name}.yaml"
+
+
+def _ends(resolved: Resolved, key: str) -> tuple[float, float, float]:
+    """A metric of a scenario: value, and the ends when all values are at one end at once."""
+    value = measure(resolved.scenario)[key]
+    found = [value]
+    for end in ("slow", "fast"):
+        moved = shifted(resolved, None, end)
+        if moved is not None:
+            found.append(measure(moved.scenario)[key])
+    return value, min(found), max(found)
+
+
+def _claim(
+    text: str, source: str, unit: str, claimed: float, name: str, key: str, condition: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> Claim:  # fmt: skip
+    settings = dict(settings or {})
+    value, low, high = _ends(resolve(_file(name), settings), key)
+    verdict = verdict_of(claimed, value, low, high, condition)
+    where = f"validation/claims/{name}.yaml"
+    return Claim(text, source, unit, claimed, value, low, high, verdict, condition, where, settings)
+
+
+def _speeds() -> list[Claim]:
+    lengths = (
+        "prompts of about 19,000 and outputs of about 720 tokens: long for a chat, usual for an"
+        " agent step; the source states neither"
+    )
+    load = "the GPU service runs four H100 per model copy with about twelve requests at a time"
+    return [
+        _claim("SN40L answers gpt-oss-120b with TTFT 738 ms, network included", PAPER, "ms", 738,
+               "sn40l-agent-call", "ttft", lengths),
+        _claim("... and E2E 1.76 s", PAPER, "ms", 1760, "sn40l-agent-call", "e2e", lengths),
+        _claim("a GPU service takes TTFT 1,899 ms for the same", PAPER, "ms", 1899,
+               "gpu-agent-call", "ttft", f"{lengths}; {load}"),
+        _claim("... and E2E 8.05 s", PAPER, "ms", 8050, "gpu-agent-call", "e2e",
+               f"{lengths}; {load}"),
+        _claim("SN40L serves gpt-oss-120b at 713 tok/s", INFERCOM, "tok/s", 713, "sn40l-gpt-oss",
+               "tok_s_user"),
+        _claim("... with TTFT 388 ms at 10,000 prompt tokens", INFERCOM, "ms", 388,
+               "sn40l-gpt-oss", "ttft", "its prefill factors were set to this figure"),
+        _claim("SN50 serves gpt-oss-120b at 1,900 tok/s", PAPER, "tok/s", 1900, "sn50-gpt-oss",
+               "tok_s_user", "one user on 16 chips, and SN50's assumed fixed times at their best"),
+    ]  # fmt: skip
+
+
+def _racks() -> list[Claim]:
+    """A rack's rate on a 671B model: by which load is it reached, here and at best?"""
+    found = []
+    for chip, speed in (("SN40L", 800), ("SN50", 15_000)):
+        name = f"{chip.lower()}-671b"
+        here, best = (_loads(name, speed, end) for end in (None, "fast"))
+        reached = [load for loads in (here, best) for load in loads.values() if load.rate >= speed]
+        load = reached[0] if reached else max(here.values(), key=lambda load: load.rate)
+        text = f"one {chip} rack gives {speed:,} tok/s on 600B+ models"
+        base = resolve(_file(name))
+        told, settings = _told(here, best, speed, load), _changes(base, load)
+        assumed = sum(key.startswith(f"{chip.lower()}.") for key in assumed_values(base.scenario))
+        told += f"; {assumed} values of the chip are assumed"
+        found.append(_claim(text, PAPER, "tok/s", speed, name, "tok_s_total", told, settings))
+    return found
+
+
+def _changes(resolved: Resolved, load: Load) -> dict[str, Any]:
+    """The settings of a load that its scenario file does not have."""
+
+    def own(dotted: str) -> Any:
+        return reduce(lambda node, key: node[key], dotted.split("."), resolved.mapping)
+
+    return {dotted: value for dotted, value in load.settings().items() if own(dotted) != value}
+
+
+def _loads(name: str, wanted: float, end: str | None) -> Loads:
+    """By prompt and format, the shortest first: the lightest load of a claim's rack, played."""
+    base = resolve(_file(name))
+    resolved = base if end is None else shifted(base, None, end) or base
+
+    def play(load: Load) -> float:
+        return measure(with_settings(resolved, load.settings()).scenario)["tok_s_total"]
+
+    found = lightest(resolved.scenario, wanted)
+    return {key: played(load, wanted, play) for key, load in found.items()}
+
+
+def _told(here: Loads, best: Loads, wanted: float, chosen: Load) -> str:
+    """The load of the line, and in short those of other formats and prompts.
+
+    Users are at any time, of a DeepSeek-R1; their prompts are computed on the same rack.
+    """
+    text = f"{chosen.users:,} users of {chosen.prompt:,} + {OUTPUT:,} tokens, DeepSeek-R1 in"
+    text += f" {chosen.dtype.upper()}, laid out tp {chosen.tp} x ep {chosen.ep},"
+    text += f" {chosen.rate / chosen.users:.0f} tok/s each, prompts computed on the same rack"
+    if chosen not in here.values():
+        text += ", all values at their fast end"
+    if chosen.rate < wanted:
+        text += f", give the most; the claim needs {wanted / chosen.rate:.1f} such racks"
+    formats = " and ".join(name.upper() for name in FORMATS)
+    text += f". Users needed in {formats}: {_users(here, wanted)}"
+    return f"{text}; with all values at their fast end: {_users(best, wanted)}"
+
+
+def _users(loads: Loads, wanted: float) -> str:
+    """Of every prompt and format the users needed, or the most that is reached."""
+
+    def cell(load: Load | None) -> str:
+        if load is None:
+            return "does not fit"
+        return f"{load.users:,}" if load.rate >= wanted else f"none ({load.rate:,.0f} tok/s)"
+
+    return "; ".join(
+        f"prompts of {prompt:,}: {', '.join(cell(loads.get((prompt, f))) for f in FORMATS)}"
+        for prompt in PROMPTS
+    )
+
+
+def _arithmetic() -> list[Claim]:
+    chip, model = load_chip("h100-sxm"), load_model("llama-3.3-70b")
+    flops = 2.0 * count(model).active() * 1e3  # in ms
+    dense, narrow = chip.compute.bf16.value, chip.compute.fp8
+    hbm = next(tier for tier in chip.memory if tier.tier == "hbm")
+    compute, fastest = flops / dense, flops / (narrow.value if narrow else dense)
+    memory = weight_bytes(model).total / hbm.bandwidth.value * 1e3
+    per_token = kv_bytes_per_token(model).full / 1e6
+    where = "validation/claims/h100-70b.yaml"
+    two = resolve(_file("h100-70b")).scenario
+    pool = next(iter(two.deployment.pools.values()))
+    try:
+        bind(model, pool.model_copy(update={"tp": 1}))
+        fits = 1.0
+    except CapacityError:
+        fits = 0.0
+    eight_bit = "the peak is that of FP8 (or of sparse BF16), the bytes those of 16 bit"
+    return [
+        Claim("70B on one H100 needs 0.07 ms of arithmetic per token", INFERCOM, "ms", 0.07,
+              compute, fastest, compute,
+              verdict_of(0.07, compute, fastest, compute, eight_bit), eight_bit, where),
+        Claim("... and 42 ms to read its weights", INFERCOM, "ms", 42.0, memory, memory,
+              memory / chip.efficiency.memory.value,
+              verdict_of(42.0, memory, memory, memory, ""), "", where),
+        Claim("... which one H100 could hold (140 GB)", INFERCOM, "fits", 1.0, fits, fits, fits,
+              SUPPORTED if fits else REFUTED, "80 GB hold 70B only in 8 bit or less", where),
+        Claim("70B keeps about 0.3 MB of KV per token", INFERCOM, "MB", 0.3, per_token, per_token,
+              per_token, verdict_of(0.3, per_token, per_token, per_token, ""), "", where),
+    ]  # fmt: skip

@@ -1,0 +1,197 @@
+"""docs/validation.md and docs/calibration.md, generated: errors, ablation, worst points, claims."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gcsim.calibration.ablation import ablation
+from gcsim.calibration.calibrate import BORROWS, Calibration, ranges
+from gcsim.calibration.chip_files import calibrate_everything, errors_by_metric, write_from
+from gcsim.calibration.claims import claims
+from gcsim.calibration.factors import EFFICIENCIES, TIMES
+from gcsim.calibration.match import forget
+from gcsim.calibration.report import (
+    CLAIM_HEADS,
+    HEADS,
+    METRICS,
+    claims_rows,
+    markdown_table,
+    table_rows,
+)
+from gcsim.calibration.validate import validate
+from gcsim.profiles import library
+
+WORST = 10
+# Why points of a kind are far off; the first that matches is told.
+REASONS = (
+    ("gb200", "in-house rows whose TPOT does not rise with their concurrency"),
+    ("gb300", "disaggregated over many nodes: the balance of the pools is not published"),
+    ("qwen3-32b-nvfp4", "448 prompts of 15,000 tokens answered in 0.7 s: cached, or an error"),
+    ("/IXS", "the source calls these runs experimental and warns of errors"),
+    ("/DSF", "first months of DeepSeek support, batches limited in a way that is not stated"),
+    ("/DSO", "first months of DeepSeek support, batches limited in a way that is not stated"),
+    ("/DSL", "software of 2024 on a 405B model, offline batches of unstated limits"),
+    ("disaggregated", "the balance of the pools, which sets the queue, is not published"),
+    ("/ARG", "software of 2024"),
+)
+NOISE = """\
+Repeats of one cell at most two days apart (InferenceX, 489 pairs) differ by 0.3% (median) and 3.6%
+(p90) in TPOT, by 2% and 24% in TTFT: no model can be asked for less. The same cell over months of
+software differs by a factor of 1.4 to 1.9 in TPOT."""
+INTRO = """\
+{points:,} published measurements, each played by the engine as its source ran it
+(`gcsim validate --points FILE`). Errors are |modeled / published - 1|, bias is the median of
+modeled / published - 1.
+"""
+LEFT_OUT = """
+## Left-out groups
+
+Factors fitted without a whole (model, source) group, on all chips at once, then that group
+predicted (priced from its schedule, without the engine).
+"""
+BOUGHT = """
+## What each factor buys
+
+Median error (and 90th percentile) on the fitted points when a factor is held where it has no effect
+(an efficiency of 1, the shortest time) and all others are fitted anew.
+"""
+HELD_BACK = """
+A factor that buys less than a point is not fitted. `attention` (0.7 points of TTFT) and
+`mla_kernels` (0.2 of TPOT) are held at one value for all GPUs. Five stay though they buy less here:
+`memory` and `kv_read` are all that SN40L's points show (held, its error in E2E doubles); with
+`all_reduce_latency` and `compute` held too, the 90th percentiles grow by 3 points (TPOT) and, on
+left-out groups, by 5 (E2E), and `all_reduce_latency_per_doubling` is what tells TP8 from TP2.
+"""
+UNKNOWN = """
+## What cannot be validated
+
+SN50: no measurement is public. Its profile is `assumed` throughout, with ranges; results on it are
+ranges too (`gcsim run --bands`). SN40L: static batches of three small models and two API figures,
+no prefill sweep. MI325X, GH200, GB200 and GB300 borrow the factors of their nearest relative.
+Speculative decoding (the acceptance is unknown), open loops and prefix caches are not compared.
+
+## Claims
+"""
+HEAD = "<!-- Written by `make calibrate`; do not edit. -->\n"
+
+
+def remake(points_path: str | Path, jobs: int = 2) -> dict[str, Any]:
+    """`make calibrate`: fit, write all chip profiles, validate with them, write both documents.
+
+    Returns the errors: `overall` (engine, all points) and `cross_validated` (left-out groups).
+    Errors: `ProfileError` when the points file cannot be read.
+    """
+    prepared, calibration = calibrate_everything(points_path, jobs)
+    write_from(calibration)
+    forget()
+    result = validate(points_path, jobs)
+    docs = library.root() / "docs"
+    docs.mkdir(exist_ok=True)
+    bought = ablation(prepared, calibration)
+    page = validation_markdown(result, calibration, bought, claims())
+    (docs / "validation.md").write_text(page, encoding="utf-8")
+    page = calibration_markdown(calibration)
+    (docs / "calibration.md").write_text(page, encoding="utf-8")
+    left_out = errors_by_metric(calibration.left_out)
+    return {"overall": result["overall"], "cross_validated": left_out}
+
+
+def validation_markdown(
+    result: Mapping[str, Any], calibration: Calibration,
+    bought: Sequence[Mapping[str, float | str]], ledger: Sequence[Mapping[str, Any]],
+) -> str:  # fmt: skip
+    """The page on how far to trust the model.
+
+    result: of `validate`; calibration: with its left-out errors; bought: of `ablation`;
+    ledger: of `claims`.
+    """
+    compared = len({p["id"] for p in result["points"]})
+    skips = sorted(result["skipped"].items(), key=lambda item: -item[1])
+    worst = ("point", "chip", "model", "metric", "published", "modeled", "why")
+    parts = [
+        HEAD + "# How far to trust it\n",
+        INTRO.format(points=compared),
+        markdown_table(HEADS, table_rows(result, ("chip", "kind"))),
+        LEFT_OUT,
+        markdown_table(("metric", "points", "median", "p90", "bias"), _left_out(calibration)),
+        "\n## Noise floor\n",
+        NOISE,
+        BOUGHT,
+        markdown_table(("without", "TTFT", "TPOT", "E2E"), _bought(bought)),
+        HELD_BACK,
+        "\n## The worst points\n",
+        markdown_table(worst, _worst(result)),
+        "\n## What was skipped\n",
+        markdown_table(("reason", "points"), [(r, str(n)) for r, n in skips]),
+        UNKNOWN,
+        markdown_table(CLAIM_HEADS, claims_rows(ledger)),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _left_out(calibration: Calibration) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    fitted = [row for row in calibration.left_out if row.point.fitted]
+    for label, chosen in (("", calibration.left_out), (" (points that enter fits)", fitted)):
+        for metric, e in errors_by_metric(chosen).items():
+            shares = (f"{e['median_ape']:.1%}", f"{e['p90_ape']:.1%}", f"{e['bias']:+.1%}")
+            rows.append((METRICS[metric] + label, f"{e['n']:,}", *shares))
+    return rows
+
+
+def _bought(rows: Sequence[Mapping[str, float | str]]) -> list[tuple[str, ...]]:
+    metrics = ("ttft", "tpot", "e2e")
+    return [
+        (str(r["without"]), *(f"{float(r[m]):.1%} ({float(r[f'{m}_p90']):.0%})" for m in metrics))
+        for r in rows
+    ]
+
+
+def _worst(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    ordered = sorted(result["points"], key=lambda p: -p["ape"])
+    seen: dict[str, Mapping[str, Any]] = {}
+    for point in ordered:
+        seen.setdefault(point["id"], point)
+    return [
+        (p["id"], p["chip"], p["model"], METRICS[p["metric"]], f"{p['published']:,.4g}",
+         f"{p['modeled']:,.4g}", reason_of(p))
+        for p in list(seen.values())[:WORST]
+    ]  # fmt: skip
+
+
+def reason_of(point: Mapping[str, Any]) -> str:
+    """Why a point may be far off, as far as its source lets one tell.
+
+    >>> reason_of({"chip": "h200-sxm", "group": "minimax/IXS", "kind": "one pool"})
+    'the source calls these runs experimental and warns of errors'
+    """
+    text = f"{point['chip']} {point['group']} {point['kind']}"
+    return next((why for sign, why in REASONS if sign in text), "not explained by its source")
+
+
+def calibration_markdown(calibration: Calibration) -> str:
+    """The page of fitted factors: one table of efficiencies, one of fixed times."""
+    parts = [HEAD + "# Fitted factors\n", _factor_table(calibration, True), "\n## Fixed times\n"]
+    parts.append(_factor_table(calibration, False))
+    borrowed = ", ".join(f"{chip} from {donor}" for chip, donor in BORROWS.items())
+    parts.append(
+        f"\nBorrowed: {borrowed}. Low and high: 90% of the fit's own error, widened to what"
+    )
+    parts.append("the folds of the cross-validation found.\n")
+    return "\n".join(parts)
+
+
+def _factor_table(calibration: Calibration, efficiencies: bool) -> str:
+    rows: list[tuple[str, ...]] = []
+    for name, value in sorted(calibration.values.items()):
+        chip, stack, factor = name
+        if (factor in EFFICIENCIES) is not efficiencies:
+            continue
+        low, high = ranges(calibration, name)
+        times = 1e6 if factor in TIMES else 1.0
+        unit = "" if times == 1.0 else " us"
+        count = calibration.counts.get((chip, stack), 0)
+        cells = (f"{value * times:.3g}{unit}", f"{low * times:.3g} to {high * times:.3g}{unit}")
+        rows.append((chip, stack or "-", factor, *cells, f"{count:,}"))
+    return markdown_table(("chip", "stack", "factor", "value", "range", "points"), rows)

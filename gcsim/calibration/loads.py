@@ -1,0 +1,163 @@
+"""The lightest load that gives a rate on one replica: which prompts, format, layout and users?
+
+`lightest` searches closed forms of the cost model, `played` corrects what it finds by the engine.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from gcsim.errors import CapacityError
+from gcsim.machine.cost import PoolCost, bind
+from gcsim.machine.iteration import iteration_parts
+from gcsim.machine.ops import causal_pairs, window_pairs
+from gcsim.profiles.deployment import Pool
+from gcsim.profiles.model import Model, WeightFormat
+from gcsim.profiles.scenario import Scenario
+
+PROMPTS = (1_000, 8_000, 32_000)  # tokens
+OUTPUT = 1_000
+FORMATS: tuple[WeightFormat, ...] = ("fp8", "mxfp4")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """So many users at any time, each with a prompt and `OUTPUT` tokens; rate: of all [tokens/s].
+
+    tp, ep: chips that share a sequence's attention, groups of them; dtype: of the weights; most:
+    users that the KV cache holds.
+    """
+
+    prompt: int
+    dtype: str
+    tp: int
+    ep: int
+    users: int
+    most: int
+    rate: float
+
+    def settings(self) -> dict[str, Any]:
+        """What makes a scenario of it: every user sends two requests."""
+        return {
+            "dtype": self.dtype,
+            "deployment.pools.serve.tp": self.tp,
+            "deployment.pools.serve.ep": self.ep,
+            "workload.agent.first.value": self.prompt,
+            "arrivals.agents": self.users,
+            "run.trajectories": 2 * self.users,
+        }
+
+
+Loads = dict[tuple[int, str], Load]
+
+
+def lightest(scenario: Scenario, wanted: float) -> Loads:
+    """By prompt and format: the fewest users that reach a rate, or the highest rate where none do.
+
+    scenario: its pool `serve` says chip, chips and limits. A combination that does not fit is left
+    out.
+    """
+    pool = scenario.deployment.pools["serve"]
+    chips = pool.tp * pool.ep
+    found: Loads = {}
+    layouts = [
+        pool.model_copy(update={"tp": tp, "ep": chips // tp})
+        for tp in range(chips, 0, -1) if chips % tp == 0
+    ]  # fmt: skip
+    for prompt, dtype in product(PROMPTS, FORMATS):
+        tried = (_best(scenario.model, laid, prompt, dtype, wanted) for laid in layouts)
+        loads = [load for load in tried if load is not None]
+        if loads:
+            found[prompt, dtype] = min(loads, key=lambda load: _weight(load, wanted))
+    return found
+
+
+def _best(
+    model: Model, pool: Pool, prompt: int, dtype: WeightFormat, wanted: float
+) -> Load | None:  # fmt: skip
+    """The fewest users that reach the rate, else all that the KV cache holds; None: no room."""
+    try:
+        cost = bind(model, pool, dtype)
+    except CapacityError:
+        return None
+    room = cost.kv_blocks // -(-(prompt + OUTPUT) // pool.block_tokens)
+    most = min(room, pool.batching.max_seqs) // pool.ep  # users of a group
+    if not most:
+        return None
+    rate = _rates(cost, prompt, pool)
+    users = (smallest(lambda n: rate(n * pool.ep) >= wanted, 1, most) or most) * pool.ep
+    return Load(prompt, dtype, pool.tp, pool.ep, users, most * pool.ep, rate(users))
+
+
+def played(load: Load, wanted: float, play: Callable[[Load], float]) -> Load:
+    """The load with the users and the rate that the engine (`play`) gives it.
+
+    The fewest users that reach the rate, looked for within a quarter of what the closed form says.
+    """
+    low, high = load.users * 3 // 4 // load.ep, min(load.users * 5 // 4, load.most) // load.ep
+
+    def rate(groups: int) -> float:
+        return play(replace(load, users=groups * load.ep))
+
+    users = (smallest(lambda n: rate(n) >= wanted, max(low, 1), high) or high) * load.ep
+    return replace(load, users=users, rate=play(replace(load, users=users)))
+
+
+def smallest(reaches: Callable[[int], bool], low: int, high: int) -> int | None:
+    """The smallest number of low..high that reaches it (if one does, so do all above), or None.
+
+    >>> smallest(lambda n: n * n >= 50, 1, 100), smallest(lambda n: n > 100, 1, 100)
+    (8, None)
+    """
+    if not reaches(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if reaches(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _weight(load: Load, wanted: float) -> tuple[bool, float]:
+    reached = load.rate >= wanted
+    return not reached, load.users if reached else -load.rate
+
+
+def _rates(cost: PoolCost, prompt: int, pool: Pool) -> Callable[[int], float]:
+    """Output tokens/s by the number n of equal users: n o / (n p + o d(n)).
+
+    o output tokens; p: seconds of a prompt, packed with others into full iterations; d: of a
+    decode iteration at the mean context. Prompts and decodes that share an iteration are ignored,
+    so the engine's rate is a little higher.
+    """
+    prompt_s = _prompt_s(cost, prompt, pool.batching.max_iteration_tokens)
+    context = prompt + OUTPUT / 2
+    seen = min(context, float(cost.window))
+
+    def rate(users: int) -> float:
+        n = float(users)
+        decode_s = iteration_parts(
+            cost.coefficients, 0.0, n, n, n * context, n * seen, 0.0, 0.0, 0.0, 0.0
+        )[0] * 1e6 / cost.accepted_ppm  # fmt: skip
+        return n * OUTPUT / (n * prompt_s + OUTPUT * decode_s)
+
+    return rate
+
+
+def _prompt_s(cost: PoolCost, prompt: int, budget: int) -> float:
+    packed, total, window = max(budget // prompt, 1), 0.0, float(cost.window)
+    for past in range(0, prompt, budget):
+        new = min(budget, prompt - past)
+        sums = (
+            causal_pairs(float(new), float(past)),
+            window_pairs(float(new), float(past), window) if window else 0.0,
+            float(past + new), min(past, window) + new if window else 0.0,
+        )  # fmt: skip
+        total += iteration_parts(
+            cost.coefficients, float(packed * new), 0.0, float(packed), 0.0, 0.0,
+            *(packed * value for value in sums),
+        )[0]  # fmt: skip
+    return total / packed

@@ -1,0 +1,241 @@
+"""What a published row means in profiles: chip, model, number formats, serving stack, load.
+
+The three tables here hold all that is known about how sources name things; nothing else in the
+validation depends on a source.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import get_args
+
+from gcsim.calibration.points import Point, Side
+from gcsim.errors import GcsimError
+from gcsim.profiles.chip import Chip
+from gcsim.profiles.deployment import Batching, Deployment, KvHandoff, Link, Pool, Router
+from gcsim.profiles.model import KvFormat, Model, WeightFormat, Weights
+from gcsim.profiles.resolve import load_chip, load_model
+
+# (framework and date, as a pattern) -> stack family; the first that matches counts.
+STACKS = (
+    (r"sambaflow|sambanova", "sambaflow"),
+    (r"atom", "atom"),
+    (r"vllm \(2023\)", "vllm-2023"),
+    (r"trt|tensorrt", "trtllm"),
+    (r"sglang", "sglang"),
+    (r"vllm|deepspeed", "vllm"),
+)
+# Where a family has an older generation: served until this month (software of 2024).
+OLD_UNTIL = "2025-04"
+OLDER = {"vllm": "vllm-2024", "trtllm": "trtllm-2024", "sglang": "sglang-2024"}
+
+# Prompts alone before anyone decodes (all stacks before vLLM V1, and SGLang).
+PREFILL_FIRST = ("sglang", "vllm-2023", "vllm-2024", "trtllm-2024", "sglang-2024", "sambaflow")
+ITERATION_TOKENS = {"sglang": 16384, "sglang-2024": 16384}
+
+# Argonne's A100 are those of its Polaris machine (40 GB); its table does not say so.
+HARDWARE = {("ARG", "NVIDIA A100"): "a100-40gb", ("ART", "NVIDIA A100"): "a100-40gb"}
+
+FP8_KV_CHIPS = ("b200", "b300", "gb200", "gb300", "mi355x")
+
+# KV transfer as measured for vLLM with Mooncake (see the shipped deployments); the first token
+# comes from decode, as with Dynamo, SGLang, and vLLM with NIXL.
+LINK = {"latency": "10 us", "setup": "0.2 ms", "efficiency": 0.7, "ramp": "32 MB"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A row in profiles: model with its formats, deployment, stack family as published.
+
+    `borrowed`: the chip has no such stack, its default stands in.
+    """
+
+    chip: str
+    stack: str
+    borrowed: bool
+    model: Model
+    deployment: Deployment
+
+    @property
+    def pool(self) -> Pool:
+        """The pool that decodes."""
+        return list(self.deployment.pools.values())[-1]
+
+
+def stack_of(framework: str, date: str = "") -> str:
+    """The stack family of a framework as a source names it.
+
+    >>> stack_of("dynamo-trt 0.8.1.post1", "2026-01-15"), stack_of("vLLM (2024)", "2024")
+    ('trtllm', 'vllm-2024')
+    >>> stack_of("")
+    'vllm'
+    """
+    text = framework.lower()
+    family = next((name for pattern, name in STACKS if re.search(pattern, text)), "vllm")
+    month = f"{date.partition('/')[0]}-12"[:7] if len(date) < 7 else date[:7]
+    tuned = "rocm" in text  # AMD's own images of early 2025 are ahead of their time
+    if family in OLDER and month[:1].isdigit() and month < OLD_UNTIL and not tuned:
+        return OLDER[family]
+    return family
+
+
+@cache
+def _chip(name: str) -> Chip:
+    return load_chip(name)
+
+
+def forget() -> None:
+    """Read chip profiles anew from now on, here and in the workers of parallel runs."""
+    from joblib.externals.loky import get_reusable_executor
+
+    _chip.cache_clear()
+    get_reusable_executor().shutdown(wait=True)
+
+
+@cache
+def _model(name: str) -> Model:
+    return load_model(name)
+
+
+def find_chip(point: Point) -> Chip | None:
+    """The shipped chip of a row, None when there is none of that name."""
+    key = (point.id.partition("-")[0], point.hardware)
+    try:
+        return _chip(HARDWARE.get(key, point.hardware))
+    except GcsimError:
+        return None
+
+
+def find_model(name: str) -> Model | None:
+    """The shipped model of a row: by alias, else without what quantizers add to names."""
+    plain = re.sub(r"[\s-]*(\(.*\)|instruct|nvfp4|mxfp4|fp8|fp4)\b", "", name, flags=re.IGNORECASE)
+    for candidate in (name, name.rpartition("/")[2], plain, plain.rpartition("/")[2]):
+        try:
+            return _model(candidate)
+        except GcsimError:
+            continue
+    return None
+
+
+def formats_of(model: Model, dtype: str, chip: Chip) -> Weights:
+    """Number formats of a checkpoint: the model's shape, a source's word for its weights.
+
+    fp8 and 16 bit apply to all matrices. 4 bit: NVFP4 (MXFP4 on AMD) for FFN and experts, and for
+    the attention of dense models; MoE checkpoints keep attention wide. A model whose own experts
+    are 4 bit is taken as it is. Unstated means native.
+    """
+    own = model.weights
+    four_bit = own.experts in ("mxfp4", "nvfp4", "int4") and model.ffn.experts > 0
+    if dtype in get_args(WeightFormat):
+        wanted = dtype
+    elif "fp4" in dtype or dtype in ("int4", "4-bit"):
+        wanted = "mxfp4" if chip.vendor == "AMD" else "nvfp4"
+    elif "8" in dtype:
+        wanted = "fp8"
+    else:
+        wanted = "bf16" if "16" in dtype else own.ffn
+    if wanted in ("bf16", "fp32") and not ("unstated" in dtype and own.ffn != "bf16"):
+        return (
+            own
+            if four_bit
+            else own.model_copy(update={"attention": wanted, "ffn": wanted, "experts": wanted})
+        )
+    if wanted in ("mxfp4", "nvfp4", "int4"):
+        if four_bit and own.experts != "int4":
+            return own
+        if four_bit and dtype == "int4":
+            return own
+        update = {"ffn": wanted, "experts": wanted}
+        if not model.ffn.experts:
+            update["attention"] = wanted
+        elif own.attention == "fp8" and model.attention.kind == "mla":
+            update["attention"] = "bf16"
+        return own.model_copy(update=update)
+    if four_bit:
+        return own
+    return own.model_copy(update={"attention": wanted, "ffn": wanted, "experts": wanted})
+
+
+def kv_format(model: Model, chip: Chip, stack: str, name: str = "") -> KvFormat:
+    """KV in FP8 where stacks do so by default: 8- and 4-bit weights on Blackwell, TensorRT-LLM."""
+    if "FP8-KV" in name:
+        return "fp8"
+    narrow = model.weights.ffn != "bf16" or model.weights.experts in ("mxfp4", "nvfp4")
+    quick = chip.name in FP8_KV_CHIPS or stack == "trtllm"
+    return "fp8" if narrow and quick else model.kv
+
+
+def setup_of(point: Point) -> Setup | str:
+    """Profiles for a row, or the reason why it cannot be matched."""
+    chip = find_chip(point)
+    if chip is None:
+        return "unknown chip"
+    model = find_model(point.model)
+    if model is None:
+        return "unknown model"
+    stack = stack_of(point.framework, point.date)
+    if chip.default_stack == "sambaflow":
+        stack = "sambaflow"
+    model = model.model_copy(update={"weights": formats_of(model, point.dtype, chip)})
+    borrowed = stack not in chip.stacks
+    used = chip.default_stack if borrowed else stack
+    try:
+        deployment = deployment_of(point, chip, model, stack, used)
+    except ValueError as error:
+        reason = str(error)
+        if "scale-up" in reason:
+            return "more chips than the scale-up links reach"
+        raise
+    return Setup(chip.name, stack, borrowed, model, deployment)
+
+
+def on_chips(setup: Setup, change: Callable[[Chip], Chip]) -> Setup:
+    """A setup on changed chips, with the stack that was published, not the one that stands in."""
+    pools = {
+        name: pool.model_copy(update={"chip": change(pool.chip), "stack": setup.stack})
+        for name, pool in setup.deployment.pools.items()
+    }
+    return replace(setup, deployment=setup.deployment.model_copy(update={"pools": pools}))
+
+
+def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str) -> Deployment:
+    """The deployment of a row: one pool, or prefill and decode pools with a generic link."""
+    kv = kv_format(model, chip, stack, point.model)
+
+    def pool(role: str, side: Side, policy: str) -> Pool:
+        seats = max(point.concurrency, 1)
+        budget = ITERATION_TOKENS.get(stack, 8192) * side.dp
+        if point.batch:
+            budget = max(budget, point.concurrency * point.isl)
+        return Pool(
+            role=role, chip=chip, tp=side.tp, ep=side.dp, replicas=side.workers, stack=used,
+            batching=Batching(
+                policy=policy, max_seqs=seats, max_iteration_tokens=max(budget, seats)
+            ),
+            kv_dtype=kv, prefix_cache_tokens=None if point.cached else 0, spill=False,
+            memory_utilization=0.92,
+        )  # fmt: skip
+
+    name = f"published-{point.id}"
+    if point.prefill is None:
+        policy = "prefill_first" if stack in PREFILL_FIRST else "continuous"
+        pools = {"serve": pool("mixed", point.serving, policy)}
+        router = Router(policy="least_loaded")
+        return Deployment(name=name, pools=pools, router=router)
+    pools = {
+        "prefill": pool("prefill", point.prefill, "prefill_only"),
+        "decode": pool("decode", point.serving, "decode_only"),
+    }
+    # A rack-wide scale-up domain carries the KV too; elsewhere each chip has its network card.
+    up, out = chip.interconnect.scale_up, chip.interconnect.scale_out
+    one_domain = point.prefill.chips + point.serving.chips <= up.max_chips
+    rate = (up if one_domain else out).bandwidth.value
+    link = Link.model_validate(
+        {"from": "prefill", "to": "decode", "lanes": point.prefill.tp * point.prefill.dp,
+         "bandwidth": f"{rate / 1e9:.9g} GB/s", **LINK}
+    )  # fmt: skip
+    return Deployment(
+        name=name, pools=pools, links=(link,), kv_handoff=KvHandoff(first_token_from="decode"),
+        router=Router(policy="least_loaded"),
+    )  # fmt: skip

@@ -1,0 +1,296 @@
+"""The commands: a thin layer over `gcsim.studies.api`. Results go to stdout, talk to stderr."""
+
+import io
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gcsim.cli.calibrate import calibrate, claims, validate
+from gcsim.cli.check import bless, check, diff, run_replications
+from gcsim.cli.console import Format, emit, guarded, note, progress, terminable
+from gcsim.cli.trace import trace
+
+app = typer.Typer(
+    name="gcsim",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Engine(StrEnum):
+    """How iterations become events; both give the same records."""
+
+    coalesced = "coalesced"
+    iteration = "iteration"
+
+
+class Normalize(StrEnum):
+    """What rates are divided by."""
+
+    none = "none"
+    power = "power"
+    cost = "cost"
+    chips = "chips"
+
+
+class Listed(StrEnum):
+    """What can be listed."""
+
+    chips = "chips"
+    models = "models"
+    deployments = "deployments"
+    workloads = "workloads"
+    scenarios = "scenarios"
+
+
+class Shown(StrEnum):
+    """What can be shown."""
+
+    chip = "chip"
+    model = "model"
+    deployment = "deployment"
+    workload = "workload"
+    scenario = "scenario"
+    placement = "placement"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: run.trajectories=10."),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random stream.")]
+DtypeOption = Annotated[
+    str | None, typer.Option(help="Number format of the weights: bf16, fp8, mxfp4, ...")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gcsim import __version__
+
+        emit(f"gcsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def gcsim(
+    context: typer.Context,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """What TTFT, TPOT, E2E and task time will LLM agents see on this hardware, and why?
+
+    [dim]Start with: gcsim run coding-agents[/dim]
+    """
+    if context.invoked_subcommand is None:
+        emit(context.get_help())
+
+
+@app.command()
+@guarded
+def run(
+    scenario: Annotated[str, typer.Argument(help="A shipped name or a file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for summary.json, the tables and scenario.yaml.")
+    ] = None,
+    engine: Annotated[
+        Engine | None, typer.Option(help="One event per run of iterations, or per iteration.")
+    ] = None,
+    replications: Annotated[
+        int | None, typer.Option(min=1, help="Runs with seeds of their own; gives intervals.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="2%", help="Runs until the interval of mean E2E is that narrow."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with interrupted replications in --out.")
+    ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="30s", help="Also: how many steps of a task end within this time?"),
+    ] = None,
+    bands: Annotated[
+        bool, typer.Option("--bands", help="Also: play the low and high of the chips' values.")
+    ] = False,
+    seed: SeedOption = None,
+    settings: SetOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """Play one scenario: latencies, rates, and where the time goes."""
+    from gcsim.profiles.resolve import parse_settings, resolve
+
+    extra = parse_settings(settings or ())
+    if engine:
+        extra["engine"] = engine.value
+    if budget:
+        extra["run.budget"] = budget
+    resolved = resolve(scenario, extra, seed)  # a wrong input is told before anything heavy loads
+    if replications or precision or resume:
+        run_replications(resolved, replications, precision, out, resume, bands, output)
+        return
+    from gcsim.cli.run_text import run_table
+    from gcsim.studies.api import run as play
+    from gcsim.studies.bands import design
+
+    runs = 1 + len(design(resolved)) if bands else 1  # so a range that is wrong is told first
+    total = (resolved.scenario.run.trajectories or 0) * runs or None
+    with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
+        result = play(resolved, out=out, bands=bands, progress=tell)
+    emit(result.to_json() if output is Format.json else run_table(result))
+    if out is not None:
+        note(f"Written to {out}")
+
+
+@app.command()
+@guarded
+def compare(
+    scenarios: Annotated[list[str], typer.Argument(help="Shipped names or files.")],
+    deployments: Annotated[
+        list[str] | None,
+        typer.Option("--deployment", metavar="NAME", help="Play the scenario on each of these."),
+    ] = None,
+    normalize: Annotated[
+        Normalize, typer.Option(help="Divide throughput and goodput by what a deployment has.")
+    ] = Normalize.none,
+    rates: Annotated[
+        str | None,
+        typer.Option(metavar="R1,R2,...", help="At each rate of new trajectories [1/s]: who wins?"),
+    ] = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(metavar="PATH=A,B,...", help="At each value of a setting: who wins?"),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; the result does not depend on it.")
+    ] = None,
+    seed: SeedOption = None,
+    settings: SetOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """The same trajectories on several deployments, side by side: ratios to the first."""
+    from gcsim.cli.compare import comparison_table, series_table
+    from gcsim.errors import ProfileError
+    from gcsim.profiles.resolve import parse_settings
+    from gcsim.studies import api
+    from gcsim.studies.series import RATE, parse_rates, parse_vary
+
+    if rates and vary:
+        raise ProfileError.one("compare", "--rates", None, "and --vary do not go together")
+    common: dict[str, Any] = {
+        "deployments": deployments or (),
+        "settings": parse_settings(settings or ()),
+        "seed": seed,
+        "normalize": normalize.value,
+        "jobs": jobs,
+    }
+    with progress("compare", 1.0) as tell:
+        if rates or vary:
+            path, values = (RATE, parse_rates(rates)) if rates else parse_vary(vary or "")
+            series = api.compare_over(
+                *scenarios, parameter=path, values=values, progress=tell, **common
+            )
+        else:
+            comparison = api.compare(*scenarios, progress=tell, **common)
+    if rates or vary:
+        emit(series.to_json() if output is Format.json else series_table(series))
+    else:
+        emit(comparison.to_json() if output is Format.json else comparison_table(comparison))
+
+
+@app.command()
+@guarded
+def estimate(
+    chip: Annotated[str, typer.Option(help="A shipped chip or a file.")],
+    model: Annotated[str, typer.Option(help="A shipped model, a file or a config.json.")],
+    isl: Annotated[int, typer.Option(help="Prompt tokens.")],
+    osl: Annotated[int, typer.Option(help="Output tokens.")],
+    tp: Annotated[int, typer.Option(help="Tensor-parallel chips.")] = 1,
+    ep: Annotated[int, typer.Option(help="Expert-parallel groups of them.")] = 1,
+    pp: Annotated[int, typer.Option(help="Pipeline stages.")] = 1,
+    concurrency: Annotated[int, typer.Option(help="Requests at any time.")] = 1,
+    cached: Annotated[int, typer.Option(help="Prompt tokens in the prefix cache.")] = 0,
+    dtype: DtypeOption = None,
+    stack: Annotated[str | None, typer.Option(help="Serving stack of the chip.")] = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """One operating point: equal requests on one replica, and what each millisecond is made of."""
+    from gcsim.cli.run_text import estimate_table
+    from gcsim.studies.api import estimate as point
+
+    found = point(
+        chip, tp, model, isl, osl,
+        concurrency=concurrency, cached=cached, dtype=dtype, ep=ep, pp=pp, stack=stack,
+    )  # fmt: skip
+    emit(found.to_json() if output is Format.json else estimate_table(found))
+
+
+@app.command("list")
+@guarded
+def list_(
+    what: Annotated[Listed, typer.Argument(help="Kind of profile.")],
+    output: FormatOption = Format.table,
+) -> None:
+    """The profiles that gcsim ships."""
+    from gcsim.cli.library import listed, listed_table
+
+    rows = listed(what.value.removesuffix("s"))
+    emit({what.value: rows} if output is Format.json else listed_table(what.value, rows))
+
+
+@app.command()
+@guarded
+def show(
+    what: Annotated[Shown, typer.Argument(help="Kind of profile, or placement.")],
+    name: Annotated[str | None, typer.Argument(help="A shipped name or a file.")] = None,
+    chip: Annotated[str | None, typer.Option(help="placement: the chip.")] = None,
+    tp: Annotated[int, typer.Option(help="placement: tensor-parallel chips.")] = 1,
+    ep: Annotated[int, typer.Option(help="placement: expert-parallel groups.")] = 1,
+    pp: Annotated[int, typer.Option(help="placement: pipeline stages.")] = 1,
+    model: Annotated[str | None, typer.Option(help="placement: the model.")] = None,
+    dtype: DtypeOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """A profile, every number with its origin; or what lies where in a chip's memory."""
+    from gcsim.cli.library import Shape, shown
+    from gcsim.errors import ProfileError
+
+    if what is Shown.placement:
+        missing = [key for key, given in (("--chip", chip), ("--model", model)) if not given]
+        if missing or not chip or not model:
+            raise ProfileError.one("show placement", " ".join(missing), None, "is missing")
+        emit(shown("placement", "", output, Shape(chip, model, tp, ep, pp, dtype)))
+        return
+    if name is None:
+        hint = f"see: gcsim list {what.value}s"
+        raise ProfileError.one(f"show {what.value}", "NAME", None, "is missing", hint)
+    emit(shown(what.value, name, output))
+
+
+for _command in (bless, check, diff, validate, calibrate, claims):
+    app.command()(_command)
+app.add_typer(trace)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console entry point. Exit codes: 0 done, 2 wrong input, 130, 143 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without block characters
+            stream.reconfigure(errors="replace")
+    try:
+        with terminable():
+            app(args=arguments, prog_name="gcsim")
+    except KeyboardInterrupt as error:
+        note("Interrupted.")
+        sys.exit(getattr(error, "code", 130))
+
+
+if __name__ == "__main__":
+    main()

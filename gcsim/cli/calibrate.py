@@ -1,0 +1,132 @@
+"""`gcsim validate`, `calibrate` and `claims`: how far off the model is, as far as is known."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gcsim.cli.console import Format, emit, guarded, progress
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+JobsOption = Annotated[int, typer.Option(min=-1, help="Processes; -1: all cores.")]
+
+
+@guarded
+def validate(
+    points: Annotated[
+        Path | None, typer.Option(help="A CSV of measurements; without, the shipped table.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write an HTML report.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
+        Format.table
+    ),
+    jobs: JobsOption = -1,
+) -> None:
+    """Play published measurements and tell how far off the modeled times are."""
+    from gcsim.calibration import report
+    from gcsim.calibration.validate import validate as compare
+
+    with progress("points", 1.0) as tell:
+        result = compare(points, jobs, lambda done, of: tell(done / of))
+    if out is not None:
+        out.write_text(report.html_report(result), encoding="utf-8")
+    emit(result if output is Format.json else report.validation_text(result))
+
+
+@guarded
+def calibrate(
+    chip: Annotated[str, typer.Option(help="The chip whose named factors are fitted.")],
+    points: Annotated[Path | None, typer.Option(help="A CSV of measurements.")] = None,
+    from_aiperf: Annotated[
+        Path | None, typer.Option(help="A folder of AIPerf exports of your server.")
+    ] = None,
+    from_vllm_bench: Annotated[
+        Path | None, typer.Option(help="A result of `vllm bench serve --save-result`.")
+    ] = None,
+    tp: Annotated[int, typer.Option(min=1, help="Tensor-parallel degree of your server.")] = 1,
+    dtype: Annotated[str, typer.Option(help="Number format of the weights there.")] = "",
+    framework: Annotated[str, typer.Option(help="Its serving stack, e.g. vllm 0.18.")] = "vllm",
+    out: Annotated[Path | None, typer.Option(help="Write the profile with these factors.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
+        Format.table
+    ),
+) -> None:
+    """Fit a chip's named factors to measurements, with their cross-validated error."""
+    from gcsim.calibration import chip_files, servers
+    from gcsim.errors import ProfileError
+
+    given = [source for source in (points, from_aiperf, from_vllm_bench) if source is not None]
+    if len(given) != 1:
+        raise ProfileError.one(
+            "calibrate", "--points", None, "needs exactly one source of measurements",
+            "give --points, --from-aiperf or --from-vllm-bench",
+        )  # fmt: skip
+    if points is not None:
+        result = chip_files.calibrate(points, chip, out)
+    elif from_aiperf is not None:
+        result = servers.calibrate_from_aiperf(from_aiperf, chip, tp, dtype, framework, out)
+    else:
+        result = servers.calibrate_from_vllm_bench(given[0], chip, tp, dtype, framework, out)
+    emit(result if output is Format.json else _factors(result))
+
+
+def _factors(result: dict[str, Any]) -> "RenderableType":
+    """The fitted factors with their ranges; below, the errors within the fit and left out of it."""
+    from rich.console import Group
+
+    from gcsim.calibration.chip_text import number_text
+    from gcsim.calibration.report import METRICS
+    from gcsim.cli.run_text import plain_table
+
+    factors = plain_table("stack", "factor", "value", "low", "high", left=2)
+    for f in result["factors"]:
+        ends = (number_text(f["factor"], f[key]) for key in ("value", "low", "high"))
+        factors.add_row(f["stack"] or "any", f["factor"], *ends)
+    errors = plain_table("error", "points", "median", "p90", "left out: median", "p90")
+    for metric, within in result["errors"].items():
+        left = result["cross_validated"].get(metric)
+        shares = [f"{e[k]:.1%}" if e else "" for e in (within, left) for k in _SHARES]
+        errors.add_row(METRICS[metric], f"{within['n']:,}", *shares)
+    head = f"{result['chip']}: factors from {result['points']:,} points\n"
+    return Group(head, factors, errors)
+
+
+_SHARES = ("median_ape", "p90_ape")
+
+
+@guarded
+def claims(
+    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
+        Format.table
+    ),
+) -> None:
+    """What vendors publish, in the model: claim, modeled value, range and verdict."""
+    from gcsim.calibration.claims import claims as ledger
+
+    found = ledger()
+    emit({"claims": found} if output is Format.json else _ledger(found))
+
+
+def _ledger(found: list[dict[str, Any]]) -> "RenderableType":
+    """The claims as a table; below, by number, under what each holds, its source, its scenario."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from gcsim.calibration.report import claim_scenario, figure
+    from gcsim.cli.run_text import plain_table
+
+    table = plain_table("", "claim", "claimed", "modeled", "all at once", "verdict")
+    notes = plain_table("", "what it takes, who says it, how to see it")
+    for each in (table, notes):
+        each.columns[1].justify, each.columns[1].no_wrap = "left", False
+    table.columns[-1].justify = "left"
+    for number, c in enumerate(found, start=1):
+        ends = f"{figure(c['low'])} .. {figure(c['high'])}"
+        claimed = f"{figure(c['claimed'])} {c['unit']}"
+        table.add_row(str(number), c["claim"], claimed, figure(c["modeled"]), ends, c["verdict"])
+        condition = f"{c['condition'][:1].upper()}{c['condition'][1:]}. " if c["condition"] else ""
+        notes.add_row(str(number), f"{condition}{c['source']}")
+        notes.add_row("", Text(f"gcsim run {claim_scenario(c)}", overflow="fold"))
+    return Group(table, notes)

@@ -1,0 +1,128 @@
+"""`gcsim bless`, `check`, `diff`, and `gcsim run --replications`: what holds, and what moved."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcsim.cli.check_text import Checked, diff_table, replications_table, verdicts_as
+from gcsim.cli.console import Format, emit, guarded, note, progress
+
+if TYPE_CHECKING:
+    from gcsim.profiles.resolve import Resolved
+
+BASELINE = Path("gcsim-baseline.json")
+
+BaselineOption = Annotated[Path, typer.Option(help="The baseline file.")]
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes; the result does not depend on it.")
+]
+
+
+@guarded
+def bless(
+    scenarios: Annotated[
+        list[str] | None, typer.Argument(help="Shipped names or files; none: all of the file.")
+    ] = None,
+    baseline: BaselineOption = BASELINE,
+    why: Annotated[str, typer.Option(help="Which change is blessed, and why.")] = "",
+    move: Annotated[
+        str | None,
+        typer.Option(metavar="X%", help="Statistical: only a clear move beyond this fails."),
+    ] = None,
+    replications: Annotated[
+        int | None, typer.Option(min=1, help="Seeds per scenario: 1, or 5 with --move.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of every random stream.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting.")
+    ] = None,
+    jobs: JobsOption = None,
+) -> None:
+    """Write what scenarios give now to a baseline file, for `gcsim check`."""
+    from gcsim.profiles.resolve import parse_settings
+    from gcsim.results.statistics import parse_share
+    from gcsim.studies.baseline import bless as write
+
+    with progress("bless", 1.0) as tell:
+        found = write(
+            scenarios or (), baseline, why=why, move=parse_share(move, "--move") if move else None,
+            replications=replications, settings=parse_settings(settings or ()), seed=seed,
+            jobs=jobs, progress=tell,
+        )  # fmt: skip
+    for name, what in found.blessed.items():
+        moved = "new" if what == "new" else f"{len(what['moved'])} metrics moved"
+        causes = ", ".join(what["inputs"]) if isinstance(what, dict) else ""
+        note(f"{name}: {moved}{f' ({causes})' if causes else ''}")
+    for name, pinned in found.scenarios.items():
+        if pinned.saturated:
+            note(f"{name} is SATURATED, its means say nothing: {pinned.saturated}")
+    note(f"Written to {baseline}")
+
+
+@guarded
+def check(
+    baseline: BaselineOption = BASELINE,
+    junit: Annotated[Path | None, typer.Option(help="Write a JUnit report here too.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Other seeds: for statistical tolerances.")
+    ] = None,
+    jobs: JobsOption = None,
+    output: Annotated[
+        Checked, typer.Option("--format", help="github: annotations of a workflow.")
+    ] = Checked.table,
+) -> None:
+    """Play a baseline again. Exit code 0: all within tolerance, 1: a metric moved, 2: an error."""
+    from gcsim.studies.regression import check as play
+
+    with progress("check", 1.0) as tell:
+        verdicts = play(baseline, seed=seed, jobs=jobs, progress=tell)
+    emit(verdicts_as(output, verdicts, baseline))
+    if junit is not None:
+        from gcsim.cli.check_text import write_junit
+
+        write_junit(verdicts, junit)
+    if not all(verdict.passes for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@guarded
+def diff(
+    first: Annotated[Path, typer.Argument(help="A results folder or summary.json.")],
+    other: Annotated[Path, typer.Argument(help="Another.")],
+    output: Annotated[Format, typer.Option("--format", help="A table, or JSON.")] = Format.table,
+) -> None:
+    """What moved between two results, and which inputs differ. Refuses an incomplete folder."""
+    from gcsim.studies.diff import difference
+
+    found = difference(first, other)
+    emit(found.to_json() if output is Format.json else diff_table(found))
+
+
+def run_replications(
+    resolved: "Resolved",
+    count: int | None,
+    precision: str | None,
+    out: Path | None,
+    resume: bool,
+    bands: bool,
+    output: Format,
+) -> None:
+    """`gcsim run --replications N` and `--precision 2%`, with `--bands` or without."""
+    from gcsim.results.statistics import parse_share
+    from gcsim.studies.bands import banded_replications, design
+    from gcsim.studies.replicate import replicate
+
+    share = parse_share(precision, "--precision") if precision else None
+    if bands:
+        design(resolved)  # a range that is wrong is told before anything is played
+    with progress(f"{resolved.scenario.name}, replications", 1.0) as tell:
+        found = replicate(resolved, count, share, out=out, resume=resume, progress=tell)
+    if bands:
+        with progress(f"{resolved.scenario.name}, bands", 1.0) as tell:
+            found = banded_replications(found, out, progress=tell)
+    emit(found.to_json() if output is Format.json else replications_table(found.summary))
+    if share is not None and not found.summary["precision_reached"]:
+        note(f"The precision was not reached in {len(found.summaries)} replications.")
+    if out is not None:
+        note(f"Written to {out}")

@@ -1,0 +1,190 @@
+"""Tables of `gcsim compare`: one row per deployment, ratios to the first, what decides."""
+
+from typing import TYPE_CHECKING, Any
+
+from gcsim.cli.run_text import caveats, plain_table
+from gcsim.results.comparison import Comparison, decides
+from gcsim.results.paired import Ratio
+from gcsim.results.text import PHASE_NAMES, three
+from gcsim.studies.series import DECIDED_BY, Crossover
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from gcsim.studies.series import Series
+
+BAR = 24
+BY = {"mean_task_ms": "task time", "request_goodput": "goodput"}
+GLYPHS = {"network": "░", "queue": "▒", "prefill": "▓", "kv_transfer": "×", "decode": "█"}
+_COLOURS = {
+    "network": "bright_black", "queue": "red", "prefill": "yellow", "kv_transfer": "magenta",
+    "decode": "cyan",
+}  # fmt: skip
+
+
+def comparison_table(comparison: Comparison) -> "RenderableType":
+    """Side by side, the ratios, and what decides."""
+    from rich.console import Group
+    from rich.text import Text
+
+    first = next(iter(comparison.results.values())).summary
+    same = len({r.summary["scenario"] for r in comparison.results.values()}) == 1
+    head = f"{first['scenario']}: {first['workload']} with {first['model']}" if same else "compare"
+    parts: list[RenderableType] = [
+        Text(f"{head}, seed {first['seed']}", style="bold"), _side_by_side(comparison), _legend(),
+    ]  # fmt: skip
+    if len(comparison.results) > 1:
+        parts += [_ratios(comparison), Text(decides(comparison))]
+    if comparison.normalize != "none":
+        parts.append(Text(f"tok/s and goodput are per {comparison.unit}; times are as they are."))
+    parts.append(Text("\n".join(_caveats(comparison)), style="dim"))
+    return Group(*parts)
+
+
+def _caveats(comparison: Comparison) -> list[str]:
+    """Each caveat once, with the deployments that it is about."""
+    about: dict[str, list[str]] = {}
+    for name, result in comparison.results.items():
+        for line in caveats(result.summary):
+            about.setdefault(line, []).append(name)
+    everywhere = len(comparison.results)
+    return [
+        f"{'all' if len(names) == everywhere else ', '.join(names)}: {line}"
+        for line, names in about.items()
+    ]
+
+
+def _side_by_side(comparison: Comparison) -> "Table":
+    per = f"/{comparison.unit}" if comparison.unit else ""
+    table = plain_table(
+        "", "chips", "kW", "TTFT\nms", "TPOT\nms", "E2E\nms", "task\ns", f"output\ntok/s{per}",
+        f"goodput\n1/s{per}", "time of a step",
+    )  # fmt: skip
+    table.columns[0].no_wrap = True
+    last = table.columns[-1]  # the one that shrinks where the terminal is narrow
+    last.justify, last.no_wrap, last.overflow = "left", False, "crop"
+    longest = max(r.summary["mean_e2el_ms"] or 0.0 for r in comparison.results.values())
+    for name, result in comparison.results.items():
+        s, divisor = result.summary, comparison.divisor(result)
+        task = None if s["mean_task_ms"] is None else s["mean_task_ms"] * 1e-3
+        rates = (s["output_throughput"] / divisor, s["request_goodput"] / divisor)
+        times = (s["mean_ttft_ms"], s["mean_tpot_ms"], s["mean_e2el_ms"], task)
+        mark = " (!)" if s["saturated"] else ""
+        table.add_row(
+            name + mark,
+            str(result.pools["chips"].sum()),
+            three(float(result.pools["power_w"].sum()) / 1e3),
+            *(three(value) for value in (*times, *rates)),
+            stacked(s["breakdown_ms"], longest),
+        )
+    return table
+
+
+def stacked(parts: dict[str, float | None], longest: float, width: int = BAR) -> "Text":
+    """The phases of a step as one bar; `longest` is as long as `width`.
+
+    Each character stands for the phase at its middle.
+
+    >>> str(stacked({"prefill": 1.0, "decode": 3.0}, 4.0, 8))
+    '▓▓██████'
+    """
+    from rich.text import Text
+
+    text, drawn, upto = Text(), 0, 0.0
+    for phase, value in parts.items():
+        upto += value or 0.0
+        end = int(upto / longest * width + 0.5) if longest else 0
+        text.append(GLYPHS[phase] * (end - drawn), style=_COLOURS[phase])
+        drawn = end
+    return text
+
+
+def _legend() -> "Text":
+    from rich.text import Text
+
+    text = Text("Means per request; ")
+    for phase, glyph in GLYPHS.items():
+        text.append(f"{glyph} ", style=_COLOURS[phase])
+        text.append(f"{PHASE_NAMES[phase]}  ")
+    text.rstrip()
+    return text
+
+
+def _ratios(comparison: Comparison) -> "Table":
+    first, *others = comparison.results
+    title = f"Ratio to {first}, ± half of its 95% paired interval"
+    metrics = {"TTFT": "mean_ttft_ms", "TPOT": "mean_tpot_ms", "E2E": "mean_e2el_ms",
+               "task": "mean_task_ms", "output": "output_throughput"}  # fmt: skip
+    table = plain_table("", *metrics, title=title)
+    for name in others:
+        found = comparison.ratio_to_first[name]
+        table.add_row(name, *(_ratio(found[metric]) for metric in metrics.values()))
+    return table
+
+
+def _ratio(ratio: Ratio) -> str:
+    if ratio.ratio is None:
+        return "-"
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.ratio:.2f}"
+    return f"{ratio.ratio:.2f} ±{(ratio.high - ratio.low) / 2:.2f}"
+
+
+def series_table(series: "Series") -> "RenderableType":
+    """Per value who wins, and between which values the order changes."""
+    from rich.console import Group
+    from rich.text import Text
+
+    what = "rate\n1/s" if series.parameter == "rate" else series.parameter.rpartition(".")[2]
+    first = series.points[0][1]
+    summary = next(iter(first.results.values())).summary
+    head = f"{summary['scenario']}: {summary['workload']} with {summary['model']} over"
+    head += f" {series.parameter}, seed {summary['seed']}"
+    table = plain_table(
+        what, "", "TTFT\nms", "E2E\nms", "task\ns", f"goodput\n1/s{_per(first)}", "wins by"
+    )
+    table.columns[1].justify = table.columns[-1].justify = "left"
+    notes = []
+    for value, comparison in series.points:
+        _series_rows(table, value, comparison)
+        notes += [
+            f"{value}: {name} is saturated: {why}" for name, why in comparison.saturated.items()
+        ]
+    lines = [_crossover(c) for c in series.crossovers] or ["The order is the same at all values."]
+    if series.unchanged:
+        lines.append(f"Without such a setting, so the same: {', '.join(series.unchanged)}.")
+    parts: list[RenderableType] = [Text(head, style="bold"), table, Text("\n".join(lines))]
+    if notes:
+        parts.append(Text("(!) " + "\n(!) ".join(notes), style="dim"))
+    value, comparison = series.points[-1]
+    if why := decides(comparison):
+        parts.append(Text(f"At {value}: {why}"))
+    return Group(*parts)
+
+
+def _per(comparison: Comparison) -> str:
+    return f"/{comparison.unit}" if comparison.unit else ""
+
+
+def _series_rows(table: "Table", value: Any, comparison: Comparison) -> None:
+    best = {BY[metric]: comparison.winner(metric) for metric in DECIDED_BY}
+    for number, (name, result) in enumerate(comparison.results.items()):
+        s = result.summary
+        task = None if s["mean_task_ms"] is None else s["mean_task_ms"] * 1e-3
+        goodput = s["request_goodput"] / comparison.divisor(result)
+        wins = [
+            label + ("" if clear else " (close)")
+            for label, (winner, clear) in best.items()
+            if winner == name
+        ]
+        cells = map(three, (s["mean_ttft_ms"], s["mean_e2el_ms"], task, goodput))
+        mark = " (!)" if s["saturated"] else ""
+        table.add_row(str(value) if number == 0 else "", name + mark, *cells, ", ".join(wins))
+    table.add_section()
+
+
+def _crossover(c: Crossover) -> str:
+    text = f"By {BY[c.metric]}, {c.then} overtakes {c.ahead} between {c.low} and {c.high}"
+    return text + ("." if c.clear else ", within the noise.")

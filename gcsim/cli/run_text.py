@@ -1,0 +1,297 @@
+"""Tables of `gcsim run` and `gcsim estimate`: units in the header, three significant digits."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gcsim.results.text import PHASE_NAMES, bound_name, three
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from gcsim.results.result import Result
+    from gcsim.studies.estimate import Estimate
+
+BAR = 40  # characters
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def bar(fraction: float, width: int = BAR) -> str:
+    """A bar of block characters.
+
+    >>> bar(0.5, 8), bar(0.07, 8)
+    ('████', '▌')
+    """
+    eighths = round(max(fraction, 0.0) * width * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def plain_table(*headers: str, left: int = 1, title: str | None = None) -> "Table":
+    """A table whose first `left` columns are words and whose others are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title=title, title_justify="left",
+        title_style="bold", collapse_padding=True,
+    )  # fmt: skip
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="left" if number < left else "right", no_wrap=number > 0)
+    return table
+
+
+def run_table(result: "Result") -> "RenderableType":
+    """One run: latencies, rates, where a step's and a task's time goes, pools, caveats."""
+    from rich.console import Group
+    from rich.text import Text
+
+    s = result.summary
+    head = (
+        f"{s['scenario']}: {s['workload']} with {s['model']} on {s['deployment']}, seed {s['seed']}"
+    )
+    parts: list[RenderableType] = [Text(head, style="bold"), _latencies(s)]
+    if s["counted"] and not s["saturated"]:
+        parts.append(_breakdown(s["breakdown_ms"], f"A step takes {three(s['mean_e2el_ms'])} ms"))
+    task = task_parts(result)
+    if task:
+        total = sum(task.values())
+        parts.append(_breakdown(task, f"A task takes {three(total)} s", "s"))
+    if len(s["classes"]) > 1:
+        parts += class_tables(s["classes"])
+    if s["steps_within_budget"]:
+        parts.append(_budget(s))
+    parts += [Text(_rates(s)), _pools(s["pools"])]
+    if s["links"]:
+        parts.append(_links(s["links"]))
+    if "bands" in s:
+        parts.append(bands_table(s))
+    parts.append(Text("\n".join(caveats(s))))
+    return Group(*parts)
+
+
+def caveats(summary: dict[str, Any]) -> list[str]:
+    """What a reader must know before using the numbers."""
+    found = []
+    if summary["saturated"]:
+        found.append(f"SATURATED, the means say nothing ({summary['saturated_why']}).")
+    if summary["rejected"]:
+        why = ", ".join(f"{reason} {number}" for reason, number in summary["reasons"].items())
+        found.append(f"{summary['rejected']} requests were rejected ({why}).")
+    if summary["skipped_lines"]:
+        found.append(f"{summary['skipped_lines']:,} bad lines of the trace were skipped.")
+    if summary["skipped_failed"]:
+        failed = f"{summary['skipped_failed']:,} requests that the trace marks as failed"
+        found.append(f"{failed} were left out.")
+    if summary["unfinished"] and not summary["saturated"]:
+        found.append(f"{summary['unfinished']} requests were unfinished at the horizon.")
+    if summary["assumed_values"]:
+        chips = sorted({pool["chip"] for pool in summary["pools"]})
+        where = ", ".join(f"gcsim show chip {chip}" for chip in chips)
+        found.append(f"{summary['assumed_values']} assumed values enter ({where}).")
+    return found
+
+
+# Of the table of bands: name, key, scale.
+BANDED = (
+    ("mean TTFT [ms]", "mean_ttft_ms", 1.0), ("p99 TTFT [ms]", "p99_ttft_ms", 1.0),
+    ("mean TPOT [ms]", "mean_tpot_ms", 1.0), ("mean E2E [ms]", "mean_e2el_ms", 1.0),
+    ("mean task time [s]", "mean_task_ms", 1e-3), ("output [tokens/s]", "output_throughput", 1.0),
+    ("requests [1/s]", "request_throughput", 1.0), ("goodput [1/s]", "request_goodput", 1.0),
+)  # fmt: skip
+
+
+def bands_table(s: dict[str, Any]) -> "RenderableType":
+    """How far chance, and the values of the chips, may move each metric."""
+    from rich.console import Group
+    from rich.text import Text
+
+    headers = ("Uncertainty", "value", "95% interval", "band", "all at once", "mostly from")
+    table = plain_table(*headers)
+    table.columns[-1].justify = "left"
+    for label, key, scale in BANDED:
+        band = s["bands"]["metrics"][key]
+        if s[key] is None and band["lost"] == "undefined":
+            continue
+        lost = band["lost"] or "-"
+        word = lost if lost == "saturated" and s["saturated"] and key.endswith("_ms") else ""
+        table.add_row(
+            label.replace("[", r"\["), word or _scaled(s[key], scale),
+            span(s.get(f"ci95_{key}") or (None, None), scale),
+            word or span((band["low"], band["high"]), scale, lost),
+            word or span((band["least"], band["most"]), scale, lost), band["cause"] or "",
+        )  # fmt: skip
+    return Group(table, Text("\n".join(band_notes(s["bands"]))))
+
+
+def span(ends: Sequence[float | None], scale: float = 1.0, lost: str = "-") -> str:
+    """A range; a word where an end is lost, and nothing where both are without a reason.
+
+    >>> span((12.345, 67.89)), span((12.345, None), lost="saturated"), span((None, None))
+    ('12.3 .. 67.9', '12.3 .. saturated', '-')
+    """
+    low, high = (lost if end is None else three(end * scale) for end in ends)
+    return low if low == high else f"{low} .. {high}"
+
+
+def _scaled(value: float | None, scale: float) -> str:
+    return three(None if value is None else value * scale)
+
+
+def band_notes(bands: dict[str, Any]) -> list[str]:
+    """What the bands are, and are not."""
+    moving = [chip for chip in bands["chips"] if chip["values"]]
+    fixed = [chip["chip"] for chip in bands["chips"] if not chip["values"]]
+    found = []
+    if moving:
+        what = " and ".join(f"{c['values']} values of {c['chip']}" for c in moving)
+        text = f"95% interval: chance. Band: the low and high of {what}, in {len(bands['runs'])}"
+        text += " more runs with the same seed: one cause at a time, added as squares; then all at"
+        found.append(f"{text} once.")
+    for chip in moving:
+        if chip["assumed"]:
+            text = f"{chip['assumed']} of the {chip['values']} values of {chip['chip']} are assumed"
+            found.append(f"{text}, their low and high too (gcsim show chip {chip['chip']}).")
+    what = "has a low or high: nothing to play, taken as exact"
+    found += [f"No value of {chip} {what}." for chip in fixed]
+    for why in dict.fromkeys(run["lost"] for run in bands["runs"] if run["lost"]):
+        lost = [f"{r['cause']} ({r['end']})" for r in bands["runs"] if r["lost"] == why]
+        every = "every run" if len(lost) == len(bands["runs"]) else f"the runs {', '.join(lost)}"
+        found.append(f"{why.capitalize()}: {every}.")
+    return found
+
+
+def task_parts(result: "Result") -> dict[str, float]:
+    """Mean seconds of a counted task by what they were spent on, along its critical path.
+
+    Nothing where no task was counted, or where its steps are all that it does.
+    """
+    parts = result.summary["task_breakdown_ms"]
+    if not (parts["tools"] or parts["human"]):
+        return {}
+    return {name: value * 1e-3 for name, value in parts.items() if value}
+
+
+def class_tables(classes: list[dict[str, Any]]) -> "list[RenderableType]":
+    """The classes of a mix: what each sees, by its own SLO, and where its tasks' time goes."""
+    headers = ("class", "tasks", "TTFT ms", "p99", "TPOT ms", "E2E ms", "good steps", "good tasks")
+    seen = plain_table(*headers, "good tasks/h")
+    splits = [c["task_breakdown_ms"] for c in classes]
+    names = [name for name in splits[0] if any(split[name] for split in splits)]
+    spent = plain_table("a task takes", "s", *(f"{PHASE_NAMES.get(n, n)} s" for n in names))
+    for c in classes:
+        keys = ("mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "mean_e2el_ms")
+        good = (_percent(c["good_request_fraction"]), _percent(c["good_task_fraction"]))
+        seen.add_row(
+            c["workload"], f"{c['trajectories_completed']:,}", *(three(c[key]) for key in keys),
+            *good, three(c["task_goodput"] * 3600),
+        )  # fmt: skip
+        times = (c["mean_task_ms"], *(c["task_breakdown_ms"][name] for name in names))
+        cells = (three(None if value is None else value * 1e-3) for value in times)
+        spent.add_row(c["workload"], *cells)
+    return [seen, spent]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _budget(s: dict[str, Any]) -> "Table":
+    title = f"steps in {three(s['steps_within_budget']['budget_s'])} s"
+    table = plain_table(title, "tasks", "mean", "median", "p10", "p90", "tasks done")
+    rows = [(c["workload"], c["steps_within_budget"]) for c in s["classes"]]
+    if len(rows) > 1:
+        rows.append(("all", s["steps_within_budget"]))
+    for name, steps in rows:
+        numbers = (three(steps[key]) for key in ("mean", "median", "p10", "p90"))
+        table.add_row(name, f"{steps['tasks']:,}", *numbers, _percent(steps["finished"]))
+    return table
+
+
+def _latencies(s: dict[str, Any]) -> "Table":
+    table = plain_table("", "mean", "median", "p90", "p99")
+    rows = (("TTFT", "ttft", "ms"), ("TPOT", "tpot", "ms"), ("ITL", "itl", "ms"),
+            ("E2E", "e2el", "ms"), ("task time", "task", "s"))  # fmt: skip
+    for label, key, unit in rows:
+        values = [s[f"{which}_{key}_ms"] for which in ("mean", "median", "p90", "p99")]
+        scale = 1e-3 if unit == "s" else 1.0
+        cells = [three(None if value is None else value * scale) for value in values]
+        if s["saturated"] and key in ("ttft", "e2el", "task"):
+            cells[0] = "saturated"  # the longer the run, the larger the mean
+        table.add_row(f"{label} [{unit}]".replace("[", r"\["), *cells)
+    return table
+
+
+def _breakdown(parts: dict[str, float], title: str, unit: str = "ms") -> "Table":
+    total = sum(parts.values()) or 1.0
+    table = plain_table(title, unit, "share", "")
+    table.columns[3].justify = "left"
+    for name, value in parts.items():
+        share = f"{value / total:.0%}"
+        table.add_row(PHASE_NAMES.get(name, name), three(value), share, bar(value / total))
+    return table
+
+
+def _rates(s: dict[str, Any]) -> str:
+    text = f"{three(s['request_throughput'])} requests/s, {three(s['output_throughput'])}"
+    text += f" output tokens/s over {three(s['simulated_s'])} s simulated"
+    if s["good_request_fraction"] is not None:
+        text += f"; {s['good_request_fraction']:.1%} of the requests within the SLO"
+    if s["cache_hit_rate"] is not None:
+        text += f"; {s['cache_hit_rate']:.1%} of the prompt tokens were cached"
+    return text + "."
+
+
+def _pools(pools: list[dict[str, Any]]) -> "Table":
+    headers = ("pool", "chips", "busy", "MFU", "MBU", "waiting", "KV peak", "busy time bound by")
+    table = plain_table(*headers)
+    table.columns[1].justify = table.columns[-1].justify = "left"
+    table.columns[-1].no_wrap = False
+    for pool in pools:
+        bounds = {k[6:]: v for k, v in pool.items() if k.startswith("bound_") and v}
+        top = sorted(bounds.items(), key=lambda item: -item[1])[:3]
+        table.add_row(
+            pool["pool"], f"{pool['chips']} {pool['chip']}", f"{pool['utilization']:.0%}",
+            f"{pool['mfu']:.1%}", f"{pool['mbu']:.1%}", three(pool["mean_waiting"]),
+            f"{pool['kv_peak']:.0%}", ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
+        )  # fmt: skip
+    return table
+
+
+def _links(links: list[dict[str, Any]]) -> "Table":
+    table = plain_table("link", "transfers", "sent GB", "busy", "mean wait ms")
+    for link in links:
+        table.add_row(
+            link["link"], f"{link['transfers']:,}", three(link["sent_bytes"] / 1e9),
+            f"{link['utilization']:.1%}", three(link["mean_wait_s"] * 1e3),
+        )  # fmt: skip
+    return table
+
+
+def estimate_table(point: "Estimate") -> "RenderableType":
+    """One operating point and what its milliseconds are made of."""
+    from rich.console import Group
+    from rich.text import Text
+
+    chips = point.tp * point.ep * point.pp
+    head = f"{point.model} on {chips} x {point.chip} ({point.stack}): {point.isl:,} + {point.osl:,}"
+    head += f" tokens, {point.cached:,} of them cached, {point.concurrency} at a time"
+    table = plain_table("TTFT ms", "TPOT ms", "E2E ms", "tok/s per user", "tok/s in all", left=0)
+    values = (
+        point.ttft_ms,
+        point.tpot_ms,
+        point.e2el_ms,
+        point.tok_s_user,
+        point.output_throughput,
+    )
+    table.add_row(*map(three, values))
+    parts: list[RenderableType] = [Text(head, style="bold"), table]
+    titles = {"prefill": f"TTFT {three(point.ttft_ms)} ms", "decode": "a token"}
+    for phase, split in point.breakdown_ms.items():
+        title = titles[phase] if phase == "prefill" else f"TPOT {three(point.tpot_ms)} ms"
+        named = {bound_name(key): value for key, value in split.items() if value}
+        parts.append(_breakdown(named, title))
+    tail = f"Bound by {bound_name(point.bound)}."
+    if point.assumed_values:
+        tail += f" {point.assumed_values} assumed values enter (gcsim show chip {point.chip})."
+    parts.append(Text(tail))
+    return Group(*parts)

@@ -1,0 +1,126 @@
+"""Plays trajectories on a deployment: the engine's front door."""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from gcsim.engine import batching, router
+from gcsim.engine.clock import Call, Clock, to_ns
+from gcsim.engine.cluster import Cluster, Terms
+from gcsim.engine.records import Records
+from gcsim.engine.session import Session
+from gcsim.errors import Problem, ProfileError, nearest
+from gcsim.machine.cost import PoolCost
+from gcsim.profiles.deployment import Deployment
+from gcsim.traffic.trajectory import Trajectory
+
+
+def play(
+    deployment: Deployment,
+    costs: dict[str, PoolCost],
+    trajectories: Iterable[Trajectory],
+    terms: Terms,
+    horizon_s: float | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Cluster:
+    """Play every trajectory to its end, or up to `horizon_s`; the cluster holds what happened.
+
+    A trajectory with a start time starts then; one without starts when an earlier one ends (a
+    closed loop). They are drawn from the iterable as they start, so it may be long. `progress` is
+    called with the number of ended trajectories. Errors: `ProfileError` for an unknown policy.
+    """
+    _check_policies(deployment)
+    _check_formats(deployment, costs)
+    env = Clock()
+    cluster = Cluster(env, deployment, costs, terms, Records())
+    feed = iter(trajectories)
+    live: dict[int, Session] = {}
+    held: Trajectory | None = None  # the next one, waiting for another to end
+    ended = 0
+
+    def draw() -> None:
+        nonlocal held
+        held = next(feed, None)
+        if held is not None and held.start_s is not None:
+            Call(env, max(to_ns(held.start_s) - env.now, 0), start, held)
+            held = None
+
+    def start(call: Call) -> None:
+        trajectory: Trajectory = call.argument
+        session = live[trajectory.index] = Session(trajectory, env.now, cluster.send)
+        if trajectory.start_s is not None:
+            draw()
+        session.start()
+
+    def session_ended(session: Session) -> None:
+        nonlocal ended
+        del live[session.trajectory.index]
+        ended += 1
+        if progress is not None:
+            progress(ended)
+        if held is not None:
+            Call(env, session.end_ns - env.now, start, held)
+            draw()
+
+    cluster.session_ended = session_ended  # type: ignore[method-assign]
+    draw()
+    with _no_cycles():
+        env.run(until=None if horizon_s is None else to_ns(horizon_s) + 1)
+    for request in cluster.live:
+        if request.sent_ns <= env.now:
+            cluster.records.request(request, 0, -1, -1)
+    for session in live.values():
+        cluster.records.trajectory(session)
+    return cluster
+
+
+@contextmanager
+def _no_cycles() -> Iterator[None]:
+    """Without the cycle collector: the engine makes no cycles, and its passes cost a tenth."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            # What was made meanwhile counts as old at once: else it is all searched here.
+            gc.freeze()
+            gc.enable()
+            gc.unfreeze()
+
+
+def _check_policies(deployment: Deployment) -> None:
+    problems = [
+        _unknown(
+            deployment, f"pools.{name}.batching.policy", pool.batching.policy, batching.POLICIES
+        )
+        for name, pool in deployment.pools.items()
+    ]
+    problems.append(
+        _unknown(deployment, "router.policy", deployment.router.policy, router.POLICIES)
+    )
+    found = [problem for problem in problems if problem is not None]
+    if found:
+        raise ProfileError(found)
+
+
+def _check_formats(deployment: Deployment, costs: dict[str, PoolCost]) -> None:
+    """KV that changes its format on the way needs a rate at which it is converted."""
+    if deployment.kv_handoff.conversion_bandwidth is not None:
+        return
+    for link in deployment.links:
+        if costs[link.from_].kv_bytes != costs[link.to].kv_bytes:
+            raise ProfileError.one(
+                f"deployment {deployment.name}", "kv_handoff.conversion_bandwidth", None,
+                f"is missing, but {link.from_} and {link.to} keep KV in different formats",
+                "give the rate at which KV is converted, e.g. '1 TB/s'",
+            )  # fmt: skip
+
+
+def _unknown(
+    deployment: Deployment, field: str, name: str, known: Mapping[str, object]
+) -> Problem | None:
+    if name in known:
+        return None
+    file = f"deployment {deployment.name}"
+    return Problem(file, field, name, "no policy of this name", nearest(name, known))

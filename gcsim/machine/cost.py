@@ -1,0 +1,350 @@
+"""Binds a model and a pool to the numbers that the roofline needs, once per run.
+
+Everything that does not change while the simulation runs is folded into one vector of
+coefficients (named in `gcsim.machine.coefficients`), so that an iteration costs a
+fraction of a microsecond. The efficiencies are the chip's, the fixed times the serving stack's.
+"""
+
+from dataclasses import dataclass
+from math import log2
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcsim.machine.coefficients import COEFFICIENTS
+from gcsim.machine.counts import count, formats, kv_bytes_per_token, weight_bytes
+from gcsim.machine.placement import Placement, kv_shards, place
+from gcsim.profiles.chip import Chip, Stack, Tier
+from gcsim.profiles.deployment import Pool
+from gcsim.profiles.model import FORMAT_BYTES, Model, WeightFormat
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ACTIVATION_BYTES = 2.0  # activations and logits are 16 bit
+_FAMILY = {
+    "fp32": "bf16",
+    "bf16": "bf16",
+    "fp8": "fp8",
+    "int8": "fp8",
+    "mxfp4": "fp4",
+    "nvfp4": "fp4",
+    "int4": "bf16",  # weight-only: small bytes, 16-bit arithmetic
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCost:
+    """What the engine needs to know of a pool's hardware and of the model on it.
+
+    model, layers, context_window: of the model;
+    coefficients: for the kernels; tokens_per_seq, accepted_ppm: tokens that a decode iteration
+    verifies, and yields in millionths; window: of the sliding layers, 0 without;
+    kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a replica in blocks;
+    reload_s_per_token: per lower tier; peak_flops_per_s, peak_bytes_per_s: of a replica;
+    kv_bytes, window_kv_bytes: of one token, once, as it travels over a link; the overheads, and
+    overlap_scheduling: of the serving stack.
+    """
+
+    model: str
+    layers: int
+    context_window: int
+    coefficients: "NDArray[np.float64]"
+    placement: Placement
+    tokens_per_seq: int
+    accepted_ppm: int
+    window: int
+    kv_blocks: int
+    blocks_per_seq: int
+    spill_blocks: tuple[int, ...]
+    reload_s_per_token: tuple[float, ...]
+    reload_overlaps: bool
+    request_overhead_s: float
+    handoff_overhead_s: float
+    overlap_scheduling: bool
+    peak_flops_per_s: float
+    peak_bytes_per_s: float
+    kv_bytes: float
+    window_kv_bytes: float
+    weight_tiers: dict[str, float]
+    expert_tiers: dict[str, float]
+    kv_tier: str
+
+    def reload_ns(self, tier: int, tokens: int) -> int:
+        """Time to bring the KV of `tokens` tokens back from lower tier 1, 2, ... [ns]."""
+        return round(tokens * self.reload_s_per_token[tier - 1] * 1e9)
+
+    def handoff_bytes(self, tokens: int, prompt_tokens: int) -> float:
+        """Bytes of KV of the last `tokens` of a prompt; sliding layers travel as windows [B]."""
+        return tokens * self.kv_bytes + min(prompt_tokens, self.window) * self.window_kv_bytes
+
+
+def math_flops_per_s(chip: Chip, weights: str, wanted: str = "native") -> float:
+    """Achievable rate of a matrix product on weights of a format, per chip [FLOP/s].
+
+    Dense peak x efficiency of the format that computes: the weights' own if the chip has it
+    (or the model's wanted one: 4-bit weights with 8-bit arithmetic), else BF16.
+    """
+    family = _FAMILY[weights]
+    if getattr(chip.compute, family) is None:
+        family = "bf16"
+    elif wanted != "native" and getattr(chip.compute, wanted) is not None:
+        family = wanted
+    peak, factor = getattr(chip.compute, family), getattr(chip.efficiency, f"gemm_{family}")
+    return float(peak.value * factor.value)
+
+
+def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCost:
+    """Fold a model on one replica of a pool into a `PoolCost`; the seconds are per chip.
+
+    Equations: docs/cost-model.md. tp chips share attention and KV of a sequence, ep such groups
+    hold different sequences, tp x ep chips share FFN and experts, pp stages share the layers.
+    """
+    placement = place(model, pool, dtype)
+    terms = dict.fromkeys(COEFFICIENTS, 0.0)
+    terms |= _attention(model, pool, dtype, placement)
+    terms |= _feed_forward(model, pool, dtype, placement)
+    terms |= _communication(model, pool)
+    terms |= _overheads(model, pool, dtype)
+    terms |= _work(model, pool, dtype)
+    speculation = pool.speculation
+    verified, accepted, drafting = 1, 1.0, 0.0
+    if speculation is not None:
+        a, k = speculation.acceptance, speculation.draft_tokens
+        verified, drafting = k + 1, speculation.draft_cost
+        accepted = k + 1.0 if a == 1 else (1 - a ** (k + 1)) / (1 - a)
+    ppm = round(accepted * 1e6)
+    terms |= {
+        "tokens_per_seq": float(verified),
+        "draft_factor": 1.0 + drafting,
+        "accepted_ppm": float(ppm),
+    }
+    chip, chips, stack = pool.chip, pool.chips_per_replica, _stack(pool)
+    per_token = kv_bytes_per_token(model, pool.kv_dtype)
+    window = model.attention.window
+    block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
+    main = _kv_tier(pool)
+    return PoolCost(
+        model=model.name,
+        layers=model.layers,
+        context_window=model.context_window,
+        coefficients=np.array([terms[name] for name in COEFFICIENTS]),
+        placement=placement,
+        tokens_per_seq=verified,
+        accepted_ppm=ppm,
+        window=window,
+        kv_blocks=placement.kv_tokens // pool.block_tokens,
+        blocks_per_seq=int(-(-window * placement.window_bytes_per_chip_token // block_bytes)),
+        spill_blocks=tuple(tokens // pool.block_tokens for _, tokens in placement.spill),
+        reload_s_per_token=tuple(
+            (placement.kv_bytes_per_chip_token + placement.window_bytes_per_chip_token)
+            / (tier.bandwidth.value * chip.efficiency.memory.value)
+            for tier, _ in placement.spill
+        ),
+        reload_overlaps=any(tier.overlaps_compute for tier, _ in placement.spill),
+        request_overhead_s=stack.request_overhead.value,
+        handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
+        overlap_scheduling=stack.overlap_scheduling,
+        peak_flops_per_s=chips * max(c.value for _, c in chip.compute if c is not None),
+        peak_bytes_per_s=chips * main.bandwidth.value,
+        kv_bytes=float(per_token.full),
+        window_kv_bytes=float(per_token.window),
+        weight_tiers=placement.share("attention"),
+        expert_tiers=placement.share("experts") or placement.share("ffn"),
+        kv_tier=main.tier,
+    )
+
+
+def _stack(pool: Pool) -> Stack:
+    return pool.chip.stacks[pool.stack or pool.chip.default_stack]
+
+
+def _reached(pool: Pool) -> float:
+    compute = _stack(pool).compute
+    return compute.value if compute else 1.0
+
+
+def _kv_tier(pool: Pool) -> Tier:
+    return next(tier for tier in pool.chip.memory if "kv" in tier.holds)
+
+
+def _s_per_byte(pool: Pool, placement: Placement, component: str) -> float:
+    """Seconds to read one byte of a component: tiers one after another, or at once when fused."""
+    chip = pool.chip
+    rates = {t.tier: t.bandwidth.value * chip.efficiency.memory.value for t in chip.memory}
+    parts = [share / rates[tier] for tier, share in placement.share(component).items()]
+    if not parts:
+        return 1.0 / rates[_kv_tier(pool).tier]
+    return max(parts) if chip.execution == "fused" else sum(parts)
+
+
+def _attention(
+    model: Model, pool: Pool, dtype: WeightFormat | None, placement: Placement
+) -> dict[str, float]:
+    chip, attention, counts = pool.chip, model.attention, count(model)
+    own = formats(model, dtype)
+    params = counts.layers * counts.attention_params
+    groups = pool.tp * pool.ep
+    moved = ACTIVATION_BYTES * 4 * model.hidden * counts.layers / pool.ep
+    s_per_byte = _s_per_byte(pool, placement, "attention")
+    reached = _reached(pool)
+    rate = math_flops_per_s(chip, own.attention) * groups * reached
+    per_pair = chip.compute.bf16.value * chip.efficiency.attention.value * groups * reached
+    decode, prefill = _flops_per_pair(model)
+    full_layers = counts.layers - attention.window_layers
+    kv = kv_bytes_per_token(model, pool.kv_dtype)
+    kv_rate = _kv_tier(pool).bandwidth.value * chip.efficiency.kv_read.value
+    kv_rate *= pool.ep * kv_shards(model, pool.tp)
+    return {
+        "projection_s_per_token": 2 * params / rate,
+        "projection_weights_s": params * FORMAT_BYTES[own.attention] / pool.tp * s_per_byte,
+        "projection_moved_s_per_token": moved / pool.tp * s_per_byte,
+        "attention_decode_s_per_pair": full_layers * decode / per_pair,
+        "attention_decode_s_per_window_pair": attention.window_layers * decode / per_pair,
+        "attention_prefill_s_per_pair": full_layers * prefill / per_pair,
+        "attention_prefill_s_per_window_pair": attention.window_layers * prefill / per_pair,
+        "kv_s_per_token": kv.full / kv_rate,
+        "kv_s_per_window_token": kv.window / kv_rate,
+    }
+
+
+def _flops_per_pair(model: Model) -> tuple[float, float]:
+    """FLOPs of one (query, key) pair in one layer: (decode, prefill).
+
+    GQA: 4 q hd (scores and values). MLA decodes absorbed, on latents: 2 q (2 kv_lora + rope); it
+    prefills expanded: 2 q (nope + rope + v).
+    """
+    a = model.attention
+    if a.kind == "gqa":
+        return 4.0 * a.q_heads * a.head_dim, 4.0 * a.q_heads * a.head_dim
+    decode = 2.0 * a.q_heads * (2 * a.kv_lora + a.rope_dim)
+    return decode, 2.0 * a.q_heads * (a.nope_dim + a.rope_dim + a.v_dim)
+
+
+def _feed_forward(
+    model: Model, pool: Pool, dtype: WeightFormat | None, placement: Placement
+) -> dict[str, float]:
+    chip, counts, own = pool.chip, count(model), formats(model, dtype)
+    wide, hidden = pool.tp * pool.ep, model.hidden
+    reached = _reached(pool)
+    sizes = weight_bytes(model, dtype)
+    dense = counts.dense_layers * counts.dense_ffn_params
+    dense += counts.moe_layers * (counts.shared_params + counts.router_params)
+    rate = math_flops_per_s(chip, own.ffn) * wide * reached
+    expert_rate = math_flops_per_s(chip, own.experts, own.expert_math)
+    expert_rate *= chip.efficiency.expert_gemm.value * wide * reached
+    chosen = counts.moe_layers * counts.experts_per_token * counts.expert_params
+    ffn_byte = _s_per_byte(pool, placement, "ffn")
+    expert_byte = _s_per_byte(pool, placement, "experts")
+    ffn_moved = ACTIVATION_BYTES * 3 * hidden * counts.dense_layers
+    expert_moved = ACTIVATION_BYTES * 2 * (counts.experts_per_token + 1) * hidden
+    one_expert = counts.moe_layers * counts.expert_params * FORMAT_BYTES[own.experts]
+    head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * wide * reached
+    head_byte = _s_per_byte(pool, placement, "head")
+    return {
+        "ffn_s_per_token": 2 * dense / rate,
+        "ffn_weights_s": (sizes.ffn + sizes.router) / wide * ffn_byte,
+        "ffn_moved_s_per_token": ffn_moved / pool.ep * ffn_byte,
+        "expert_s_per_token": 2 * chosen / expert_rate,
+        "expert_weights_s_per_expert": one_expert / wide * expert_byte,
+        "expert_moved_s_per_token": expert_moved * counts.moe_layers / wide * expert_byte,
+        "experts": float(counts.experts),
+        "experts_per_token": float(counts.experts_per_token),
+        "expert_skew": 1.0,
+        "head_s_per_seq": 2 * counts.head_params / head_rate,
+        "head_weights_s": sizes.head / wide * head_byte,
+    }
+
+
+def _communication(model: Model, pool: Pool) -> dict[str, float]:
+    """Two all-reduces per layer over tp; with ep, MoE layers dispatch and combine instead of one.
+
+    The latency of an all-reduce over n chips is a + b log2(n / 2), both of the serving stack.
+    """
+    chip, stack, counts = pool.chip, _stack(pool), count(model)
+    up = chip.interconnect.scale_up
+    wide = pool.tp * pool.ep
+
+    def latency(chips: int) -> float:
+        doublings = log2(max(chips, 2) / 2)
+        first = float(stack.all_reduce_latency.value)
+        return first + float(stack.all_reduce_latency_per_doubling.value) * doublings
+
+    token = ACTIVATION_BYTES * model.hidden
+    dispatches = counts.moe_layers if pool.ep > 1 else 0
+    hidden_part = stack.comm_overlap.value if stack.comm_overlap is not None else 0.0
+    spread = min(counts.experts_per_token, wide) if counts.experts else 0
+    return {
+        "all_reduces": 2.0 * counts.layers - dispatches,
+        "all_reduce_chips": float(pool.tp),
+        "all_reduce_latency_s": latency(pool.tp),
+        "all_reduce_bytes_per_token": token / pool.ep,
+        "dispatches": float(dispatches),
+        "dispatch_chips": float(wide),
+        "dispatch_latency_s": latency(wide),
+        "dispatch_bytes_per_token": token * spread / wide,
+        "all_reduce_phases_s": up.latency.value * _phases(up.topology, pool.tp),
+        "stage_latency_s": up.latency.value,
+        "link_bytes_per_s": up.bandwidth.value * chip.efficiency.link.value,
+        "comm_exposed": 1.0 - hidden_part,
+        "stages": float(pool.pp),
+        "fused": 1.0 if chip.execution == "fused" else 0.0,
+    }
+
+
+def _phases(topology: str, chips: int) -> int:
+    """Steps of a reduce-scatter and an all-gather: direct exchange needs one each, a ring n - 1."""
+    return 2 * (chips - 1) if topology == "torus" else 2
+
+
+def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str, float]:
+    """Fixed times of an iteration [s]; latent attention and quantization take more kernels."""
+    stack, counts, own = _stack(pool), count(model), formats(model, dtype)
+    quantized = stack.quantized_kernels.value if stack.quantized_kernels else 0.0
+    mla = stack.mla_kernels if model.attention.kind == "mla" else None
+    attention = mla.value if mla else 1.0
+    attention += quantized if quantizes(pool.chip, own.attention) else 0.0
+    native = own.expert_math == "native" and quantizes(pool.chip, own.experts)
+    experts = 1.0 + (quantized if native else 0.0)
+    layers = counts.layers * stack.layer_overhead.value * attention
+    layers += counts.moe_layers * stack.moe_layer_overhead.value * experts
+    return {
+        "layers_overhead_s": layers + stack.iteration_overhead.value,
+        "prompt_overhead_s": counts.layers * stack.prompt_layer_overhead.value,
+        "seq_overhead_s": stack.sequence_overhead.value / pool.ep,  # groups work side by side
+    }
+
+
+def quantizes(chip: Chip, weights: WeightFormat) -> bool:
+    """Whether products with weights of this format take quantized activations on a chip."""
+    return _FAMILY[weights] != "bf16" and getattr(chip.compute, _FAMILY[weights]) is not None
+
+
+def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str, float]:
+    """FLOPs and bytes of the whole replica without any efficiency: what MFU and MBU count."""
+    counts, sizes = count(model), weight_bytes(model, dtype)
+    decode, prefill = _flops_per_pair(model)
+    windowed = model.attention.window_layers
+    full = counts.layers - windowed
+    per_token = counts.layers * counts.attention_params
+    per_token += counts.dense_layers * counts.dense_ffn_params
+    per_token += counts.moe_layers * (
+        counts.shared_params
+        + counts.router_params
+        + counts.experts_per_token * counts.expert_params
+    )
+    kv = kv_bytes_per_token(model, pool.kv_dtype)
+    read_once = sizes.ffn + sizes.router + sizes.head
+    experts = counts.experts or 1
+    return {
+        "flops_per_token": 2.0 * per_token,
+        "flops_per_seq": 2.0 * counts.head_params,
+        "flops_per_decode_pair": full * decode,
+        "flops_per_window_decode_pair": windowed * decode,
+        "flops_per_prefill_pair": full * prefill,
+        "flops_per_window_prefill_pair": windowed * prefill,
+        "weight_bytes": sizes.attention * pool.ep + read_once,
+        "bytes_per_expert": sizes.experts / experts,
+        "kv_bytes_per_token": float(kv.full),
+        "kv_bytes_per_window_token": float(kv.window),
+    }

@@ -1,0 +1,131 @@
+"""What lies where: weights and KV cache of one replica over the memory tiers of its chips.
+
+Weights are placed by how often a byte of them is read, the most often read first: attention, head
+and dense FFN are read in every iteration, an expert in a fraction of them, the embedding by row.
+"""
+
+from dataclasses import dataclass
+
+from gcsim.errors import CapacityError
+from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.profiles.chip import Tier
+from gcsim.profiles.deployment import Pool
+from gcsim.profiles.model import Model, WeightFormat
+
+COMPONENTS = ("attention", "head", "ffn", "experts", "embedding")  # the most often read first
+
+
+@dataclass(frozen=True, slots=True)
+class TierUse:
+    """What one tier of one chip holds [B]: weights by component, room for KV."""
+
+    tier: Tier
+    weights: dict[str, float]
+    kv_bytes: float
+
+    @property
+    def used_bytes(self) -> float:
+        """Weights in this tier."""
+        return sum(self.weights.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The placement of one replica: per chip by tier, and what KV it holds.
+
+    kv_tokens: tokens of KV that the whole replica holds in the tier of the KV cache, windows of
+    sliding layers apart; spill_tokens: the same for each tier below that takes evicted KV;
+    kv_bytes_per_chip_token, window_bytes_per_chip_token: bytes that a token takes on its chips.
+    """
+
+    tiers: tuple[TierUse, ...]
+    kv_tokens: int
+    spill: tuple[tuple[Tier, int], ...]
+    kv_bytes_per_chip_token: float
+    window_bytes_per_chip_token: float
+
+    def share(self, component: str) -> dict[str, float]:
+        """Fraction of a component's bytes per tier name."""
+        held = {use.tier.tier: use.weights.get(component, 0.0) for use in self.tiers}
+        total = sum(held.values())
+        return {tier: part / total for tier, part in held.items() if part} if total else {}
+
+
+def kv_shards(model: Model, tp: int) -> int:
+    """Over how many of `tp` chips one layer's KV is split: GQA by KV head, MLA not at all."""
+    return 1 if model.attention.kind == "mla" else min(tp, model.attention.kv_heads)
+
+
+def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placement:
+    """Place a model on the chips of one replica of a pool.
+
+    Attention weights are split over tp, all others over tp x ep, layers over pp. Errors:
+    `CapacityError` when the weights fit no tiers, or when no room for KV is left.
+    """
+    chip = pool.chip
+    sizes = weight_bytes(model, dtype)
+    wide = pool.tp * pool.ep * pool.pp
+    left = {
+        "attention": (sizes.attention + sizes.norms) / (pool.tp * pool.pp),
+        "head": sizes.head / wide,
+        "ffn": (sizes.ffn + sizes.router) / wide,
+        "experts": sizes.experts / wide,
+        "embedding": sizes.embedding / wide,
+    }
+    total = sum(left.values())
+    uses: list[TierUse] = []
+    for tier in chip.memory:
+        capacity = tier.capacity.value * pool.memory_utilization
+        room = capacity
+        if "kv" in tier.holds and sum(left.values()) > capacity * (1 - pool.kv_reserve):
+            room = capacity * (1 - pool.kv_reserve)
+        if "weights" not in tier.holds:
+            room = 0.0
+        placed: dict[str, float] = {}
+        for component in COMPONENTS:
+            part = min(left[component], room)
+            if part > 0:
+                placed[component] = part
+                left[component] -= part
+                room -= part
+        kv = capacity - sum(placed.values()) if {"kv", "kv_spill"} & set(tier.holds) else 0.0
+        uses.append(TierUse(tier, placed, kv))
+    if sum(left.values()) > 0.5:
+        raise _too_large(model, pool, total)
+    return _with_kv(model, pool, tuple(uses), total)
+
+
+def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float) -> Placement:
+    per_token = kv_bytes_per_token(model, pool.kv_dtype)
+    # Each of the ep attention groups holds KV of its own sequences, split over its tp chips.
+    divisor = kv_shards(model, pool.tp) * pool.pp
+    full, window = per_token.full / divisor, per_token.window / divisor
+    grown = full or window  # a model of sliding layers alone is counted as if it saw everything
+    main = sum(use.kv_bytes for use in uses if "kv" in use.tier.holds)
+    tokens = pool.kv_tokens or int(main * pool.ep / grown)
+    if tokens < pool.block_tokens:
+        raise _too_large(model, pool, weights)
+    spill = tuple(
+        (use.tier, int(use.kv_bytes * pool.ep / grown))
+        for use in uses
+        if "kv_spill" in use.tier.holds and "kv" not in use.tier.holds
+    )
+    return Placement(uses, tokens, spill if pool.spill else (), grown, window if full else 0.0)
+
+
+def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:
+    chip = pool.chip
+    memory = sum(t.capacity.value for t in chip.memory if "weights" in t.holds)
+    need = -(-per_chip * pool.chips_per_replica // (memory * pool.memory_utilization))
+    problem = (
+        f"weights of {per_chip / 1e9:.1f} GB per chip and the KV cache do not fit the"
+        f" {memory / 1e9:.1f} GB that a {chip.name} has for them"
+        f" (memory_utilization {pool.memory_utilization:g})"
+    )
+    hint = f"use at least {need:.0f} chips per replica, a smaller dtype or another chip"
+    total = count(model).total / 1e9
+    error = CapacityError.one(
+        chip.name, "pools", f"{model.name} ({total:.1f} B parameters)", problem, hint
+    )
+    assert isinstance(error, CapacityError)
+    return error

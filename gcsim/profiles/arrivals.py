@@ -1,0 +1,94 @@
+"""When trajectories start, and what a user wants of them: `Arrivals` and `Slo`."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gcsim.profiles.base import Count, PlainNumber, PlainPerS, PlainSeconds, Spec
+
+PositivePerS = Annotated[PlainPerS, Field(gt=0)]
+Positive = Annotated[PlainNumber, Field(gt=0)]
+
+
+class Slo(Spec):
+    """What a request (ttft, tpot, e2e) and a whole task must keep [s]; None is no bound."""
+
+    ttft: PlainSeconds | None = None
+    tpot: PlainSeconds | None = None
+    e2e: PlainSeconds | None = None
+    task: PlainSeconds | None = None
+
+
+class Poisson(Spec):
+    """Independent starts at `rate` per second."""
+
+    process: Literal["poisson"]
+    rate: PositivePerS
+
+
+class GammaArrivals(Spec):
+    """Gamma-distributed gaps: `rate` per second, coefficient of variation `cv` (1 is Poisson)."""
+
+    process: Literal["gamma"]
+    rate: PositivePerS
+    cv: Positive
+
+
+class Closed(Spec):
+    """`agents` trajectories at any time: when one ends the next starts.
+
+    `ramp`: the first ones start spread evenly over this time, not all at once.
+    """
+
+    process: Literal["closed"]
+    agents: Count
+    ramp: PlainSeconds = 0.0
+
+
+class Static(Spec):
+    """All at t = 0: a batch job."""
+
+    process: Literal["static"]
+
+
+class Point(Spec):
+    """From time `at` on the rate is `rate`."""
+
+    at: PlainSeconds
+    rate: PlainPerS
+
+
+class Profile(Spec):
+    """A rate that changes over time: in `steps`, or as a `ramp` (straight lines between points).
+
+    The last rate holds on; where it is 0 the load ends. `cv` as in `gamma`.
+    """
+
+    process: Literal["steps", "ramp"]
+    points: tuple[Point, ...] = Field(min_length=1)
+    cv: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Profile":
+        times = [point.at for point in self.points]
+        if times[0] != 0:
+            raise ValueError("the first point must be at 0")
+        if any(a >= b for a, b in pairwise(times)):
+            raise ValueError("the times of the points must rise")
+        if not any(point.rate for point in self.points):
+            raise ValueError("every rate is 0: nothing ever starts")
+        return self
+
+
+class TraceArrivals(Spec):
+    """The trace's own times, `rate_scale` times as fast."""
+
+    process: Literal["trace"]
+    rate_scale: Positive = 1.0
+
+
+Arrivals = Annotated[
+    Poisson | GammaArrivals | Closed | Static | Profile | TraceArrivals,
+    Field(discriminator="process"),
+]

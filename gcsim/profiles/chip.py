@@ -1,0 +1,170 @@
+"""A chip profile: peaks, memory tiers, links, named factors, power, price; each with a source."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from gcsim.profiles.base import (
+    Bytes,
+    BytesPerS,
+    Count,
+    FlopsPerS,
+    Number,
+    Seconds,
+    Spec,
+    Usd,
+    UsdPerHour,
+    Watts,
+)
+
+Holds = Literal["activations", "weights", "kv", "kv_spill", "idle_models"]
+
+
+class Compute(Spec):
+    """Dense peak rates by number format; a format that is left out is not native to the chip."""
+
+    bf16: FlopsPerS
+    fp8: FlopsPerS | None = None
+    fp4: FlopsPerS | None = None
+
+
+class Tier(Spec):
+    """One level of memory, per chip. `overlaps_compute`: reloads from it hide behind iterations."""
+
+    tier: str
+    capacity: Bytes
+    bandwidth: BytesPerS
+    holds: tuple[Holds, ...]
+    overlaps_compute: bool = False
+
+
+class ScaleUp(Spec):
+    """The links inside a replica: bandwidth per chip and direction, latency of one hop."""
+
+    bandwidth: BytesPerS
+    latency: Seconds
+    topology: Literal["mesh", "switch", "torus"] = "switch"
+    max_chips: Count = 8
+
+
+class ScaleOut(Spec):
+    """The network card that a chip has for links to other pools; bandwidth per direction."""
+
+    bandwidth: BytesPerS
+
+
+class Interconnect(Spec):
+    """How chips talk: inside a replica (scale-up) and between replicas or pools (scale-out)."""
+
+    scale_up: ScaleUp
+    scale_out: ScaleOut
+
+
+class Efficiency(Spec):
+    """Named fractions of a peak that are reached; a property of the chip (docs/cost-model.md)."""
+
+    memory: Number
+    kv_read: Number
+    gemm_bf16: Number
+    gemm_fp8: Number | None = None
+    gemm_fp4: Number | None = None
+    expert_gemm: Number
+    attention: Number
+    link: Number
+
+
+class Stack(Spec):
+    """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline.
+
+    `handoff_overhead`: of a request that goes on to another pool, beside the travel of its KV (0
+    where left out); `overlap_scheduling`: the scheduler fixes the next iteration while one runs,
+    so that a request which arrives meanwhile joins the one after; `mla_kernels`: layer_overhead
+    of a layer with latent attention, as a multiple of one with grouped-query attention (1 where
+    left out); `quantized_kernels`: what quantizing activations adds, as a fraction (0 where left
+    out); `compute`: what its kernels reach of the chip's achievable arithmetic (software of 2023
+    and 2024 reaches less; 1 where left out).
+    """
+
+    layer_overhead: Seconds
+    moe_layer_overhead: Seconds
+    all_reduce_latency: Seconds
+    all_reduce_latency_per_doubling: Seconds
+    sequence_overhead: Seconds
+    prompt_layer_overhead: Seconds
+    iteration_overhead: Seconds
+    request_overhead: Seconds
+    handoff_overhead: Seconds | None = None
+    overlap_scheduling: bool = False
+    comm_overlap: Number | None = None
+    mla_kernels: Number | None = None
+    quantized_kernels: Number | None = None
+    compute: Number | None = None
+
+
+class Power(Spec):
+    """Electrical power per chip, and of the whole node or rack where that is published."""
+
+    tdp: Watts | None = None
+    idle: Watts | None = None
+    node: Watts
+
+
+class Price(Spec):
+    """What a chip costs to rent, and to buy where known."""
+
+    usd_per_chip_hour: UsdPerHour
+    purchase: Usd | None = None
+
+
+class Packaging(Spec):
+    """How many chips stand in one node (or rack) and how it is cooled."""
+
+    chips_per_node: Count
+    cooling: Literal["air", "liquid", "air or liquid"]
+
+
+class Chip(Spec):
+    """One accelerator; see design section 4 and `gcsim show chip NAME`."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    vendor: str
+    description: str = ""
+    execution: Literal["kernels", "fused"]
+    compute: Compute
+    memory: tuple[Tier, ...] = Field(min_length=1)
+    interconnect: Interconnect
+    efficiency: Efficiency
+    stacks: dict[str, Stack] = Field(min_length=1)
+    default_stack: str
+    power: Power
+    price: Price
+    packaging: Packaging
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Chip":
+        compute = self.compute
+        for wide, narrow in ((compute.bf16, compute.fp8), (compute.fp8, compute.fp4)):
+            if wide and narrow and narrow.value < wide.value:
+                raise ValueError("compute: a narrower format is slower than a wider one")
+        for fmt in ("fp8", "fp4"):
+            if getattr(compute, fmt) and not getattr(self.efficiency, f"gemm_{fmt}"):
+                raise ValueError(f"efficiency.gemm_{fmt} is missing, but compute.{fmt} is given")
+        rates = [("compute.bf16", compute.bf16)]
+        rates += [(f"memory.{tier.tier}.bandwidth", tier.bandwidth) for tier in self.memory]
+        rates += [("interconnect.scale_up.bandwidth", self.interconnect.scale_up.bandwidth)]
+        for name, rate in rates:
+            if rate.value == 0:
+                raise ValueError(f"{name} is zero")
+        for name, factor in self.efficiency:
+            if factor is not None and not 0 < factor.value <= 1:
+                raise ValueError(f"efficiency.{name} must be above 0 and at most 1")
+        if not any("weights" in tier.holds for tier in self.memory):
+            raise ValueError("memory: no tier holds weights")
+        if not any("kv" in tier.holds for tier in self.memory):
+            raise ValueError("memory: no tier holds kv")
+        if self.default_stack not in self.stacks:
+            known = ", ".join(self.stacks)
+            raise ValueError(f"default_stack {self.default_stack!r} is not in stacks ({known})")
+        return self

@@ -1,0 +1,172 @@
+"""A deployment: pools of replicas, the links between them, and the router in front."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gcsim.profiles.base import (
+    Count,
+    Fraction,
+    PlainBytes,
+    PlainBytesPerS,
+    PlainNumber,
+    PlainSeconds,
+    Spec,
+    Whole,
+)
+from gcsim.profiles.chip import Chip
+from gcsim.profiles.model import KvFormat, Model
+
+
+class Batching(Spec):
+    """The batching policy of a pool and its limits per iteration."""
+
+    policy: str = "continuous"
+    max_seqs: Count = 256
+    max_iteration_tokens: Count = 8192
+
+    @model_validator(mode="after")
+    def _room_for_decode(self) -> "Batching":
+        if self.max_iteration_tokens < self.max_seqs:
+            raise ValueError(
+                f"max_iteration_tokens {self.max_iteration_tokens} is less than max_seqs"
+                f" {self.max_seqs}: every running sequence needs a token of each iteration"
+            )
+        return self
+
+
+class Speculation(Spec):
+    """Speculative decoding: `draft_tokens` are drafted, each accepted with `acceptance`.
+
+    `draft_cost` is the time of the drafting as a fraction of an iteration.
+    """
+
+    draft_tokens: Count
+    acceptance: Fraction
+    draft_cost: PlainNumber
+
+
+class Pool(Spec):
+    """Identical replicas of the model; one replica spans tp x ep x pp chips.
+
+    Attention runs tensor-parallel over `tp` chips and data-parallel over `ep` groups of them;
+    experts are spread over all tp x ep; layers over `pp` stages. `model` is what it serves (None:
+    the scenario's model). Weights and KV share
+    `memory_utilization` of the memory; weights that do not fit beside `kv_reserve` of it go to the
+    next tier. `kv_tokens` replaces the computed KV capacity of a replica (studies of caches);
+    `prefix_cache_tokens` limits what the prefix cache keeps (0: no prefix cache).
+    """
+
+    role: Literal["mixed", "prefill", "decode"] = "mixed"
+    chip: Chip
+    model: Model | None = None
+    tp: Count = 1
+    ep: Count = 1
+    pp: Count = 1
+    replicas: Count = 1
+    stack: str | None = None
+    batching: Batching = Batching()
+    memory_utilization: Fraction = 0.92
+    kv_reserve: Fraction = 0.1
+    kv_tokens: Count | None = None
+    block_tokens: Count = 16
+    prefix_cache_tokens: Whole | None = None
+    spill: bool = True
+    kv_dtype: KvFormat | None = None
+    speculation: Speculation | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Pool":
+        if self.stack is not None and self.stack not in self.chip.stacks:
+            known = ", ".join(self.chip.stacks)
+            raise ValueError(f"stack {self.stack!r} is not one of {self.chip.name}'s: {known}")
+        if self.tp * self.ep > self.chip.interconnect.scale_up.max_chips:
+            raise ValueError(
+                f"tp x ep = {self.tp * self.ep} chips, but the scale-up links of"
+                f" {self.chip.name} reach {self.chip.interconnect.scale_up.max_chips}"
+            )
+        return self
+
+    @property
+    def chips_per_replica(self) -> int:
+        """tp x ep x pp."""
+        return self.tp * self.ep * self.pp
+
+    @property
+    def chips(self) -> int:
+        """All chips of the pool."""
+        return self.chips_per_replica * self.replicas
+
+
+class Link(Spec):
+    """KV cache travels over `lanes` parallel lanes of `bandwidth` each, one way.
+
+    A message of m bytes reaches `efficiency` x m / (m + `ramp`) of the bandwidth.
+    """
+
+    from_: str = Field(alias="from")
+    to: str
+    bandwidth: Annotated[PlainBytesPerS, Field(gt=0)]
+    lanes: Count = 1
+    latency: PlainSeconds = 0.0
+    setup: PlainSeconds = 0.0
+    efficiency: Fraction
+    ramp: PlainBytes = 0.0
+    source: str = ""
+
+
+class KvHandoff(Spec):
+    """What travels from prefill to decode, and when.
+
+    `conversion_bandwidth`: rate at which KV is converted, where two pools keep it in different
+    formats; it has no default, for nobody publishes one.
+    """
+
+    layerwise: bool = True
+    transfer: Literal["delta", "full"] = "delta"
+    return_kv: bool = False
+    first_token_from: Literal["prefill", "decode"] = "prefill"
+    conversion_bandwidth: Annotated[PlainBytesPerS, Field(gt=0)] | None = None
+
+
+class Router(Spec):
+    """Which replica gets a request; policies are the functions in `gcsim.engine.router`."""
+
+    policy: str = "prefix_affinity"
+    prefill_locally_below: Whole = 0
+
+
+class Deployment(Spec):
+    """Everything that serves: pools, links, KV handoff, router."""
+
+    name: str
+    description: str = ""
+    source: str = ""
+    pools: dict[str, Pool] = Field(min_length=1)
+    links: tuple[Link, ...] = ()
+    kv_handoff: KvHandoff = KvHandoff()
+    router: Router = Router()
+
+    @model_validator(mode="after")
+    def _connected(self) -> "Deployment":
+        roles = {name: pool.role for name, pool in self.pools.items()}
+        for link in self.links:
+            for end in (link.from_, link.to):
+                if end not in roles:
+                    raise ValueError(f"links: no pool is named {end!r}; known: {', '.join(roles)}")
+        prefills = [name for name, role in roles.items() if role == "prefill"]
+        decodes = [name for name, role in roles.items() if role == "decode"]
+        if bool(prefills) != bool(decodes):
+            raise ValueError("pools: prefill and decode pools need each other")
+        reached = {(link.from_, link.to) for link in self.links}
+        for source in prefills:
+            if not any((source, target) in reached for target in decodes):
+                raise ValueError(f"links: no link leads from {source!r} to a decode pool")
+        for target in decodes:
+            if not any((source, target) in reached for source in prefills):
+                raise ValueError(f"links: no link reaches decode pool {target!r}")
+        if self.kv_handoff.return_kv:
+            for source, target in reached:
+                if (target, source) not in reached:
+                    raise ValueError(f"kv_handoff.return_kv needs a link {target} -> {source}")
+        return self

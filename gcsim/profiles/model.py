@@ -1,0 +1,124 @@
+"""A model profile: the shape of a transformer and the number formats of its weights."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from gcsim.profiles.base import Count, Number, Spec, Whole
+
+WeightFormat = Literal["fp32", "bf16", "fp8", "int8", "mxfp4", "nvfp4", "int4"]
+KvFormat = Literal["bf16", "fp8"]
+
+# Bytes per weight with its scales: 1 per 32 weights (mxfp4), 1 per 16 (nvfp4), 2 per 64 (int4).
+FORMAT_BYTES = {
+    "fp32": 4.0,
+    "bf16": 2.0,
+    "fp8": 1.0,
+    "int8": 1.0,
+    "mxfp4": 0.53125,
+    "nvfp4": 0.5625,
+    "int4": 0.53125,
+}
+
+
+class Attention(Spec):
+    """Attention of one model: grouped-query (`gqa`) or multi-head latent (`mla`).
+
+    `window_layers` of the layers see only the last `window` tokens; the others see all.
+    """
+
+    kind: Literal["gqa", "mla"]
+    q_heads: Count
+    kv_heads: Count = 1
+    head_dim: Count = 128
+    bias: bool = False
+    window: Whole = 0
+    window_layers: Whole = 0
+    q_lora: Whole = 0
+    kv_lora: Whole = 0
+    rope_dim: Whole = 0
+    nope_dim: Whole = 0
+    v_dim: Whole = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Attention":
+        if self.kind == "mla" and not (self.kv_lora and self.nope_dim and self.v_dim):
+            raise ValueError("mla needs kv_lora, rope_dim, nope_dim and v_dim")
+        if self.kind == "gqa" and self.q_heads % self.kv_heads:
+            raise ValueError(f"q_heads {self.q_heads} is no multiple of kv_heads {self.kv_heads}")
+        if bool(self.window) != bool(self.window_layers):
+            raise ValueError("window and window_layers go together")
+        return self
+
+
+class FeedForward(Spec):
+    """The FFN of one model: `dense_layers` dense layers first, the rest mixture-of-experts.
+
+    With `experts: 0` all layers are dense. `gated` (SwiGLU) has three matrices, plain two.
+    """
+
+    d_ff: Count
+    gated: bool = True
+    bias: bool = False
+    experts: Whole = 0
+    experts_per_token: Whole = 0
+    shared_experts: Whole = 0
+    shared_d_ff: Whole = 0
+    dense_layers: Whole = 0
+    dense_d_ff: Whole = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FeedForward":
+        if self.experts and not 1 <= self.experts_per_token <= self.experts:
+            raise ValueError("experts_per_token must be between 1 and experts")
+        if not self.experts and (self.experts_per_token or self.shared_experts):
+            raise ValueError("experts_per_token and shared_experts need experts")
+        if self.dense_layers and not self.dense_d_ff:
+            raise ValueError("dense_layers needs dense_d_ff")
+        return self
+
+
+class Weights(Spec):
+    """Native number format of each part, and of the arithmetic on expert weights."""
+
+    attention: WeightFormat = "bf16"
+    ffn: WeightFormat = "bf16"
+    experts: WeightFormat = "bf16"
+    embedding: WeightFormat = "bf16"
+    expert_math: Literal["native", "fp8", "bf16"] = "native"
+
+
+class Published(Spec):
+    """Published parameter counts, and which embeddings the active count includes."""
+
+    total: Number
+    active: Number
+    active_includes: tuple[Literal["embedding", "head"], ...] = ("embedding", "head")
+
+
+class Model(Spec):
+    """One transformer; counts follow from it in `gcsim.machine.counts`."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    description: str = ""
+    source: str = ""
+    layers: Count
+    hidden: Count
+    vocab: Count
+    context_window: Count
+    tied_embeddings: bool = False
+    attention: Attention
+    ffn: FeedForward
+    weights: Weights = Weights()
+    kv: KvFormat = "bf16"
+    published: Published | None = None
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Model":
+        if self.attention.window_layers > self.layers:
+            raise ValueError("attention.window_layers is more than layers")
+        if self.ffn.dense_layers > self.layers:
+            raise ValueError("ffn.dense_layers is more than layers")
+        return self

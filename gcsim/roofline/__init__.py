@@ -1,1 +1,0 @@
-"""Arithmetic only: floats in, floats out, compiled by numba. No YAML, no tables, no simulation."""

@@ -1,0 +1,78 @@
+"""Trajectories as graphs: order, contexts, critical path; gcsim.engine.session, .request."""
+
+import toys
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcsim.engine.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS
+from gcsim.engine.request import Context
+from gcsim.traffic.trajectory import Step, Trajectory
+
+ITERATION_S = 0.001
+
+
+def serve(trajectory: Trajectory):
+    what = toys.deployment({"main": {"block_tokens": 1}})
+    cluster = toys.serve(what, [trajectory], costs=toys.constant_cost(ITERATION_S, what))
+    requests = {
+        row[2]: dict(zip(REQUEST_COLUMNS, row, strict=True))
+        for row in cluster.records.requests.tolist()
+    }
+    (task,) = cluster.records.trajectories.tolist()
+    return requests, dict(zip(TRAJECTORY_COLUMNS, task, strict=True))
+
+
+def test_a_fork_waits_for_its_root_and_a_join_for_all_branches() -> None:
+    steps = (
+        Step(((1, 100),), 5),
+        Step(((2, 10),), 50, 0.0, 0, (0,)),
+        Step(((3, 10),), 5, 0.010, 0, (0,)),
+        Step(((4, 10),), 3, 0.002, 0, (1, 2)),
+    )
+    requests, task = serve(Trajectory(0, "t", steps, 0.0))
+    ends = {k: r["sent_ns"] + r["e2e_ns"] for k, r in requests.items()}
+    assert requests[1]["sent_ns"] == ends[0]
+    assert requests[2]["sent_ns"] == ends[0] + 10_000_000
+    assert requests[3]["sent_ns"] == max(ends[1], ends[2]) + 2_000_000
+    # Each branch continues the root: prompt, answer (whose last token is new) and its own part.
+    assert [requests[k]["isl"] for k in (1, 2, 3)] == [100 + 4 + 10] * 3
+    assert requests[2]["cached_tokens"] == 104
+    # The slow branch is on the critical path, the other branch's tool time is not.
+    assert task["tools_ns"] == 2_000_000
+    parts = [
+        task[f"{p}_ns"]
+        for p in ("tools", "human", "network", "queue", "prefill", "kv_transfer", "decode")
+    ]
+    assert sum(parts) == task["end_ns"] - task["start_ns"] == ends[3]
+
+
+def test_a_persons_gap_is_not_tool_time() -> None:
+    steps = (Step(((1, 9),), 2), Step(((2, 9),), 2, 0.5, 0, (0,), human=True))
+    _, task = serve(Trajectory(0, "t", steps, 0.0))
+    assert (task["human_ns"], task["tools_ns"]) == (500_000_000, 0)
+
+
+def test_a_step_may_keep_only_the_beginning_of_its_parent() -> None:
+    steps = (Step(((1, 60), (2, 40)), 5), Step(((3, 10),), 2, 0.0, 0, (0,), keep=70))
+    requests, _ = serve(Trajectory(0, "t", steps, 0.0))
+    assert requests[1]["isl"] == 80
+    assert requests[1]["cached_tokens"] == 70
+
+
+def test_a_rejected_step_ends_the_task() -> None:
+    steps = (Step(((1, 200_000),), 5), Step(((2, 10),), 5, 0.0, 0, (0,)))
+    requests, task = serve(Trajectory(0, "t", steps, 0.0))
+    assert list(requests) == [0]
+    assert (task["status"], task["steps_done"]) == (1, 0)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1), st.integers(0, 400))
+def test_truncating_a_context_keeps_exactly_its_first_tokens(sizes: list[int], keep: int) -> None:
+    context = Context([], 0, {})
+    context.extend(tuple(enumerate(sizes)))
+    whole = [(c, k) for c, n in context.spans for k in range(n)]
+    fork = context.fork()
+    context.truncate(keep)
+    assert [(c, k) for c, n in context.spans for k in range(n)] == whole[:keep]
+    assert context.tokens == min(keep, sum(sizes))
+    assert fork.tokens == sum(sizes)

@@ -1,0 +1,208 @@
+"""Several runs side by side: gcsim.results.comparison, gcsim.studies.series, gcsim.cli.compare."""
+
+import json
+from typing import Any
+
+import pytest
+
+import gcsim
+from gcsim.cli.compare import comparison_table, series_table, stacked
+from gcsim.errors import ProfileError
+from gcsim.profiles.resolve import resolve
+from gcsim.results.comparison import Comparison, decides
+from gcsim.results.result import Result
+from gcsim.studies.series import (
+    Crossover,
+    Series,
+    at_rate,
+    over,
+    parse_rates,
+    parse_values,
+    parse_vary,
+)
+
+NAMES = ["sn40l-mono", "sn50-mono", "mi300x-prefill-sn50-decode"]
+
+
+@pytest.fixture(scope="module")
+def three() -> Comparison:
+    return gcsim.compare("coding-agents", deployments=NAMES, settings={"run.trajectories": 6})
+
+
+def changed(result: Result, **summary: Any) -> Result:
+    return Result(**{**result.__dict__, "summary": {**result.summary, **summary}})
+
+
+def test_json_has_every_key_that_scripts_read(three: Comparison) -> None:
+    found = json.loads(three.to_json())
+    assert set(found) == {
+        "scenario", "seed", "version", "normalize", "deployments", "ratio_to_first", "saturated",
+        "decides",
+    }  # fmt: skip
+    assert [entry["name"] for entry in found["deployments"]] == NAMES
+    run = json.loads(next(iter(three.results.values())).to_json())
+    assert set(found["deployments"][0]) == {"name", *run}
+    assert set(found["ratio_to_first"]) == set(NAMES)
+    assert set(found["ratio_to_first"]["sn50-mono"]["mean_task_ms"]) == {"ratio", "low", "high"}
+
+
+@pytest.mark.parametrize(
+    ("by", "unit", "divisors"),
+    [
+        ("none", "", [1, 1, 1]),
+        ("chips", "chip", [16, 16, 32]),
+        ("power", "kW", [10, 17.5, None]),
+        ("cost", "USD/h", [64, 96, None]),
+    ],
+)
+def test_rates_are_divided_and_times_are_not(
+    three: Comparison, by: Any, unit: str, divisors: list[float | None]
+) -> None:
+    other = Comparison(three.results, by)
+    assert other.unit == unit
+    for (name, result), divisor in zip(three.results.items(), divisors, strict=True):
+        if divisor is not None:
+            assert other.divisor(result) == pytest.approx(divisor)
+        ratio = other.ratio_to_first[name]["output_throughput"].ratio
+        plain = three.ratio_to_first[name]["output_throughput"].ratio
+        assert plain is not None
+        scale = other.divisor(three.results["sn40l-mono"]) / other.divisor(result)
+        assert ratio == pytest.approx(plain * scale)
+        assert (
+            other.ratio_to_first[name]["mean_ttft_ms"] == three.ratio_to_first[name]["mean_ttft_ms"]
+        )
+        assert other.table.loc[name, "output_throughput"] == pytest.approx(
+            result.summary["output_throughput"] / other.divisor(result)
+        )
+    entry = other.to_dict()["deployments"][0]
+    assert ("normalized" in entry) is (by != "none")
+
+
+def test_the_order_is_by_merit_and_a_saturated_run_never_wins(three: Comparison) -> None:
+    assert three.order("mean_e2el_ms")[-1] == "sn40l-mono"
+    best = three.order("mean_e2el_ms")[0]
+    overloaded = changed(three.results[best], saturated=True, saturated_why="too much")
+    other = Comparison({**three.results, best: overloaded})
+    assert other.order("mean_e2el_ms")[-1] == best
+    assert other.saturated == {best: "too much"}
+    silent = changed(three.results[best], mean_e2el_ms=None)
+    assert Comparison({**three.results, best: silent}).order("mean_e2el_ms")[-1] == best
+
+
+def test_what_decides_is_computed(three: Comparison) -> None:
+    text = decides(three)
+    slow, quick = "sn40l-mono", three.order("mean_e2el_ms")[0]
+    assert f"less on {quick} than on {slow}" in text
+    gap = {
+        phase: three.results[slow].summary["breakdown_ms"][phase]
+        - three.results[quick].summary["breakdown_ms"][phase]
+        for phase in ("queue", "prefill", "decode")
+    }
+    largest = max(gap, key=lambda phase: abs(gap[phase]))
+    assert f"{slow}: {largest} -" in text
+    assert "is bound by" in text
+    alone = Comparison({slow: three.results[slow]})
+    assert decides(alone) == ""
+    assert "take the same time" in decides(
+        Comparison({slow: three.results[slow], "again": three.results[slow]})
+    )
+
+
+def render(what: Any) -> str:
+    from rich.console import Console
+
+    console = Console(width=120)
+    with console.capture() as drawn:
+        console.print(what)
+    return drawn.get()
+
+
+def test_the_table_marks_a_saturated_run(three: Comparison) -> None:
+    results = {**three.results}
+    results["sn50-mono"] = changed(results["sn50-mono"], saturated=True, saturated_why="too much")
+    text = render(comparison_table(Comparison(results, "power")))
+    assert "sn50-mono (!)" in text
+    assert "SATURATED, the means say nothing (too much)" in text
+    assert "per kW" in text
+
+
+def test_a_bar_has_the_length_of_its_parts() -> None:
+    parts = {"network": 1.0, "queue": 0.0, "prefill": 2.0, "kv_transfer": 1.0, "decode": 4.0}
+    assert str(stacked(parts, 16.0, 16)) == "░▓▓×████"
+    assert str(stacked(dict.fromkeys(parts), 0.0, 16)) == ""
+
+
+# -- over a parameter ----------------------------------------------------------------------------
+
+
+def test_values_of_one_unit_and_of_words() -> None:
+    assert parse_values("100,400,1600Gbit/s") == ["100 Gbit/s", "400 Gbit/s", "1600 Gbit/s"]
+    assert parse_values("1 ms, 2 ms") == ["1 ms", "2 ms"]
+    assert parse_values("0.5,1.0e+3") == [0.5, 1e3]
+    assert parse_vary(" a.b = true,false ") == ("a.b", [True, False])
+    assert parse_rates("2, 0.5/s,0.5") == [0.5, 2.0]
+
+
+@pytest.mark.parametrize("text", ["x", "=1", "a=", "a=,"])
+def test_what_is_no_list_of_values(text: str) -> None:
+    with pytest.raises(ProfileError, match="path=a,b,c"):
+        parse_vary(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "inf", "1,nan"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ProfileError, match="is no rate"):
+        parse_rates(text)
+
+
+def test_at_a_rate_the_arrivals_are_poisson_and_as_many_as_it_takes() -> None:
+    base = resolve("coding-agents", {"run.trajectories": 10})
+    scenario = at_rate(base, 0.5, 0.2).scenario
+    assert (scenario.arrivals.process, scenario.run.trajectories) == ("poisson", 25)
+    assert scenario.arrivals.rate == 0.5  # type: ignore[union-attr]
+    endless = resolve("coding-agents", {"run.trajectories": None, "run.horizon": "10 s"})
+    assert at_rate(endless, 0.5, 0.2).scenario.run.trajectories is None
+
+
+def test_a_setting_that_one_lacks_leaves_it_alone_and_that_all_lack_is_an_error() -> None:
+    few = {"run.trajectories": 2}
+    contenders = {name: resolve("coding-agents", {**few, "deployment": name}) for name in NAMES}
+    series = over("deployment.pools.decode.tp", [8, 16], contenders)
+    assert series.unchanged == ("sn40l-mono", "sn50-mono")
+    same = [c.results["sn40l-mono"].to_json() for _, c in series.points]
+    assert same[0] == same[1]
+    moved = [c.results[NAMES[2]].summary["mean_tpot_ms"] for _, c in series.points]
+    assert moved[0] != moved[1]
+    assert "so the same: sn40l-mono, sn50-mono" in render(series_table(series))
+    with pytest.raises(ProfileError, match="unknown key"):
+        over("deployment.colour", ["red"], contenders)
+    with pytest.raises(ProfileError, match="has no values"):
+        over("run.seed", [], contenders)
+
+
+def test_a_wrong_value_of_a_setting_that_is_there_is_an_error() -> None:
+    contenders = {"a": resolve("coding-agents", {"run.trajectories": 2})}
+    with pytest.raises(ProfileError, match="model"):
+        over("model", ["gpt-oss-120b", "gpt-9"], contenders)
+
+
+def test_crossovers_are_found_between_neighbours(three: Comparison) -> None:
+    names = NAMES[:2]
+
+    def point(*tasks_ms: float) -> Comparison:
+        both = zip(names, tasks_ms, strict=True)
+        return Comparison(
+            {n: changed(three.results[n], mean_task_ms=ms, request_goodput=1.0) for n, ms in both}
+        )
+
+    series = Series("rate", ((1.0, point(1, 2)), (2.0, point(1, 3)), (4.0, point(5, 4))))
+    assert series.crossovers == [Crossover("mean_task_ms", *names, 2.0, 4.0, True)]
+    assert series.winners("mean_task_ms") == [names[0], names[0], names[1]]
+    text = render(series_table(series))
+    assert "By task time, sn50-mono overtakes sn40l-mono between 2.0 and 4.0." in text
+    assert three.apart("mean_task_ms", *names)
+    assert not three.apart("mean_task_ms", names[0], names[0])
+    found = json.loads(series.to_json())
+    assert found["crossovers"][0]["between"] == [2.0, 4.0]
+    assert found["points"][2]["winner_clear"] == {"mean_task_ms": True, "request_goodput": False}
+    assert "The order is the same" in render(series_table(Series("rate", series.points[:2])))

@@ -23,9 +23,10 @@ from gcsim.calibration.factors import (
 from gcsim.calibration.match import Setup, on_chips, setup_of
 from gcsim.calibration.points import Point
 from gcsim.calibration.tape import binned, iterations_of, load_of
-from gcsim.engine.closed_loop import price
+from gcsim.engine.closed_loop import WIDTH
 from gcsim.errors import CapacityError
-from gcsim.machine.cost import bind, quantizes
+from gcsim.machine.machine import bind, quantizes, stacked
+from gcsim.machine.roofline import price
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model
@@ -78,11 +79,11 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         setup = on_chips(setup, lambda _, chip=chip: chip)  # type: ignore[misc]
         pool = setup.pool
         try:
-            cost = bind(setup.model, pool)
+            machine = bind(setup.model, pool)
         except CapacityError:
             ready.reasons[point.id] = "weights do not fit the chips"
             continue
-        rows = iterations_of(point, setup, cost, load_of(point))
+        rows = iterations_of(point, setup, machine, load_of(point))
         if not rows.size:
             ready.reasons[point.id] = "a request does not fit the KV cache"
             continue
@@ -119,7 +120,7 @@ class Pricer:
         self.ready = ready
         sizes = [0, *(len(b) for b in ready.bins)]
         self._first = np.cumsum(sizes)
-        self._bins = np.concatenate(ready.bins) if ready.bins else np.zeros((0, 13))
+        self._bins = np.concatenate(ready.bins) if ready.bins else np.zeros((0, WIDTH))
         self._which = np.array(ready.which, dtype=np.int64)
         self.rows = [
             (k, _COLUMN[m], m, p.published[m])
@@ -138,7 +139,7 @@ class Pricer:
 
     def errors(self, values: Mapping[Name, float]) -> "NDArray[np.float64]":
         """log(modeled / published) of every row in `rows`."""
-        coefficients, request = [], []
+        tables, request = [], []
         for index, (model, pool) in enumerate(self.ready.pools):
             key = tuple(
                 v for (chip, stack, _), v in values.items()
@@ -147,12 +148,12 @@ class Pricer:
             cached = self._cache.get(index)
             if cached is None or cached[0] != key:
                 chip = with_factors(pool.chip, values)
-                cost = bind(model, pool.model_copy(update={"chip": chip}))
-                cached = (key, cost.coefficients, cost.request_overhead_s)
+                machine = bind(model, pool.model_copy(update={"chip": chip}))
+                cached = (key, machine.table, machine.request_overhead_s)
                 self._cache[index] = cached
-            coefficients.append(cached[1])
+            tables.append(cached[1])
             request.append(cached[2])
-        times = price(np.stack(coefficients), self._which, self._first, self._bins)
+        times = price(stacked(tables), self._which, self._first, self._bins)
         modeled = times[self._point, self._metric]
         modeled = modeled + np.array(request)[self._which[self._point]] * self._with_request
         return np.asarray(np.log(np.maximum(modeled, 1e-9)) - self._log_published)

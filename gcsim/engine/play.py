@@ -10,14 +10,14 @@ from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.records import Records
 from gcsim.engine.session import Session
 from gcsim.errors import Problem, ProfileError, nearest
-from gcsim.machine.cost import PoolCost
+from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Deployment
 from gcsim.traffic.trajectory import Trajectory
 
 
 def play(
     deployment: Deployment,
-    costs: dict[str, PoolCost],
+    costs: dict[str, Machine],
     trajectories: Iterable[Trajectory],
     terms: Terms,
     horizon_s: float | None = None,
@@ -104,7 +104,7 @@ def _check_policies(deployment: Deployment) -> None:
         raise ProfileError(found)
 
 
-def _check_formats(deployment: Deployment, costs: dict[str, PoolCost]) -> None:
+def _check_formats(deployment: Deployment, costs: dict[str, Machine]) -> None:
     """KV that changes its format on the way needs a rate at which it is converted."""
     if deployment.kv_handoff.conversion_bandwidth is not None:
         return

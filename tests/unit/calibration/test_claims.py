@@ -9,7 +9,7 @@ from gcsim.calibration.claims import claims, measure, verdict_of
 from gcsim.calibration.loads import FORMATS, OUTPUT, PROMPTS, lightest, played, smallest
 from gcsim.calibration.report import claim_scenario, claims_rows
 from gcsim.calibration.tape import binned
-from gcsim.machine.cost import bind
+from gcsim.machine.machine import bind
 from gcsim.profiles.library import root
 from gcsim.profiles.resolve import resolve, with_settings
 

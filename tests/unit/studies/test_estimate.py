@@ -4,9 +4,8 @@ import pytest
 
 import gcsim
 from gcsim.errors import CapacityError, ProfileError
-from gcsim.machine.cost import bind
-from gcsim.machine.iteration import mixed_ns, run_ns
-from gcsim.machine.ops import causal_pairs, window_pairs
+from gcsim.machine.machine import bind
+from gcsim.machine.roofline import batch, causal_pairs, iteration_ns, run_ns, window_pairs
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.resolve import load_chip, load_model
 from gcsim.studies.estimate import WAVES, Estimate
@@ -18,17 +17,23 @@ def point(**changes: int) -> Estimate:
 
 
 def test_a_lone_request_takes_what_the_kernels_say() -> None:
-    cost = bind(load_model("gpt-oss-120b"), Pool(chip=load_chip("sn40l"), tp=16))
+    machine = bind(load_model("gpt-oss-120b"), Pool(chip=load_chip("sn40l"), tp=16))
     ttft_ns, past = 0, 0
     for chunk in (8192, 1808):
-        ttft_ns += mixed_ns(
-            cost.coefficients, chunk, 0, int(past > 0), 0, 0, causal_pairs(chunk, past),
-            window_pairs(chunk, past, 128), past + chunk, min(past, 128) + chunk,
-        )  # fmt: skip
+        prompt = batch(
+            prompt_tokens=chunk,
+            logit_seqs=past > 0,
+            prefill_pairs=causal_pairs(chunk, past),
+            prefill_window_pairs=window_pairs(chunk, past, 128),
+            prefill_kv=past + chunk,
+            prefill_window_kv=min(past, 128) + chunk,
+        )
+        ttft_ns += iteration_ns(machine.table, prompt)
         past += chunk
-    _, decode_ns = run_ns(cost.coefficients, 99, 0, 0, 1 << 62, 1, 10_001, 128, 0)
+    decode = batch(decode_seqs=1, logit_seqs=1, decode_kv=10_001, decode_window_kv=128)
+    _, decode_ns = run_ns(machine.table, decode, 99, 0, 0, 1 << 62)
     found = point()
-    ttft_ms = ttft_ns * 1e-6 + cost.request_overhead_s * 1e3
+    ttft_ms = ttft_ns * 1e-6 + machine.request_overhead_s * 1e3
     assert found.ttft_ms == pytest.approx(ttft_ms, abs=1e-6)
     assert found.tpot_ms == pytest.approx(decode_ns / 99 * 1e-6, abs=1e-6)
     assert found.e2el_ms == pytest.approx(ttft_ms + decode_ns * 1e-6, abs=1e-6)

@@ -64,20 +64,13 @@ OPERATORS = 7
 READS = X_END
 WIDTH = READS + 1
 WEIGHTS, EXPERTS, KV = 1.0, 2.0, 3.0
-# Columns of row TERMS.
-(
-    CORE,  # which operator is the attention core
-    FUSED,  # 1: equation (2), 0: equation (1)
-    STAGES,  # of the pipeline
-    VERIFIED,  # tokens that a decode iteration verifies per sequence (1 + draft tokens)
-    ACCEPTED_PPM,  # ... and yields, in millionths
-    DRAFT_FACTOR,  # 1 + time of drafting as a fraction of an iteration
-    EXPERT_COUNT,  # experts of a layer, 0 without
-    EXPERTS_PER_TOKEN,
-    EXPERT_SKEW,  # 1: uniform routing
-    EXPOSED,  # part of the communication that does not hide behind compute
-    LINK,  # bytes per second
-) = range(11)
+# Columns of row TERMS: which operator is the attention core; 1 for equation (2), 0 for (1); stages
+# of the pipeline; tokens that a decode iteration verifies per sequence (1 + draft tokens) and, in
+# millionths, yields; 1 + time of drafting as a fraction of an iteration; experts of a layer (0
+# without), of a token, and their skew (1: uniform routing); part of the communication that does
+# not hide behind compute; bytes per second of a link.
+CORE, FUSED, STAGES, VERIFIED, ACCEPTED_PPM, DRAFT_FACTOR = range(6)
+EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_SKEW, EXPOSED, LINK = range(6, 11)
 # Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER.
 COUNT, CHIPS, LATENCY_S, PHASES_S, BYTES_PER_TOKEN = range(5)
 
@@ -350,11 +343,10 @@ def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float) -> Par
 
 
 @numba.njit(cache=True)
-def _drafting(table: np.ndarray, batch: np.ndarray) -> float:
-    """Time of drafting as a fraction of an iteration; no prompt is drafted."""
-    if batch[DECODE_SEQS] > 0.0:
-        return float(table[TERMS, DRAFT_FACTOR] - 1.0)
-    return 0.0
+def _besides(table: np.ndarray, batch: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
+    """comm(x) and h x [s], and the time of drafting as a fraction of the iteration."""
+    drafting = table[TERMS, DRAFT_FACTOR] - 1.0 if batch[DECODE_SEQS] > 0.0 else 0.0
+    return _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x), drafting
 
 
 @numba.njit(cache=True)
@@ -367,12 +359,8 @@ def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     """
     share = 1.0 / _micro_batches(table, batch)
     x = _sums(table, batch, share)
-    return _parts(
-        _bounds(table, _steady(table, x), x, _grown(table, batch, 0.0, share)),
-        _communication_s(table, x[X_TOKENS]),
-        _times(table, OVERHEAD, x),
-        _drafting(table, batch),
-    )
+    bounds = _bounds(table, _steady(table, x), x, _grown(table, batch, 0.0, share))
+    return _parts(bounds, *_besides(table, batch, x))
 
 
 @_inlined
@@ -406,8 +394,7 @@ def run_ns(
     share = 1.0 / _micro_batches(table, batch)
     x = _sums(table, batch, share)
     steady = _steady(table, x)
-    comm, overhead = _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x)
-    drafting = _drafting(table, batch)
+    comm, overhead, drafting = _besides(table, batch, x)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
         grown = _grown(table, batch, float(gained), share)
@@ -440,8 +427,7 @@ def account(
     work[X_LOGITS] = batch[LOGIT_SEQS]
     flops, moved = _times(table, FLOPS, work), _times(table, BYTES, work)
     steady = _steady(table, x)
-    comm, overhead = _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x)
-    drafting = _drafting(table, batch)
+    comm, overhead, drafting = _besides(table, batch, x)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
         grown = _grown(table, batch, float(gained), share)

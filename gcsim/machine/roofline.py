@@ -101,9 +101,6 @@ def batch(**sums: float) -> np.ndarray:
     return found
 
 
-# -- attention pairs, experts, collectives ---------------------------------------------------
-
-
 @numba.njit(cache=True)
 def causal_pairs(new: float, past: float) -> float:
     """Attention pairs (query, key) of n `new` tokens after p `past` ones, causal mask.
@@ -197,12 +194,8 @@ def _communication_s(table: np.ndarray, tokens: float) -> float:
         table[ALL_REDUCE, PHASES_S],
         link,
     )
-    dispatched = all_to_all_s(
-        tokens * table[DISPATCH, BYTES_PER_TOKEN],
-        table[DISPATCH, CHIPS],
-        table[DISPATCH, LATENCY_S],
-        link,
-    )
+    moved = tokens * table[DISPATCH, BYTES_PER_TOKEN]
+    dispatched = all_to_all_s(moved, table[DISPATCH, CHIPS], table[DISPATCH, LATENCY_S], link)
     handed = table[HANDOVER, LATENCY_S] + tokens * table[HANDOVER, BYTES_PER_TOKEN] / link
     total: float = table[TERMS, EXPOSED] * (
         table[ALL_REDUCE, COUNT] * reduced
@@ -210,9 +203,6 @@ def _communication_s(table: np.ndarray, tokens: float) -> float:
         + table[HANDOVER, COUNT] * handed
     )
     return total
-
-
-# -- one iteration ---------------------------------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -232,13 +222,9 @@ def _sums(table: np.ndarray, batch: np.ndarray, share: float) -> np.ndarray:
     x[X_TOKENS] = tokens
     x[X_LOGITS] = batch[LOGIT_SEQS] * (verified if batch[DECODE_SEQS] > 0.0 else 1.0) * share
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
-    if table[TERMS, EXPERT_COUNT] > 0.0:
-        x[X_EXPERTS] = distinct_experts(
-            table[TERMS, EXPERT_COUNT],
-            table[TERMS, EXPERTS_PER_TOKEN],
-            tokens,
-            table[TERMS, EXPERT_SKEW],
-        )
+    experts, per_token = table[TERMS, EXPERT_COUNT], table[TERMS, EXPERTS_PER_TOKEN]
+    if experts > 0.0:
+        x[X_EXPERTS] = distinct_experts(experts, per_token, tokens, table[TERMS, EXPERT_SKEW])
     x[X_STATES] = (batch[DECODE_SEQS] + batch[PROMPTS]) * share
     x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * share
     x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * share
@@ -375,9 +361,6 @@ def iteration_ns(table: np.ndarray, batch: np.ndarray) -> int:
     return _to_ns(iteration_s(table, batch)[0])
 
 
-# -- runs of iterations ----------------------------------------------------------------------
-
-
 @numba.njit(cache=True)
 def run_ns(
     table: np.ndarray, batch: np.ndarray, iterations: int, first: int, start_ns: int, until_ns: int
@@ -472,9 +455,6 @@ def gap_of_bin(index: np.ndarray) -> np.ndarray:
     exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
     middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
     return np.asarray(np.where(index == 0, 0.0, middle))
-
-
-# -- many iterations at once: what calibration asks for ----------------------------------------
 
 
 @numba.njit(cache=True)

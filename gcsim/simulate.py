@@ -9,7 +9,7 @@ import numpy as np
 from gcsim import __version__
 from gcsim.engine.clock import to_ns
 from gcsim.engine.cluster import Cluster, Terms
-from gcsim.engine.play import play
+from gcsim.engine.play import forgotten, play
 from gcsim.errors import CapacityError, Problem
 from gcsim.machine.machine import Machine, bind
 from gcsim.profiles.assumed import assumed_values
@@ -35,6 +35,7 @@ from gcsim.traffic.trajectory import Trajectory
 Progress = Callable[[int], None]
 
 
+@forgotten()
 def simulate(
     resolved: Resolved,
     traffic: Iterable[Trajectory] | None = None,

@@ -124,7 +124,7 @@ class Packaging(Spec):
 
 
 class Chip(Spec):
-    """One accelerator; see design section 4 and `gcsim show chip NAME`."""
+    """One accelerator; `gcsim show chip NAME` shows every number with its origin."""
 
     name: str
     aliases: tuple[str, ...] = ()

@@ -232,6 +232,12 @@ def _set(node: Any, keys: list[str], value: Any, dotted: str, beside: Path | Non
         else:
             node[key] = value
         return
+    if dotted.split(".")[: -len(keys)] == ["deployment"] and key == "pools":
+        pools = node.get("pools")
+        if isinstance(pools, dict) and len(keys) > 2 and keys[1] not in pools:
+            why = f"{node.get('name')} has no pool {keys[1]!r}, only {', '.join(pools)}"
+            hint = "gcsim compare --vary changes what has such a setting"
+            raise ProfileError.one("--set", dotted, value, why, hint)
     if key in _NAMED or key == "chip":
         _inline(node, key, beside)
     child = node.setdefault(key, {})

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gcsim import __version__
+from gcsim.engine.play import forgotten
 from gcsim.errors import CapacityError, Problem, ProfileError
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import PARTS, batch, causal_pairs, iteration_s, window_pairs
@@ -64,6 +65,7 @@ class Estimate:
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
 
+@forgotten()
 def estimate(
     chip: str,
     tp: int,

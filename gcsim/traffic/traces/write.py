@@ -117,14 +117,6 @@ def write(path: Path, trajectories: Iterable[Trajectory], to: str) -> dict[str, 
     return {what: count for what, count in dropped.items() if count}
 
 
-def convert(
-    source: Path, target: Path, to: str, name: str | None = None, skipped: Skipped | None = None
-) -> dict[str, int]:
-    """Read a trace of any format (`name` None detects it) and write it as another."""
-    skipped = skipped or Skipped()
-    return write(target, stored(source, name, skipped), to)
-
-
 def stored(path: Path, name: str | None, skipped: Skipped) -> Iterator[Trajectory]:
     """The trajectories of a trace file as they are, with their own times and content ids."""
     name = replay.format_of(path, name)

@@ -18,7 +18,7 @@ from gcsim.traffic.generate import trajectories
 from gcsim.traffic.traces import chains
 from gcsim.traffic.traces.formats import read
 from gcsim.traffic.traces.row import Skipped
-from gcsim.traffic.traces.write import RESETS, SIZES, WORDS, convert, stored, text, write
+from gcsim.traffic.traces.write import RESETS, SIZES, WORDS, stored, text, write
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 MOONCAKE = [
@@ -49,6 +49,10 @@ def shapes(found: list[Trajectory]) -> list[Any]:
         )
         for t in found
     ]
+
+
+def convert(source: Path, target: Path, to: str) -> dict[str, int]:
+    return write(target, stored(source, None, Skipped()), to)
 
 
 def test_mooncake_to_gcsim_and_back_is_without_loss(tmp_path: Path) -> None:

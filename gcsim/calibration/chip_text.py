@@ -61,6 +61,8 @@ def efficiency_block(chip: Chip, result: Calibration, tested: str) -> str:
     for factor in EFFICIENCIES:
         if getattr(chip.compute, factor.removeprefix("gemm_"), 1) is None:
             continue
+        if factor == "gemm_int8" and (donor, "", factor) not in result.values:
+            continue  # as gemm_fp8
         if factor in KEPT.get(name, ()):
             number: Mapping[str, Any] = _kept(getattr(chip.efficiency, factor))
         else:

@@ -8,7 +8,8 @@ from gcsim.profiles.base import Quantity
 from gcsim.profiles.chip import Chip, Stack
 
 EFFICIENCIES = (
-    "memory", "kv_read", "gemm_bf16", "gemm_fp8", "gemm_fp4", "expert_gemm", "attention", "link",
+    "memory", "kv_read", "gemm_bf16", "gemm_fp8", "gemm_int8", "gemm_fp4", "expert_gemm",
+    "attention", "link",
 )  # fmt: skip
 TIMES = (
     "layer_overhead", "moe_layer_overhead", "all_reduce_latency",
@@ -45,8 +46,8 @@ TIME_BOUNDS = {  # seconds
 # deviation of its logarithm). From vendors' GEMM and STREAM figures and the stacks of 2025.
 PRIORS = {
     "memory": (0.82, 0.12), "kv_read": (0.70, 0.3), "gemm_bf16": (0.62, 0.25),
-    "gemm_fp8": (0.50, 0.25), "gemm_fp4": (0.40, 0.25), "expert_gemm": (0.42, 0.4),
-    "attention": (0.35, 0.4), "link": (0.40, 0.4),
+    "gemm_fp8": (0.50, 0.25), "gemm_int8": (0.50, 0.25), "gemm_fp4": (0.40, 0.25),
+    "expert_gemm": (0.42, 0.4), "attention": (0.35, 0.4), "link": (0.40, 0.4),
     "layer_overhead": (25e-6, 0.7), "moe_layer_overhead": (30e-6, 0.7),
     "all_reduce_latency": (13e-6, 0.7), "all_reduce_latency_per_doubling": (3e-6, 0.6),
     "sequence_overhead": (10e-6, 0.9), "prompt_layer_overhead": (110e-6, 0.7),

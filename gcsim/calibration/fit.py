@@ -166,10 +166,8 @@ def names_of(ready: Prepared) -> list[Name]:
         used = {"memory", "kv_read", "gemm_bf16"}
         own = model.weights
         for fmt in (own.attention, own.ffn, own.experts if model.ffn.experts else own.ffn):
-            family = {"fp8": "fp8", "int8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}.get(fmt)
-            if family and getattr(chip.compute, family) is not None:
-                wide = fmt == own.experts and own.expert_math != "native" and model.ffn.experts
-                used.add(f"gemm_{own.expert_math if wide else family}")
+            wide = fmt == own.experts and model.ffn.experts
+            used.add(f"gemm_{chip.arithmetic(fmt, own.expert_math if wide else 'native')}")
         times = {"layer_overhead", "sequence_overhead", "prompt_layer_overhead", "request_overhead"}
         if stack in OLD:
             times.add(COMPUTE)

@@ -129,13 +129,12 @@ def _number(
     if name in result.values and (donor, stack) in result.counts:
         low, high = ranges(result, name)
         value, key = result.values[name], (donor, stack)
-        sets = ", ".join(dict.fromkeys(SOURCES.get(p, p) for p in result.sources[key]))
-        points = f"{result.counts[key]} points of {sets}"
+        points = _points(result, key)
         if donor != chip:
             source = f"borrowed from {donor}, its nearest relative ({points})"
             return {"value": value, "low": low * 0.8, "high": high * 1.25, "kind": "assumed",
                     "source": source}  # fmt: skip
-        source = f"fit: {points}, {DATE}{tested}"
+        source = fitted_source(result, key, tested)
         return {"value": value, "low": low, "high": high, "kind": "fitted", "source": source}
     near = (NEAREST.get(donor, donor), stack, factor)
     if near in result.values and near[0] != donor:
@@ -147,6 +146,16 @@ def _number(
     source = (f"no point of this chip shows it: mean of {', '.join(voices)}" if voices
               else "no published point shows it: general prior (docs/validation.md)")  # fmt: skip
     return {"value": value, "low": low, "high": high, "kind": "assumed", "source": source}
+
+
+def _points(result: Calibration, key: tuple[str, str]) -> str:
+    sets = ", ".join(dict.fromkeys(SOURCES.get(p, p) for p in result.sources[key]))
+    return f"{result.counts[key]} points of {sets}"
+
+
+def fitted_source(result: Calibration, key: tuple[str, str], tested: str = "") -> str:
+    """Where a fitted value comes from; key: (chip, stack or "")."""
+    return f"fit: {_points(result, key)}, {DATE}{tested}"
 
 
 def _relatives_of(

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gcsim.calibration.ablation import ablation
-from gcsim.calibration.calibrate import BORROWS, Calibration, ranges
-from gcsim.calibration.chip_files import calibrate_everything, errors_by_metric, write_from
+from gcsim.calibration.calibrate import BORROWS, Calibration, errors_by_metric, ranges
+from gcsim.calibration.chip_files import calibrate_everything, write_from
 from gcsim.calibration.claims import claims
 from gcsim.calibration.factors import EFFICIENCIES, TIMES
 from gcsim.calibration.match import forget

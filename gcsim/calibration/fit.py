@@ -58,8 +58,11 @@ class Prepared:
     shift: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) -> Prepared:
-    """Match and schedule points; disaggregated and cached ones are left out (time feeds back)."""
+def prepare(points: Sequence[Point], own: Chip | None = None) -> Prepared:
+    """Match and schedule points; disaggregated and cached ones are left out (time feeds back).
+
+    own: a chip that is not shipped, or not as it is shipped.
+    """
     ready = Prepared()
     known: dict[str, int] = {}
     for point in points:
@@ -69,13 +72,11 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         if point.cached:
             ready.reasons[point.id] = "prefix cache: validated, not fitted"
             continue
-        setup = setup_of(point)
+        setup = setup_of(point, own)
         if isinstance(setup, str):
             ready.reasons[point.id] = setup
             continue
-        chip = (chips or {}).get(setup.chip, setup.pool.chip)
-        chip = held(with_stacks(chip, {setup.stack}))
-        setup = on_chips(setup, lambda _, chip=chip: chip)  # type: ignore[misc]
+        setup = _to_fit(setup)
         pool = setup.pool
         try:
             cost = bind(setup.model, pool)
@@ -98,6 +99,11 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         ready.which.append(known[key])
         ready.bins.append(binned(rows))
     return ready
+
+
+def _to_fit(setup: Setup) -> Setup:
+    """A setup whose chip has the published stack, and what is never fitted at its prior."""
+    return on_chips(setup, lambda chip: held(with_stacks(chip, {setup.stack})))
 
 
 def subset(ready: Prepared, keep: Callable[[Point, Setup], bool]) -> Prepared:

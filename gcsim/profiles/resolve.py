@@ -156,9 +156,13 @@ def load_chip(name: str, beside: Path | None = None) -> Chip:
     >>> load_chip("sn40l").vendor
     'SambaNova'
     """
-    path = library.find("chip", name, beside)
-    data, lines = read_mapping(path)
-    return validate(Chip, data, str(path), lines)
+    data, lines, file = read_chip(name, beside)
+    return validate(Chip, data, file, lines)
+
+
+def read_chip(name: str, beside: Path | None = None) -> tuple[dict[str, Any], Lines, str]:
+    """The mapping of a chip by name, alias or path, the lines of its keys, and its file."""
+    return _read("chip", name, beside)
 
 
 def load_model(name: str) -> Model:

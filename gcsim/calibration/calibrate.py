@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcsim.calibration.factors import OLD, Name, bounds, prior_of
+from gcsim.calibration.factors import Name, bounds, is_dated, prior_of
 from gcsim.calibration.feedback import with_feedback
 from gcsim.calibration.fit import (
     FITTED,
@@ -100,7 +100,7 @@ def _of_chip(chip: str) -> Callable[[Point, "Setup"], bool]:
 
 
 def _old_stack_of(chip: str) -> Callable[[Point, "Setup"], bool]:
-    return lambda _, setup: setup.chip == chip and setup.stack in OLD
+    return lambda _, setup: setup.chip == chip and is_dated(setup.stack)
 
 
 def _merge(into: Fit, found: Fit, only_stacks: bool = False) -> None:
@@ -136,7 +136,7 @@ def calibrate_all(ready: Prepared, chips: Iterable[str] | None = None) -> Calibr
     found = calibrate_chips(ready, [c for c in wanted if c not in BORROWS])
     result = Calibration(found.values, found.sigma)
     for point, setup in zip(ready.points, ready.setups, strict=True):
-        if setup.chip not in wanted or (not point.fitted and setup.stack not in OLD):
+        if setup.chip not in wanted or (not point.fitted and not is_dated(setup.stack)):
             continue
         if not set(FITTED) & set(point.published):
             continue

@@ -12,10 +12,10 @@ import numpy as np
 
 from gcsim.calibration.factors import (
     COMPUTE,
-    OLD,
     Name,
     bounds,
     held,
+    is_dated,
     prior_of,
     with_factors,
     with_stacks,
@@ -175,7 +175,7 @@ def names_of(ready: Prepared) -> list[Name]:
             wide = fmt == own.experts and model.ffn.experts
             used.add(f"gemm_{chip.arithmetic(fmt, own.expert_math if wide else 'native')}")
         times = {"layer_overhead", "sequence_overhead", "prompt_layer_overhead", "request_overhead"}
-        if stack in OLD:
+        if is_dated(stack):
             times.add(COMPUTE)
         if _quantizing(model, chip):
             times.add("quantized_kernels")

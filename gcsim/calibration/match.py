@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import get_args
 
+from gcsim.calibration.factors import serving_stack
 from gcsim.calibration.points import Point, Side
 from gcsim.errors import GcsimError
 from gcsim.profiles import library
@@ -30,10 +31,6 @@ STACKS = (
 # Where a family has an older generation: served until this month (software of 2024).
 OLD_UNTIL = "2025-04"
 OLDER = {"vllm": "vllm-2024", "trtllm": "trtllm-2024", "sglang": "sglang-2024"}
-
-# Prompts alone before anyone decodes (all stacks before vLLM V1, and SGLang).
-PREFILL_FIRST = ("sglang", "vllm-2023", "vllm-2024", "trtllm-2024", "sglang-2024", "sambaflow")
-ITERATION_TOKENS = {"sglang": 16384, "sglang-2024": 16384}
 
 # Argonne's A100 are those of its Polaris machine (40 GB); its table does not say so.
 HARDWARE = {("ARG", "NVIDIA A100"): "a100-40gb", ("ART", "NVIDIA A100"): "a100-40gb"}
@@ -205,11 +202,11 @@ def on_chips(setup: Setup, change: Callable[[Chip], Chip]) -> Setup:
 
 def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str) -> Deployment:
     """The deployment of a row: one pool, or prefill and decode pools with a generic link."""
-    kv = kv_format(model, chip, stack, point.model)
+    kv, habits = kv_format(model, chip, stack, point.model), serving_stack(stack).batching
 
     def pool(role: str, side: Side, policy: str) -> Pool:
         seats = max(point.concurrency, 1)
-        budget = ITERATION_TOKENS.get(stack, 8192) * side.dp
+        budget = habits.max_iteration_tokens * side.dp
         if point.batch:
             budget = max(budget, point.concurrency * point.isl)
         return Pool(
@@ -223,8 +220,7 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
 
     name = f"published-{point.id}"
     if point.prefill is None:
-        policy = "prefill_first" if stack in PREFILL_FIRST else "continuous"
-        pools = {"serve": pool("mixed", point.serving, policy)}
+        pools = {"serve": pool("mixed", point.serving, habits.policy)}
         router = Router(policy="least_loaded")
         return Deployment(name=name, pools=pools, router=router)
     pools = {

@@ -14,13 +14,14 @@ from gcsim.calibration.calibrate import (
     ranges,
     rows_of,
 )
-from gcsim.calibration.chip_text import fitted_source, number_text
-from gcsim.calibration.factors import OVERLAPPING, Name, prior_of
+from gcsim.calibration.factor_files import fitted_source, number_text
+from gcsim.calibration.factors import Name, prior_of, serving_stack
 from gcsim.calibration.fit import Prepared, fit, prepare, subset
 from gcsim.calibration.points import Point, read_points
 from gcsim.errors import ProfileError, nearest
+from gcsim.profiles.assemble import read_chip
 from gcsim.profiles.chip import Chip
-from gcsim.profiles.resolve import load_chip, read_chip
+from gcsim.profiles.resolve import load_chip
 
 OWN_WIDTH = 0.3  # how far a server may be from the profile: s.d. of the logarithm of a factor
 
@@ -118,6 +119,7 @@ def with_fit(mapping: dict[str, Any], result: Calibration) -> dict[str, Any]:
         if not stack:
             efficiency[factor] = number
             continue
-        new = {**stacks[mapping["default_stack"]], "overlap_scheduling": stack in OVERLAPPING}
+        new = dict(stacks[mapping["default_stack"]])
+        new["overlap_scheduling"] = serving_stack(stack).overlap_scheduling
         stacks[stack] = {**stacks.get(stack, new), factor: number}
     return {**mapping, "efficiency": efficiency, "stacks": stacks}

@@ -80,7 +80,7 @@ def _factors(result: dict[str, Any]) -> "RenderableType":
     """The fitted factors with their ranges; below, the errors within the fit and left out of it."""
     from rich.console import Group
 
-    from gcsim.calibration.chip_text import number_text
+    from gcsim.calibration.factor_files import number_text
     from gcsim.calibration.report import METRICS
     from gcsim.cli.run_text import plain_table
 

@@ -10,6 +10,8 @@ from gcsim.errors import ProfileError, nearest
 
 FOLDERS = {
     "chip": "hardware_profiles/chips",
+    "stack": "hardware_profiles/stacks",
+    "factors": "hardware_profiles/factors",
     "deployment": "hardware_profiles/deployments",
     "model": "model_profiles",
     "workload": "workloads",

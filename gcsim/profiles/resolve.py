@@ -16,11 +16,13 @@ import yaml
 
 from gcsim.errors import Problem, ProfileError
 from gcsim.profiles import library
+from gcsim.profiles.assemble import assembled, read_chip
 from gcsim.profiles.base import Spec
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.load import Lines, read_mapping, validate
 from gcsim.profiles.model import Model
 from gcsim.profiles.scenario import Scenario
+from gcsim.profiles.stack import ServingStack
 from gcsim.profiles.workload import Workload, read_workload, resolve_workload
 
 # Where a scenario may name a profile instead of giving its mapping.
@@ -160,9 +162,15 @@ def load_chip(name: str, beside: Path | None = None) -> Chip:
     return validate(Chip, data, file, lines)
 
 
-def read_chip(name: str, beside: Path | None = None) -> tuple[dict[str, Any], Lines, str]:
-    """The mapping of a chip by name, alias or path, the lines of its keys, and its file."""
-    return _read("chip", name, beside)
+def load_stack(name: str, beside: Path | None = None) -> ServingStack:
+    """A serving stack by name, alias or path.
+
+    >>> load_stack("sglang").batching.policy
+    'prefill_first'
+    """
+    path = library.find("stack", name, beside)
+    mapping, lines = read_mapping(path)
+    return validate(ServingStack, mapping, str(path), lines)
 
 
 def load_model(name: str) -> Model:
@@ -178,6 +186,8 @@ def load_model(name: str) -> Model:
 def _read(kind: str, name: str, beside: Path | None) -> tuple[dict[str, Any], Lines, str]:
     if kind == "workload":
         return read_workload(name, beside)
+    if kind == "chip":
+        return read_chip(name, beside)
     path = library.find(kind, name, beside)
     if kind == "model" and path.suffix == ".json":
         from gcsim.profiles.huggingface import from_config
@@ -200,6 +210,8 @@ def _inline(holder: dict[str, Any], key: str, beside: Path | None) -> None:
         holder[key] = mapping
     elif kind == "workload" and isinstance(value, dict):
         holder[key] = resolve_workload(value, beside)
+    elif kind == "chip" and isinstance(value, dict):
+        holder[key] = assembled(value, f"chip {value.get('name', '')}".strip(), beside)
 
 
 def _trace_beside(workload: Any, beside: Path) -> None:

@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from gcsim.calibration.calibrate import Calibration
-from gcsim.calibration.chip_files import write_from
 from gcsim.calibration.one_chip import calibrate
 from gcsim.calibration.servers import Server, calibrate_from_aiperf, calibrate_from_vllm_bench
 from gcsim.cli.app import main
 from gcsim.errors import ProfileError
-from gcsim.profiles.library import FOLDERS
-from gcsim.profiles.resolve import load_chip, read_chip
+from gcsim.profiles.assemble import read_chip
+from gcsim.profiles.resolve import load_chip
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
@@ -175,12 +173,3 @@ def test_a_shipped_name_in_an_own_file_means_the_own_file(own_chip: Path, tmp_pa
     found = [calibrate(points, name, jobs=1)["factors"] for name in ("h100-sxm", str(copy))]
     layers = [next(f for f in each if f["factor"] == "layer_overhead") for each in found]
     assert all(b["value"] < a["value"] for a, b in pairwise(layers))
-
-
-def test_make_calibrate_takes_a_chip_of_a_new_vendor(
-    own_chip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every chip of the folder gets a profile, of whatever vendor, with or without points."""
-    monkeypatch.setitem(FOLDERS, "chip", str(own_chip.parent))
-    write_from(Calibration())
-    assert load_chip("abacus-2").stacks["ours"].layer_overhead.kind == "assumed"

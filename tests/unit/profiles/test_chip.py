@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from gcsim.errors import ProfileError
+from gcsim.profiles.assemble import read_chip
 from gcsim.profiles.chip import Chip
-from gcsim.profiles.library import shipped
-from gcsim.profiles.load import read_mapping, validate
+from gcsim.profiles.load import validate
 from gcsim.profiles.resolve import load_chip
 
 
 def altered(**changes: Any) -> Chip:
     """The H100 with some dotted fields (`__` for `.`, a digit for a place in a list) replaced."""
-    mapping, _ = read_mapping(shipped("chip")["h100-sxm"])
+    mapping, _, _ = read_chip("h100-sxm")
     for dotted, value in changes.items():
         *path, last = (int(part) if part.isdigit() else part for part in dotted.split("__"))
         place: Any = mapping

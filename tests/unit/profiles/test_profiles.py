@@ -15,6 +15,7 @@ from gcsim.profiles.deployment import Deployment, Link
 from gcsim.profiles.library import find, root, shipped
 from gcsim.profiles.load import read_mapping, validate
 from gcsim.profiles.model import Model
+from gcsim.profiles.resolve import load_chip
 
 CHIPS = (
     "a100-40gb",
@@ -49,9 +50,7 @@ DEPLOYMENTS = (
 
 @cache
 def chip(name: str) -> Chip:
-    path = shipped("chip")[name]
-    mapping, lines = read_mapping(path)
-    return validate(Chip, mapping, str(path), lines)
+    return load_chip(name)
 
 
 @cache
@@ -66,7 +65,7 @@ def deployment(name: str) -> Deployment:
     path = shipped("deployment")[name]
     mapping, lines = read_mapping(path)
     for pool in mapping["pools"].values():
-        pool["chip"] = read_mapping(find("chip", pool["chip"]))[0]
+        pool["chip"] = chip(pool["chip"])
     return validate(Deployment, mapping, str(path), lines)
 
 

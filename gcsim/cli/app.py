@@ -42,6 +42,7 @@ class Listed(StrEnum):
     """What can be listed."""
 
     chips = "chips"
+    stacks = "stacks"
     models = "models"
     deployments = "deployments"
     workloads = "workloads"
@@ -52,6 +53,7 @@ class Shown(StrEnum):
     """What can be shown."""
 
     chip = "chip"
+    stack = "stack"
     model = "model"
     deployment = "deployment"
     workload = "workload"

@@ -202,9 +202,12 @@ def _refuse_what_nobody_has(
     """A typing error is told before anything is played."""
     for axis in axes:
         if all(axis.path in point.lacks for point in points):
-            with_settings(bases[0], {axis.path: axis.values[0]})  # mostly says what is wrong
-            why = "is a setting that no deployment has" if len(bases) > 1 else "is no setting here"
-            raise ProfileError.one("sweep", axis.path, None, why, "see: gcsim show scenario NAME")
+            why, cause = "is a setting that no deployment of this sweep has", ""
+            try:
+                with_settings(bases[0], {axis.path: axis.values[0]})
+            except ProfileError as error:
+                cause = str(error.problems[0])
+            raise ProfileError.one("sweep", axis.path, None, why, cause)
 
 
 def _base(

@@ -94,9 +94,10 @@ def _load(text: str | None) -> Any:
 
 def _talk(found: "Sweep", out: Path | None) -> None:
     """What is no result: how many runs it took, and where it is."""
-    runs = len(found.table)
-    there = "" if found.played == runs else f", {found.played} of them played now"
-    note(f"{runs} points{there}")
+    from gcsim.cli.sweep_text import points
+
+    there = "" if found.played == len(found.table) else f", {found.played} of them played now"
+    note(f"{points(len(found.table))}{there}")
     if len(found.errors):
         note(f"{len(found.errors)} failed; the column error says why")
     if out is not None:

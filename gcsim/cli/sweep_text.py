@@ -94,8 +94,13 @@ def _head(found: "Sweep") -> str:
     first = found.table[found.table["error"].isna()].head(1)
     names = {key: str(first[key].iloc[0]) for key in ("workload", "model") if len(first)}
     what = " with ".join(names[key] for key in names if key not in found.keys)
-    count = f"{len(found.table)} points"
+    count = points(len(found.table))
     return ": ".join(filter(None, (found.scenario, f"{what}, {count}" if what else count)))
+
+
+def points(count: int) -> str:
+    """So many points, in words."""
+    return f"{count:,} point{'s' if count != 1 else ''}"
 
 
 def _label(path: str, keys: Sequence[str]) -> str:
@@ -162,7 +167,10 @@ def _at_slo(found: "Sweep") -> Iterator["RenderableType"]:
     for _, row in table.iterrows():
         name = ", ".join(_key(row[key]) for key in keys) or found.scenario
         if isinstance(row["breaks"], str):
-            lines.append(f"{name}: at {three(row[f'{load}_breaks_at'])} {unit}, {row['breaks']}.")
+            broken = f"{load}_breaks_at"
+            lines.append(
+                f"{name}: at {_amount(row[broken], broken, load)} {unit}, {row['breaks']}."
+            )
     if table[f"{load}_at_slo"].isna().all():
         lines.append("No SLO: give one, --set slo.ttft=2s --set slo.tpot=20ms.")
     yield Text("\n".join(lines))

@@ -4,6 +4,7 @@ The facade is lazy: `import gcsim` loads nothing else, a name loads what it need
 
     run       one scenario on one deployment      -> Result
     compare   one scenario on several deployments, under common random numbers
+    sweep     every combination of settings, deployments and loads, each a run  -> Sweep
     estimate  one operating point: equal requests, so many at a time, played on one replica
 
 Errors: everything gcsim raises on purpose is a `GcsimError`; a file that says something wrong is a
@@ -20,12 +21,15 @@ __all__ = [
     "compare",
     "estimate",
     "run",
+    "sweep",
 ]
 
 if TYPE_CHECKING:
     from gcsim.errors import CapacityError, GcsimError, ProfileError
     from gcsim.studies.api import compare, estimate, run
+    from gcsim.studies.sweep import sweep
 else:
+    _HOMES = {"sweep": "gcsim.studies.sweep"}
 
     def __getattr__(name: str) -> object:
         """Load a public name from its home on first use (PEP 562)."""
@@ -33,7 +37,8 @@ else:
             raise AttributeError(f"module 'gcsim' has no attribute {name!r}")
         from importlib import import_module
 
-        home = import_module("gcsim.errors" if name.endswith("Error") else "gcsim.studies.api")
+        place = "gcsim.errors" if name.endswith("Error") else "gcsim.studies.api"
+        home = import_module(_HOMES.get(name, place))
         value = globals()[name] = getattr(home, name)
         return value
 

@@ -11,6 +11,7 @@ import typer
 from gcsim.cli.calibrate import calibrate, claims, validate
 from gcsim.cli.check import bless, check, diff, run_replications
 from gcsim.cli.console import Format, emit, guarded, note, progress, terminable
+from gcsim.cli.sweep import sweep
 from gcsim.cli.trace import trace
 
 app = typer.Typer(
@@ -276,7 +277,7 @@ def show(
     emit(shown(what.value, name, output))
 
 
-for _command in (bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

@@ -66,6 +66,8 @@ def play(
     draw()
     with _no_collector():
         env.run(until=None if horizon_s is None else to_ns(horizon_s) + 1)
+    for replica in cluster.replicas:
+        replica.settle()
     for request in cluster.live:
         if request.sent_ns <= env.now:
             cluster.records.request(request, 0, -1, -1)

@@ -96,7 +96,9 @@ class Replica:
         """A request that was offered will not come."""
         self.load -= 1
         if request.handoff.reserved_ns < 0:
+            head = self.inbox[0] is request
             self.inbox.remove(request)
+            self.wake(head)
             return
         self.coming -= 1
         self._freed.append(request.handoff.lease)
@@ -158,11 +160,15 @@ class Replica:
         self._event = Call(self.env, end - now, self._boundary, None, self._rank)
 
     def _decode_run(self) -> int:
-        """Decode until something can change; the end [ns]."""
+        """Decode until something can change; the end [ns].
+
+        KV is evicted at the end of a run of one iteration: what the prefix cache holds, which the
+        router may ask at any time, is the same all through a longer one.
+        """
         decode, run = self.decode, self._run
         iterations = 1
         if self.coalesce and not (self._hold or self._reload_ns or self._late):
-            iterations = decode.iterations_within(decode.steady_iterations(), self.kv.room)
+            iterations = decode.iterations_within(decode.steady_iterations(), self.kv.free)
         # The end of the warm-up ends a run too: what counts is decided by where a run starts.
         counting = run.start_ns >= self.meter.count_from_ns
         until = NEVER if counting else self.meter.count_from_ns
@@ -282,6 +288,12 @@ class Replica:
         request.preemptions += 1
         self.waiting.appendleft(request)
         self.line_tokens += request.estimate
+
+    def settle(self) -> None:
+        """At the horizon: count the iterations of the run that have ended before it."""
+        if self._event is not None and self._run.stop(self.env.now):
+            self._commit(self._run.end_ns)
+            self._run.iterations = 0
 
     # -- commit ----------------------------------------------------------------------------
 

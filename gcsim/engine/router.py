@@ -28,8 +28,18 @@ def least_loaded(request: Request, replicas: Sequence[Replica], state: State) ->
 
 
 def sticky(request: Request, replicas: Sequence[Replica], state: State) -> Replica:
-    """Always the replica of the trajectory's first request, which was the least loaded then."""
-    return replicas[state.setdefault(f"trajectory {request.owner}", _first(replicas))]
+    """Always the replica of the trajectory's first request, which was the least loaded then.
+
+    One that cannot hold a later request is left for the least loaded that can.
+    """
+    key = f"trajectory {request.owner}"
+    home = state.get(key)
+    for replica in replicas:
+        if replica.index == home:
+            return replica
+    chosen = least_loaded(request, replicas, state)
+    state[key] = chosen.index
+    return chosen
 
 
 def prefix_affinity(request: Request, replicas: Sequence[Replica], state: State) -> Replica:
@@ -77,7 +87,3 @@ POLICIES: dict[str, Policy] = {
     "sticky": sticky,
     "prefix_affinity": prefix_affinity,
 }
-
-
-def _first(replicas: Sequence[Replica]) -> int:
-    return min(range(len(replicas)), key=lambda k: replicas[k].load)

@@ -17,10 +17,11 @@ from gcsim.profiles.resolve import Resolved, with_settings
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import Workload
 from gcsim.results.classes import class_summaries, steps_within
+from gcsim.results.counted import count_run, slos_of
 from gcsim.results.intervals import interval_summary, settling_s
 from gcsim.results.result import Result
 from gcsim.results.saturation import saturation
-from gcsim.results.summary import slos_of, summarise
+from gcsim.results.summary import summarise, summarise_gaps, summarise_pools
 from gcsim.results.tables import (
     link_table,
     pool_table,
@@ -57,6 +58,8 @@ def simulate(
     warmup_s, end_s = scenario.run.warmup, cluster.env.now * 1e-9
     elapsed_s = max(end_s - warmup_s, 0.0)
     requests, tasks = request_table(cluster), trajectory_table(cluster)
+    pools, links = pool_table(cluster, elapsed_s), link_table(cluster, elapsed_s)
+    counted = count_run(requests, tasks, pools, slos_of(scenario), warmup_s, end_s)
     why = saturation(scenario, requests, tasks, end_s)
     summary: dict[str, Any] = {
         "scenario": scenario.name,
@@ -65,8 +68,11 @@ def simulate(
         "workload": scenario.workload.name,
         "seed": scenario.run.seed,
         "version": __version__,
-        **summarise(cluster, requests, tasks, slos_of(scenario), warmup_s),
-        **interval_summary(requests, tasks, warmup_s, why is not None),
+        "simulated_s": end_s,
+        **summarise(counted),
+        **summarise_gaps(cluster),
+        **summarise_pools(counted),
+        **interval_summary(counted, why is not None),
         "warmup_s": warmup_s,
         "warmup_settled": settled,
         "saturated": why is not None,
@@ -75,11 +81,9 @@ def simulate(
         "skipped_lines": skipped.count,
         "skipped_failed": skipped.failed,
         "steps_within_budget": steps_within(requests, tasks, scenario, end_s),
-        "classes": class_summaries(scenario, requests, tasks, end_s),
+        "classes": class_summaries(scenario, requests, tasks, pools, end_s),
     }
-    pools = pool_table(cluster, elapsed_s)
     summary["pools"] = pools.replace({np.nan: None}).to_dict("records")
-    links = link_table(cluster, elapsed_s)
     summary["links"] = links.to_dict("records")
     return Result(resolved, summary, requests, tasks, pools, links, timeline_table(cluster))
 

@@ -27,7 +27,8 @@ from gcsim.profiles import library
 from gcsim.profiles.base import Spec
 from gcsim.profiles.load import read_mapping, validate
 from gcsim.profiles.resolve import Resolved, resolve, with_settings
-from gcsim.studies.diff import HEADLINES, changed, headlines, inputs, moves
+from gcsim.results.metrics import watched
+from gcsim.studies.diff import changed, headlines, inputs, moves
 from gcsim.studies.parallel import Fraction, simulate_all
 from gcsim.studies.replications import spawned_seeds
 
@@ -165,7 +166,7 @@ def played(
             seeds=seeds,
             inputs=inputs(base),
             made_with=versions(),
-            metrics={metric: tuple(row[metric] for row in rows) for metric in HEADLINES},
+            metrics={metric: tuple(row[metric] for row in rows) for metric in watched()},
             saturated=bad[0] if 2 * len(bad) >= len(seeds) else None,
         )
     return found
@@ -173,17 +174,17 @@ def played(
 
 def _check(found: Baseline, file: Path) -> None:
     problems = [
-        Problem(str(file), f"tolerance.{name}", None, "no such metric", nearest(name, HEADLINES))
+        Problem(str(file), f"tolerance.{name}", None, "no such metric", nearest(name, watched()))
         for name in found.tolerance
-        if name not in (*HEADLINES, "default")
+        if name not in (*watched(), "default")
     ]
     if "default" not in found.tolerance:
         problems.append(Problem(str(file), "tolerance.default", None, "is missing"))
     for name, pinned in found.scenarios.items():
         for metric, values in pinned.metrics.items():
             where = f"scenarios.{name}.metrics.{metric}"
-            if metric not in HEADLINES:
-                hint = nearest(metric, HEADLINES)
+            if metric not in watched():
+                hint = nearest(metric, watched())
                 problems.append(Problem(str(file), where, None, "no such metric", hint))
             if len(values) != len(pinned.seeds):
                 problems.append(Problem(str(file), where, None, "has not one value for each seed"))

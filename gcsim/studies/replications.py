@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gcsim.results.intervals import bounds
+from gcsim.results.metrics import settles
 from gcsim.results.statistics import replication_interval
 
 PRECISION_METRIC = "mean_e2el_ms"
@@ -38,7 +39,7 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     saturated = 2 * len(bad) >= len(summaries)
     for key in [key for key, value in first.items() if _is_metric(key, value, summaries)]:
         known = [s[key] for s in summaries if s.get(key) is not None]
-        lost = saturated and key.endswith("_ms")
+        lost = saturated and settles(key)
         found[key] = None if lost or not known else found[key]
         found[f"ci95_{key}"] = None if lost else bounds(replication_interval(known))
     if saturated:
@@ -58,7 +59,7 @@ def _without_times(summary: dict[str, Any]) -> dict[str, Any]:
     for key, value in summary.items():
         if key == "classes":
             lost[key] = [_without_times(one) for one in value]
-        elif key.endswith("_ms"):
+        elif settles(key):
             lost[key] = dict.fromkeys(value) if isinstance(value, dict) else None
         else:
             lost[key] = value

@@ -107,8 +107,8 @@ def test_percentiles_of_resampled_values_count_by_weight() -> None:
     weights = np.array([1, 0, 0, 3])
     found = paired._weighted(values, weights, np.array([0.25, 0.5, 0.99]))
     assert found.tolist() == [1.0, 4.0, 4.0]
-    table = pd.DataFrame({"trajectory": [1, 1], "a": [1.0, 2.0], "a_other": [2.0, 4.0]})
-    assert paired._percentiles(table, "a")[0] == Ratio(2.0)  # one trajectory: no interval
+    table = pd.DataFrame({"trajectory": [1, 1], "value": [1.0, 2.0], "value_other": [2.0, 4.0]})
+    assert paired._percentiles(table)[0] == Ratio(2.0)  # one trajectory: no interval
 
 
 @pytest.mark.parametrize("seeds", [(1, 1), (1, 2)], ids=["paired", "unpaired"])

@@ -1,6 +1,7 @@
 """`gcsim calibrate`: the factors of one chip, shipped or the user's, and its profile with them."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def with_fit(mapping: dict[str, Any], result: Calibration) -> dict[str, Any]:
         if not stack:
             efficiency[factor] = number
             continue
-        new = dict(stacks[mapping["default_stack"]])
+        new = deepcopy(stacks[mapping["default_stack"]])  # its own: a profile may not use aliases
         new["overlap_scheduling"] = serving_stack(stack).overlap_scheduling
         stacks[stack] = {**stacks.get(stack, new), factor: number}
     return {**mapping, "efficiency": efficiency, "stacks": stacks}

@@ -184,4 +184,4 @@ def _times(quantity: Any, factor: float) -> str:
     ('56 us', '0.498')
     """
     number, _, unit = str(quantity).partition(" ")
-    return f"{float(number) * factor:.4g} {unit}".rstrip()
+    return f"{float(number) * factor:.6g} {unit}".rstrip()

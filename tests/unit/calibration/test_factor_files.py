@@ -47,6 +47,9 @@ def test_a_fit_is_read_back_and_its_origin_is_said_once() -> None:
     assert text.count("fit: 7 points of aiconfigurator") == 2  # of the chip, and of its stack
     data = yaml.safe_load(text)
     assert data["chip"] == "h100-sxm"
+    for groups in (data["efficiency"], *data["stacks"].values()):
+        origins = [(group["kind"], group["source"]) for group in groups]
+        assert len(origins) == len(set(origins))
     found = data["stacks"]["vllm"][0]
     assert found["kind"] == "fitted"
     assert found["source"].endswith("; tested")
@@ -63,14 +66,6 @@ def test_shipped_factors_are_of_a_chip_that_lists_their_stacks(name: str) -> Non
     sheet, factors = (read_mapping(shipped(kind)[name])[0] for kind in ("chip", "factors"))
     assert sheet["factors"] == factors["chip"] == name
     assert set(factors["stacks"]) <= set(sheet["stacks"])
-
-
-@pytest.mark.parametrize("name", sorted(shipped("factors")))
-def test_each_origin_is_said_once(name: str) -> None:
-    factors = read_mapping(shipped("factors")[name])[0]
-    for groups in (factors["efficiency"], *factors["stacks"].values()):
-        origins = [(group["kind"], group["source"]) for group in groups]
-        assert len(origins) == len(set(origins))
 
 
 def test_make_calibrate_takes_a_chip_of_a_new_vendor(

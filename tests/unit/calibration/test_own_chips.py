@@ -94,6 +94,19 @@ def test_vllm_bench_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     )  # fmt: skip
 
 
+def test_a_stack_that_is_not_the_default_keeps_what_is_not_shown(tmp_path: Path) -> None:
+    """And one that the chip did not have starts as its default."""
+    file, out = tmp_path / "result.json", tmp_path / "mine.yaml"
+    file.write_text(json.dumps(vllm_bench(4)))
+    before = load_chip("h100-sxm")
+    for framework, stack, like in (("sglang", "sglang", "sglang"), ("atom", "atom", "vllm")):
+        calibrate_from_vllm_bench(file, Server("h100-sxm", framework=framework), out)
+        after, theirs = load_chip(str(out)).stacks[stack], before.stacks[like]
+        assert "own server" in after.sequence_overhead.source
+        assert after.moe_layer_overhead == theirs.moe_layer_overhead
+        assert after.all_reduce_latency == theirs.all_reduce_latency
+
+
 def test_aiperf_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for clients in (4, 16):
         run = tmp_path / f"run-{clients}"

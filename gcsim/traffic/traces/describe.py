@@ -96,6 +96,7 @@ class Description:
             self._add(row.isl, row.osl, row.time_s if len(rows) == 1 else None)
             if hashed:
                 held, hits = _held(rows, row), self.reuse.blocks(row)
+                hits -= min(hits, held // row.block_tokens) if row.whole else 0
                 self._hit(row, held, hits, -(-row.isl // row.block_tokens))
             elif row.block_count:
                 self._hit(row, 0, row.block_hits, row.block_count)

@@ -125,7 +125,7 @@ def _why_none(raw: bytes, number: int) -> str:
 
 
 def _too_large(path: Path, most: float, number: int) -> ProfileError:
-    why = f"the packed file becomes larger than {most / 2**20:,.0f} MiB"
+    why = f"the packed file becomes larger than {most / 2**20:.4g} MiB"
     hint = "if it is sound, allow more: --unpacked-max, workload.trace.unpacked_max"
     return ProfileError.one(str(path), "", None, why, hint, number)
 

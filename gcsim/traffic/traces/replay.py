@@ -95,7 +95,7 @@ def steps(
             held = whole = sizes[row.parent] + max(1, rows[row.parent].osl)
             if keep is not None or sizes[index] < whole:
                 keep = held = min(sizes[index], whole if keep is None else keep)
-        append = tuple(_spans(row, sizes[index] - held, base, private + index))
+        append = tuple(_spans(row, held, sizes[index] - held, base, private + index))
         model = row.model if models is None else models.get(row.model or "")
         waits = row.waits_for
         played.append(
@@ -104,15 +104,22 @@ def steps(
     return tuple(played)
 
 
-def _spans(row: Row, tokens: int, base: int, private: int) -> list[Span]:
-    """What a request adds to its context: hash blocks, or a shared prefix and private content."""
+def _spans(row: Row, held: int, tokens: int, base: int, private: int) -> list[Span]:
+    """What a request adds to its context: hash blocks, or a shared prefix and private content.
+
+    Of hashes of the whole prompt those count that lie beyond the `held` tokens; what it goes on
+    with may end inside a block.
+    """
     found: list[Span] = []
-    if row.blocks:
+    if row.blocks and tokens > 0:
         size = row.block_tokens
-        found = [(base + ids.small(block), size) for block in row.blocks]
-        tokens -= size * len(found)
-        if tokens < 0:  # the last block is partial
-            found[-1] = (found[-1][0], size + tokens)
+        first, begun = divmod(held if row.whole else 0, size)
+        found = [(base + ids.small(block), size) for block in row.blocks[first:]]
+        if found:
+            found[0] = (found[0][0], size - begun)
+            tokens -= size * len(found) - begun
+        if found and tokens < 0:  # the last block is partial
+            found[-1] = (found[-1][0], found[-1][1] + tokens)
     elif row.prefix and row.parent < 0:
         shared = min(row.prefix[1], tokens)
         found, tokens = [(row.prefix[0], shared)], tokens - shared

@@ -15,8 +15,9 @@ class Row(NamedTuple):
 
     time_s: when it was sent, on the clock of the trace [s]; None where the trace does not say
     delay_s: from the end of what it waits for to its sending [s]
-    blocks: hash ids of what it appends (of all its prompt where it has no parent), known in the
-        whole trace; each is the id of the whole prefix up to it, and holds `block_tokens` tokens
+    blocks: hash ids of what it appends, known in the whole trace; each is the id of the whole
+        prefix up to it, and holds `block_tokens` tokens
+    whole: `blocks` are those of its whole prompt, as they are where it has no parent
     block_count, block_hits: blocks of its prompt, and how many leading ones its session had seen
     parent, keep, waits_for: as in `Step`, places in the session
     prefix: what other sessions begin with too: tools and system prompt
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     delay_s: float = 0.0
     blocks: tuple[int, ...] | None = None
     block_tokens: int = 0
+    whole: bool = False
     block_count: int = 0
     block_hits: int = 0
     parent: int = -1

@@ -1,5 +1,7 @@
 """Formats whose records form sessions: each a function from a session's records to its `Row`s."""
 
+from collections import Counter
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
@@ -24,43 +26,90 @@ CHARACTERS_PER_TOKEN = 4
 AIPERF_OSL = 128  # where a turn does not say
 
 
+@dataclass(slots=True)
+class _Prompts:
+    """Which turns of a Mooncake session hold their whole prompts, and what these continue.
+
+    first: first hash of the last whole prompt that fills a block (shorter ones change theirs)
+    repeated: hashes that begin several turns; holders: for every hash the last prompt that held it
+    """
+
+    repeated: set[int]
+    first: int | None = None
+    holders: dict[int, int] = field(default_factory=dict)
+
+    def is_whole(self, blocks: tuple[int, ...] | None) -> bool:
+        if not blocks:
+            return False
+        return blocks[0] == self.first or (self.first is None and blocks[0] in self.repeated)
+
+    def add(self, row: Row, here: int) -> tuple[int, int]:
+        """Add a whole prompt: how many leading blocks were seen, and the last turn with them."""
+        blocks, hits = row.blocks or (), 0
+        for block in blocks:
+            if block not in self.holders:
+                break
+            hits += 1
+        parent = self.holders[blocks[hits - 1]] if hits else -1
+        self.holders.update(dict.fromkeys(blocks, here))
+        if blocks and row.isl >= row.block_tokens:
+            self.first = blocks[0]
+        return hits, parent
+
+
 def mooncake(records: Records, context: Context) -> list[Row]:
     """Mooncake (FAST'25): timestamp [ms], input_length, output_length, hash_ids.
 
     Source: github.com/kvcache-ai/Mooncake; with AIPerf's session_id and delay [ms], where
-    input_length is what a later turn appends. A turn whose first hash is that of the turn before
-    (or with context_mode message_array_with_responses, or prefix_reset) holds its whole prompt.
+    input_length is what a later turn appends. A turn whose first hash is that of the turns before
+    (or with context_mode message_array_with_responses, or prefix_reset) holds its whole prompt: it
+    goes on where its hashes do. A prompt that holds all whole blocks of an earlier one goes on with
+    that one's output too, if it is long enough; else with the blocks that both have.
     """
+    firsts = Counter(_first_hash(record) for _, record in records) if len(records) > 1 else {}
+    prompts = _Prompts({first for first, n in firsts.items() if n > 1 and first is not None})
     rows: list[Row] = []
     for line, record in records:
         try:
-            rows.append(_mooncake(record, rows, context))
+            rows.append(_mooncake(record, rows, prompts, context.block_tokens))
         except BadLineError as bad:
             bad.line = line
             raise
     return rows
 
 
-def _mooncake(record: Record, rows: list[Row], context: Context) -> Row:
+def _first_hash(record: Record) -> int | None:
+    found = record.get("hash_ids")
+    first = found[0] if isinstance(found, list) and found else None
+    return first if type(first) is int and not record.get("prefix_reset") else None
+
+
+def _mooncake(record: Record, rows: list[Row], prompts: _Prompts, size: int) -> Row:
     given, osl = tokens(record, "input_length", "input_tokens"), _osl(record)
-    size = context.block_tokens
     blocks = hashes(record, "hash_ids", given, size)
     key = "timestamp" if "timestamp" in record else "created_time"
     time_s, delay_s = seconds(record, key, 1000), _delay(record)
     reset = flag(record, "prefix_reset")
     whole = text(record, "context_mode") == "message_array_with_responses"
-    if not rows:
-        return Row(given, osl, time_s, delay_s or 0.0, blocks, size)
-    last, here = rows[-1], len(rows)
-    if delay_s is None:
-        delay_s = _since(key, time_s, last)
-    whole = whole or bool(blocks and last.blocks and blocks[0] == last.blocks[0])
-    row = Row(given, osl, time_s, delay_s, blocks, size, waits_for=(here - 1,), opens=False)
-    if reset or (whole and blocks):
+    here = len(rows)
+    if not here:
+        row = Row(given, osl, time_s, delay_s or 0.0, blocks, size)
+        prompts.add(row, here)
         return row
-    if whole:
-        return row._replace(parent=here - 1, keep=min(given, last.isl))
-    return row._replace(isl=last.isl + last.osl + given, parent=here - 1)
+    if delay_s is None:
+        delay_s = _since(key, time_s, rows[-1])
+    row = Row(given, osl, time_s, delay_s, blocks, size, waits_for=(here - 1,), opens=False)
+    if not (reset or whole or prompts.is_whole(blocks)):
+        return row._replace(isl=rows[-1].isl + rows[-1].osl + given, parent=here - 1)
+    hits, parent = prompts.add(row, here) if blocks else (0, here - 1)
+    if reset or parent < 0:
+        return row
+    last = rows[parent]
+    if blocks and hits < last.isl // size:
+        return row._replace(whole=True, parent=parent, keep=min(given, hits * size))
+    if given >= last.isl + max(1, last.osl):
+        return row._replace(whole=True, parent=parent)
+    return row._replace(whole=True, parent=parent, keep=min(given, last.isl)) if given else row
 
 
 def _osl(record: Record) -> int:

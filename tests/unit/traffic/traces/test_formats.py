@@ -10,7 +10,7 @@ import pytest
 from gcsim.errors import ProfileError
 from gcsim.traffic.traces import requests, sessions
 from gcsim.traffic.traces.formats import FORMATS, NATIVE, detect, read
-from gcsim.traffic.traces.replay import format_of
+from gcsim.traffic.traces.replay import format_of, steps
 from gcsim.traffic.traces.row import Options, Row, Skipped
 
 MOONCAKE = [
@@ -163,12 +163,46 @@ def test_mooncake_turns_that_repeat_the_first_hash_hold_their_whole_prompt(tmp_p
         ]
     )
     ((_, whole, delta),) = rows(tmp_path, text)
-    assert (whole.isl, whole.parent) == (1100, -1)
-    assert (delta.isl, delta.parent) == (1100 + 4 + 100, 1)
+    assert (whole.isl, whole.parent, whole.keep, whole.whole) == (1100, 0, None, True)
+    assert (delta.isl, delta.parent, delta.whole) == (1100 + 4 + 100, 1, False)
     mode = {"context_mode": "message_array_with_responses"}
     plain = [{"session_id": "a", "input_length": n, "output_length": 4, **mode} for n in (50, 80)]
     ((_, whole),) = rows(tmp_path, jsonl(plain))
-    assert (whole.isl, whole.parent, whole.keep) == (80, 0, 50)
+    assert (whole.isl, whole.parent, whole.keep) == (80, 0, None)
+    plain = [{"session_id": "a", "input_length": n, "output_length": 4, **mode} for n in (50, 53)]
+    ((_, short),) = rows(tmp_path, jsonl(plain))
+    assert (short.isl, short.parent, short.keep) == (53, 0, 50)
+
+
+def test_a_whole_prompt_goes_on_where_its_hashes_do(tmp_path: Path) -> None:
+    def turn(isl: int, *hash_ids: int) -> dict[str, Any]:
+        return {"session_id": "a", "input_length": isl, "output_length": 40, "hash_ids": hash_ids}
+
+    turns = [
+        turn(300, 1),  # less than a block: its hash is that of another, longer block later
+        turn(1100, 2, 3, 4),
+        turn(1140, 2, 3, 5),  # all whole blocks and the output
+        turn(1150, 2, 3, 5),  # all of that, but too short to hold the output
+        turn(700, 2, 6),  # an edit in the second block
+        turn(2000, 2, 3, 5, 7),  # back to before the edit
+        turn(600, 8, 9),  # what begins in another way is appended
+    ]
+    (found,) = rows(tmp_path, jsonl(turns))
+    assert [(row.isl, row.parent, row.keep) for row in found] == [
+        (300, -1, None),
+        (1100, -1, None),
+        (1140, 1, None),
+        (1150, 2, 1140),
+        (700, 3, 512),
+        (2000, 3, None),
+        (2000 + 40 + 600, 5, None),
+    ]
+    played = steps(found, 1000, 50)
+    assert played[2].append == ()
+    assert played[3].append == ((1005, 10),)
+    assert played[4].append == ((1006, 188),)
+    assert played[5].append == ((1005, 1536 - 1190), (1007, 464))
+    assert [sum(n for _, n in step.append) for step in played] == [300, 1100, 0, 10, 188, 810, 600]
 
 
 def test_azure_of_both_years(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ The facade is lazy: `import gcsim` loads nothing else, a name loads what it need
     run       one scenario on one deployment      -> Result
     compare   one scenario on several deployments, under common random numbers
     sweep     every combination of settings, deployments and loads, each a run  -> Sweep
-    estimate  one request on one deployment, in closed form
+    estimate  one operating point: equal requests, so many at a time, played on one replica
 
 Errors: everything gcsim raises on purpose is a `GcsimError`; a file that says something wrong is a
 `ProfileError`, a model that does not fit its chips a `CapacityError`.

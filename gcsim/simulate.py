@@ -9,9 +9,9 @@ import numpy as np
 from gcsim import __version__
 from gcsim.engine.clock import to_ns
 from gcsim.engine.cluster import Cluster, Terms
-from gcsim.engine.play import play
+from gcsim.engine.play import forgotten, play
 from gcsim.errors import CapacityError, Problem
-from gcsim.machine.cost import PoolCost, bind
+from gcsim.machine.machine import Machine, bind
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.resolve import Resolved, with_settings
 from gcsim.profiles.scenario import Scenario
@@ -35,6 +35,7 @@ from gcsim.traffic.trajectory import Trajectory
 Progress = Callable[[int], None]
 
 
+@forgotten()
 def simulate(
     resolved: Resolved,
     traffic: Iterable[Trajectory] | None = None,
@@ -137,9 +138,9 @@ def within(workload: Workload, context_window: int) -> Workload:
     return workload.model_copy(update={"agent": agent.model_copy(update={"window": window})})
 
 
-def bind_pools(scenario: Scenario) -> dict[str, PoolCost]:
+def bind_pools(scenario: Scenario) -> dict[str, Machine]:
     """The cost of every pool; all that do not fit are told at once."""
-    costs: dict[str, PoolCost] = {}
+    costs: dict[str, Machine] = {}
     problems: list[Problem] = []
     for name, pool in scenario.deployment.pools.items():
         try:

@@ -1,15 +1,17 @@
 """Small chips, models and deployments for tests, built from specs as a user's YAML would be."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
-from gcsim.machine.cost import PoolCost, bind
+from gcsim.machine import roofline
+from gcsim.machine.machine import Machine, bind, table_of
+from gcsim.machine.roofline import SUMS
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model
@@ -88,7 +90,7 @@ def serve(
     horizon_s: float | None = None,
     warmup_s: float = 0.0,
     round_trip_s: float = 0.0,
-    costs: dict[str, PoolCost] | None = None,
+    costs: dict[str, Machine] | None = None,
 ) -> Cluster:
     """Play trajectories on a deployment."""
     of = of or model()
@@ -105,27 +107,14 @@ def one_step(
     return chain(index, "toy", [Step((span,), osl)], start_s)
 
 
-def constant_cost(seconds: float, what: Deployment, of: Model | None = None) -> dict[str, PoolCost]:
+def constant_cost(seconds: float, what: Deployment, of: Model | None = None) -> dict[str, Machine]:
     """Costs in which every iteration takes the same time, whatever is in it."""
-    from dataclasses import replace
-
-    from gcsim.machine.coefficients import COEFFICIENTS
-
     found = {}
     for name, pool in what.pools.items():
-        cost = bind(of or model(), pool)
-        values = np.zeros(len(COEFFICIENTS))
-        keep = {
-            "layers_overhead_s": seconds,
-            "link_bytes_per_s": 1.0,
-            "stages": 1.0,
-            "tokens_per_seq": 1.0,
-            "draft_factor": 1.0,
-            "accepted_ppm": 1e6,
-        }
-        for key, value in keep.items():
-            values[COEFFICIENTS.index(key)] = value
-        found[name] = replace(cost, coefficients=values, request_overhead_s=0.0)
+        machine = bind(of or model(), pool)
+        table = table_of(())
+        table[roofline.OVERHEAD, SUMS.index("iterations")] = seconds
+        found[name] = replace(machine, table=table, request_overhead_s=0.0)
     return found
 
 

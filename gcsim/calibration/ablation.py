@@ -15,7 +15,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         for factor in (*EFFICIENCIES, *TIMES)
         if not factor.startswith("gemm_") and factor not in HELD
     },
-    "gemm (all formats)": ("gemm_bf16", "gemm_fp8", "gemm_fp4"),
+    "gemm (all formats)": ("gemm_bf16", "gemm_fp8", "gemm_int8", "gemm_fp4"),
     "compute (old stacks)": (COMPUTE,),
     "quantized_kernels": ("quantized_kernels",),
 }

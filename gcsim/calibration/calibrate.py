@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcsim.calibration.factors import EFFICIENCIES, OLD, Name, bounds, prior_of
+from gcsim.calibration.factors import Name, bounds, is_dated, prior_of
+from gcsim.calibration.feedback import with_feedback
 from gcsim.calibration.fit import (
     FITTED,
     Fit,
@@ -99,7 +100,7 @@ def _of_chip(chip: str) -> Callable[[Point, "Setup"], bool]:
 
 
 def _old_stack_of(chip: str) -> Callable[[Point, "Setup"], bool]:
-    return lambda _, setup: setup.chip == chip and setup.stack in OLD
+    return lambda _, setup: setup.chip == chip and is_dated(setup.stack)
 
 
 def _merge(into: Fit, found: Fit, only_stacks: bool = False) -> None:
@@ -135,7 +136,7 @@ def calibrate_all(ready: Prepared, chips: Iterable[str] | None = None) -> Calibr
     found = calibrate_chips(ready, [c for c in wanted if c not in BORROWS])
     result = Calibration(found.values, found.sigma)
     for point, setup in zip(ready.points, ready.setups, strict=True):
-        if setup.chip not in wanted or (not point.fitted and setup.stack not in OLD):
+        if setup.chip not in wanted or (not point.fitted and not is_dated(setup.stack)):
             continue
         if not set(FITTED) & set(point.published):
             continue
@@ -145,6 +146,16 @@ def calibrate_all(ready: Prepared, chips: Iterable[str] | None = None) -> Calibr
                 own = set(result.sources.get(key, ())) | {point.id.partition("-")[0]}
                 result.sources[key] = tuple(sorted(own))
     return result
+
+
+def calibrate_with_feedback(
+    prepared: Prepared, chips: list[str] | None, jobs: int
+) -> tuple[Prepared, Calibration]:
+    """Fit, let the engine show what the schedules leave out, fit again."""
+    first = calibrate_all(prepared, chips)
+    values = {n: prior_of(n[2], n[1])[0] for n in names_of(prepared)} | first.values
+    prepared = with_feedback(prepared, values, jobs)
+    return prepared, calibrate_all(prepared, chips)
 
 
 def cross_validate(ready: Prepared, result: Calibration, jobs: int = 2) -> Calibration:
@@ -192,6 +203,22 @@ def rows_of(ready: Prepared, values: Mapping[Name, float]) -> list[Row]:
     ]
 
 
+def errors_by_metric(rows: list[Row]) -> dict[str, dict[str, float]]:
+    """Count, median and 90th percentile of |modeled/published - 1|, and bias, by metric."""
+    found: dict[str, dict[str, float]] = {}
+    for metric in FITTED:
+        signed = np.expm1([r.log_error for r in rows if r.metric == metric])
+        if signed.size:
+            absolute = np.abs(signed)
+            found[metric] = {
+                "n": int(signed.size),
+                "median_ape": float(np.median(absolute)),
+                "p90_ape": float(np.quantile(absolute, 0.9)),
+                "bias": float(np.median(signed)),
+            }
+    return found
+
+
 def ranges(result: Calibration, name: Name) -> tuple[float, float]:
     """Low and high of a factor: 90% of its standard error, and what the folds found."""
     value, sigma = result.values[name], result.sigma[name]
@@ -200,12 +227,3 @@ def ranges(result: Calibration, name: Name) -> tuple[float, float]:
     high = max([value * np.exp(1.64 * sigma), *folds])
     floor, ceiling = bounds(name[2])
     return float(max(low, floor)), float(min(high, ceiling))
-
-
-def is_efficiency(name: Name) -> bool:
-    """Whether a factor is a property of the chip, not of a stack.
-
-    >>> is_efficiency(("h100-sxm", "", "memory"))
-    True
-    """
-    return name[2] in EFFICIENCIES

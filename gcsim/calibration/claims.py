@@ -11,8 +11,8 @@ import numpy as np
 from gcsim.calibration.loads import FORMATS, OUTPUT, PROMPTS, Load, Loads, lightest, played
 from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.errors import CapacityError
-from gcsim.machine.cost import bind
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.machine.machine import bind
 from gcsim.profiles import library
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.resolve import Resolved, load_chip, load_model, resolve, with_settings

@@ -12,10 +12,10 @@ import numpy as np
 
 from gcsim.calibration.factors import (
     COMPUTE,
-    OLD,
     Name,
     bounds,
     held,
+    is_dated,
     prior_of,
     with_factors,
     with_stacks,
@@ -23,9 +23,10 @@ from gcsim.calibration.factors import (
 from gcsim.calibration.match import Setup, on_chips, setup_of
 from gcsim.calibration.points import Point
 from gcsim.calibration.tape import binned, iterations_of, load_of
-from gcsim.engine.closed_loop import price
+from gcsim.engine.closed_loop import WIDTH
 from gcsim.errors import CapacityError
-from gcsim.machine.cost import bind, quantizes
+from gcsim.machine.machine import bind, quantizes, stacked
+from gcsim.machine.roofline import price
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model
@@ -58,8 +59,11 @@ class Prepared:
     shift: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) -> Prepared:
-    """Match and schedule points; disaggregated and cached ones are left out (time feeds back)."""
+def prepare(points: Sequence[Point], own: Chip | None = None) -> Prepared:
+    """Match and schedule points; disaggregated and cached ones are left out (time feeds back).
+
+    own: a chip that is not shipped, or not as it is shipped.
+    """
     ready = Prepared()
     known: dict[str, int] = {}
     for point in points:
@@ -69,20 +73,18 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         if point.cached:
             ready.reasons[point.id] = "prefix cache: validated, not fitted"
             continue
-        setup = setup_of(point)
+        setup = setup_of(point, own)
         if isinstance(setup, str):
             ready.reasons[point.id] = setup
             continue
-        chip = (chips or {}).get(setup.chip, setup.pool.chip)
-        chip = held(with_stacks(chip, {setup.stack}))
-        setup = on_chips(setup, lambda _, chip=chip: chip)  # type: ignore[misc]
+        setup = _to_fit(setup)
         pool = setup.pool
         try:
-            cost = bind(setup.model, pool)
+            machine = bind(setup.model, pool)
         except CapacityError:
             ready.reasons[point.id] = "weights do not fit the chips"
             continue
-        rows = iterations_of(point, setup, cost, load_of(point))
+        rows = iterations_of(point, setup, machine, load_of(point))
         if not rows.size:
             ready.reasons[point.id] = "a request does not fit the KV cache"
             continue
@@ -98,6 +100,11 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         ready.which.append(known[key])
         ready.bins.append(binned(rows))
     return ready
+
+
+def _to_fit(setup: Setup) -> Setup:
+    """A setup whose chip has the published stack, and what is never fitted at its prior."""
+    return on_chips(setup, lambda chip: held(with_stacks(chip, {setup.stack})))
 
 
 def subset(ready: Prepared, keep: Callable[[Point, Setup], bool]) -> Prepared:
@@ -119,7 +126,7 @@ class Pricer:
         self.ready = ready
         sizes = [0, *(len(b) for b in ready.bins)]
         self._first = np.cumsum(sizes)
-        self._bins = np.concatenate(ready.bins) if ready.bins else np.zeros((0, 13))
+        self._bins = np.concatenate(ready.bins) if ready.bins else np.zeros((0, WIDTH))
         self._which = np.array(ready.which, dtype=np.int64)
         self.rows = [
             (k, _COLUMN[m], m, p.published[m])
@@ -138,7 +145,7 @@ class Pricer:
 
     def errors(self, values: Mapping[Name, float]) -> "NDArray[np.float64]":
         """log(modeled / published) of every row in `rows`."""
-        coefficients, request = [], []
+        tables, request = [], []
         for index, (model, pool) in enumerate(self.ready.pools):
             key = tuple(
                 v for (chip, stack, _), v in values.items()
@@ -147,12 +154,12 @@ class Pricer:
             cached = self._cache.get(index)
             if cached is None or cached[0] != key:
                 chip = with_factors(pool.chip, values)
-                cost = bind(model, pool.model_copy(update={"chip": chip}))
-                cached = (key, cost.coefficients, cost.request_overhead_s)
+                machine = bind(model, pool.model_copy(update={"chip": chip}))
+                cached = (key, machine.table, machine.request_overhead_s)
                 self._cache[index] = cached
-            coefficients.append(cached[1])
+            tables.append(cached[1])
             request.append(cached[2])
-        times = price(np.stack(coefficients), self._which, self._first, self._bins)
+        times = price(stacked(tables), self._which, self._first, self._bins)
         modeled = times[self._point, self._metric]
         modeled = modeled + np.array(request)[self._which[self._point]] * self._with_request
         return np.asarray(np.log(np.maximum(modeled, 1e-9)) - self._log_published)
@@ -166,12 +173,10 @@ def names_of(ready: Prepared) -> list[Name]:
         used = {"memory", "kv_read", "gemm_bf16"}
         own = model.weights
         for fmt in (own.attention, own.ffn, own.experts if model.ffn.experts else own.ffn):
-            family = {"fp8": "fp8", "int8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}.get(fmt)
-            if family and getattr(chip.compute, family) is not None:
-                wide = fmt == own.experts and own.expert_math != "native" and model.ffn.experts
-                used.add(f"gemm_{own.expert_math if wide else family}")
+            wide = fmt == own.experts and model.ffn.experts
+            used.add(f"gemm_{chip.arithmetic(fmt, own.expert_math if wide else 'native')}")
         times = {"layer_overhead", "sequence_overhead", "prompt_layer_overhead", "request_overhead"}
-        if stack in OLD:
+        if is_dated(stack):
             times.add(COMPUTE)
         if _quantizing(model, chip):
             times.add("quantized_kernels")

@@ -9,9 +9,8 @@ from itertools import product
 from typing import Any
 
 from gcsim.errors import CapacityError
-from gcsim.machine.cost import PoolCost, bind
-from gcsim.machine.iteration import iteration_parts
-from gcsim.machine.ops import causal_pairs, window_pairs
+from gcsim.machine.machine import Machine, bind
+from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model, WeightFormat
 from gcsim.profiles.scenario import Scenario
@@ -78,14 +77,14 @@ def _best(
 ) -> Load | None:  # fmt: skip
     """The fewest users that reach the rate, else all that the KV cache holds; None: no room."""
     try:
-        cost = bind(model, pool, dtype)
+        machine = bind(model, pool, dtype)
     except CapacityError:
         return None
-    room = cost.kv_blocks // -(-(prompt + OUTPUT) // pool.block_tokens)
+    room = machine.kv_blocks // -(-(prompt + OUTPUT) // pool.block_tokens)
     most = min(room, pool.batching.max_seqs) // pool.ep  # users of a group
     if not most:
         return None
-    rate = _rates(cost, prompt, pool)
+    rate = _rates(machine, prompt, pool)
     users = (smallest(lambda n: rate(n * pool.ep) >= wanted, 1, most) or most) * pool.ep
     return Load(prompt, dtype, pool.tp, pool.ep, users, most * pool.ep, rate(users))
 
@@ -126,38 +125,43 @@ def _weight(load: Load, wanted: float) -> tuple[bool, float]:
     return not reached, load.users if reached else -load.rate
 
 
-def _rates(cost: PoolCost, prompt: int, pool: Pool) -> Callable[[int], float]:
+def _rates(machine: Machine, prompt: int, pool: Pool) -> Callable[[int], float]:
     """Output tokens/s by the number n of equal users: n o / (n p + o d(n)).
 
     o output tokens; p: seconds of a prompt, packed with others into full iterations; d: of a
     decode iteration at the mean context. Prompts and decodes that share an iteration are ignored,
     so the engine's rate is a little higher.
     """
-    prompt_s = _prompt_s(cost, prompt, pool.batching.max_iteration_tokens)
+    prompt_s = _prompt_s(machine, prompt, pool.batching.max_iteration_tokens)
     context = prompt + OUTPUT / 2
-    seen = min(context, float(cost.window))
+    seen = min(context, float(machine.window))
 
     def rate(users: int) -> float:
         n = float(users)
-        decode_s = iteration_parts(
-            cost.coefficients, 0.0, n, n, n * context, n * seen, 0.0, 0.0, 0.0, 0.0
-        )[0] * 1e6 / cost.accepted_ppm  # fmt: skip
+        decodes = batch(
+            decode_seqs=n, logit_seqs=n, decode_kv=n * context, decode_window_kv=n * seen
+        )
+        decode_s = iteration_s(machine.table, decodes)[0] * 1e6 / machine.accepted_ppm
         return n * OUTPUT / (n * prompt_s + OUTPUT * decode_s)
 
     return rate
 
 
-def _prompt_s(cost: PoolCost, prompt: int, budget: int) -> float:
-    packed, total, window = max(budget // prompt, 1), 0.0, float(cost.window)
+def _prompt_s(machine: Machine, prompt: int, budget: int) -> float:
+    packed, total, window = max(budget // prompt, 1), 0.0, float(machine.window)
     for past in range(0, prompt, budget):
         new = min(budget, prompt - past)
-        sums = (
-            causal_pairs(float(new), float(past)),
-            window_pairs(float(new), float(past), window) if window else 0.0,
-            float(past + new), min(past, window) + new if window else 0.0,
-        )  # fmt: skip
-        total += iteration_parts(
-            cost.coefficients, float(packed * new), 0.0, float(packed), 0.0, 0.0,
-            *(packed * value for value in sums),
-        )[0]  # fmt: skip
+        chunk = batch(
+            prompt_tokens=new,
+            prompts=1,
+            logit_seqs=1,
+            prefill_pairs=causal_pairs(float(new), float(past)),
+            prefill_kv=past + new,
+        )
+        if window:
+            chunk += batch(
+                prefill_window_pairs=window_pairs(float(new), float(past), window),
+                prefill_window_kv=min(past, window) + new,
+            )
+        total += iteration_s(machine.table, packed * chunk)[0]
     return total / packed

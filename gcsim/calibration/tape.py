@@ -7,8 +7,9 @@ import numpy as np
 
 from gcsim.calibration.match import Setup
 from gcsim.calibration.points import Point
-from gcsim.engine.closed_loop import BATCH, schedule
-from gcsim.machine.cost import PoolCost
+from gcsim.engine.closed_loop import Limits, schedule
+from gcsim.machine.machine import Machine
+from gcsim.machine.roofline import BATCH, DECODE_SEQS, PROMPT_TOKENS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +59,9 @@ def _lengths(
     return np.asarray(rng.permutation(np.maximum(np.rint(length * spread), 1)), dtype=np.int64)
 
 
-def iterations_of(point: Point, setup: Setup, cost: PoolCost, load: Load) -> "NDArray[np.float64]":
+def iterations_of(
+    point: Point, setup: Setup, machine: Machine, load: Load
+) -> "NDArray[np.float64]":
     """Every iteration of a run of one pool (of one worker, which serves its share of clients)."""
     pool = setup.pool
     share = max(1, -(-load.clients // pool.replicas))
@@ -67,15 +70,17 @@ def iterations_of(point: Point, setup: Setup, cost: PoolCost, load: Load) -> "ND
     if pool.replicas > 1:
         requests = min(requests, max(requests // pool.replicas, share))
         counted = min(share if load.count_from else 0, requests - 1)
-    return np.asarray(
-        schedule(
-            load.isl[:requests], load.osl[:requests], share, pool.batching.max_iteration_tokens,
-            pool.batching.max_seqs, cost.kv_blocks * pool.block_tokens,
-            cost.blocks_per_seq * pool.block_tokens + pool.block_tokens // 2, cost.window,
-            pool.batching.policy == "prefill_first", counted,
-            LAG + pool.chip.stacks[str(pool.stack)].overlap_scheduling,
-        )
-    )  # fmt: skip
+    limits = Limits(
+        clients=share,
+        budget=pool.batching.max_iteration_tokens,
+        seats=pool.batching.max_seqs,
+        kv_tokens=machine.kv_blocks * pool.block_tokens,
+        extra_tokens=machine.blocks_per_seq * pool.block_tokens + pool.block_tokens // 2,
+        prefill_first=pool.batching.policy == "prefill_first",
+        count_from=counted,
+        lag=LAG + pool.chip.stacks[str(pool.stack)].overlap_scheduling,
+    )
+    return schedule(load.isl[:requests], load.osl[:requests], limits, machine.window)
 
 
 def binned(rows: "NDArray[np.float64]") -> "NDArray[np.float64]":
@@ -84,14 +89,20 @@ def binned(rows: "NDArray[np.float64]") -> "NDArray[np.float64]":
     Alike: the same eighth-octave of prompt tokens and of decoding sequences. The time of a bin's
     mean batch is the mean of its times as far as it is linear within the bin.
     """
-    prompt = np.where(rows[:, 0] > 0, np.rint(4 * np.log2(np.maximum(rows[:, 0], 1))) + 1, 0)
-    decode = np.where(rows[:, 1] > 0, np.rint(8 * np.log2(np.maximum(rows[:, 1], 1))) + 1, 0)
+    prompt = np.where(
+        rows[:, PROMPT_TOKENS] > 0,
+        np.rint(4 * np.log2(np.maximum(rows[:, PROMPT_TOKENS], 1))) + 1,
+        0,
+    )
+    decode = np.where(
+        rows[:, DECODE_SEQS] > 0, np.rint(8 * np.log2(np.maximum(rows[:, DECODE_SEQS], 1))) + 1, 0
+    )
     _, index = np.unique(prompt * 1000 + decode, return_inverse=True)
     count = int(index.max()) + 1
-    weights = rows[:, BATCH:]
+    weights = rows[:, len(BATCH) :]
     totals = np.maximum(weights.sum(axis=0), 1e-300)
     joint = (weights / totals).sum(axis=1)
     sums = np.maximum(np.bincount(index, joint, count), 1e-300)
-    batch = [np.bincount(index, joint * rows[:, k], count) / sums for k in range(BATCH)]
+    batch = [np.bincount(index, joint * rows[:, k], count) / sums for k in range(len(BATCH))]
     added = [np.bincount(index, weights[:, k], count) for k in range(weights.shape[1])]
     return np.stack([*batch, *added], axis=1)

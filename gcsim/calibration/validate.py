@@ -13,7 +13,7 @@ from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
 from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.errors import CapacityError
-from gcsim.machine.cost import bind
+from gcsim.machine.machine import bind
 from gcsim.profiles import library
 from gcsim.traffic.trajectory import Step, Trajectory
 

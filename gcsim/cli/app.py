@@ -43,6 +43,7 @@ class Listed(StrEnum):
     """What can be listed."""
 
     chips = "chips"
+    stacks = "stacks"
     models = "models"
     deployments = "deployments"
     workloads = "workloads"
@@ -53,6 +54,7 @@ class Shown(StrEnum):
     """What can be shown."""
 
     chip = "chip"
+    stack = "stack"
     model = "model"
     deployment = "deployment"
     workload = "workload"

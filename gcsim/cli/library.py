@@ -59,6 +59,14 @@ def shown(
 
         chip = load_chip(name)
         return chip.model_dump(mode="json") if output is Format.json else _chip(chip)
+    if kind == "stack":
+        from gcsim.profiles.load import read_mapping
+        from gcsim.profiles.resolve import load_stack
+
+        stack = load_stack(name)
+        if output is Format.json:
+            return stack.model_dump(mode="json", exclude_none=True)
+        return _as_yaml(read_mapping(library.find("stack", name))[0])
     if kind == "model":
         from gcsim.profiles.resolve import load_model
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gcsim.traffic.traces.describe import Description
-    from gcsim.traffic.traces.row import Skipped
+    from gcsim.traffic.traces.row import Options, Skipped
     from gcsim.traffic.trajectory import Trajectory
 
 BINS_MAX = 12  # of a histogram
@@ -35,6 +35,10 @@ ReadAs = Annotated[
 SkipOption = Annotated[
     bool, typer.Option("--skip-bad-lines", help="Leave lines out that cannot be read; count them.")
 ]
+UnpackedOption = Annotated[
+    str | None,
+    typer.Option("--unpacked-max", metavar="SIZE", help="What a packed file may become: 20 GiB."),
+]
 ToOption = Annotated[
     str, typer.Option("--to", metavar="FORMAT", help="mooncake, aiperf or gcsim (without loss).")
 ]
@@ -46,22 +50,29 @@ def info(
     file: Annotated[Path, typer.Argument(help="A trace, plain or .gz.")],
     trace_format: ReadAs = None,
     skip_bad_lines: SkipOption = False,
+    unpacked_max: UnpackedOption = None,
     output: Annotated[
         Format, typer.Option("--format", help="A table with histograms, or one JSON object.")
     ] = Format.table,
 ) -> None:
     """Requests, lengths, burstiness, and how much of it a cache could reuse."""
+    from dataclasses import replace
+
     from gcsim.traffic.traces.describe import describe
     from gcsim.traffic.traces.replay import format_of
     from gcsim.traffic.traces.row import Skipped
 
     skipped = Skipped(allowed=skip_bad_lines)
-    name = format_of(file, trace_format)
-    found = describe(file, name, skipped=skipped)
+    options = _options(trace_format, unpacked_max)
+    options = replace(options, format=format_of(file, options))
+    found = describe(file, options, skipped)
     summary = found.summary()
     if skip_bad_lines:
         summary["skipped_lines"] = skipped.count
-    emit(summary if output is Format.json else info_table(file.name, name, found, summary))
+    if output is Format.json:
+        emit(summary)
+    else:
+        emit(info_table(file.name, str(options.format), found, summary))
     _tell_skipped(skipped)
 
 
@@ -73,13 +84,14 @@ def convert(
     to: ToOption,
     trace_format: ReadAs = None,
     skip_bad_lines: SkipOption = False,
+    unpacked_max: UnpackedOption = None,
 ) -> None:
     """Write a trace as another format; what that cannot hold is told on stderr."""
     from gcsim.traffic.traces.row import Skipped
     from gcsim.traffic.traces.write import stored
 
     skipped = Skipped(allowed=skip_bad_lines)
-    _write(target, stored(source, trace_format, skipped), to)
+    _write(target, stored(source, _options(trace_format, unpacked_max), skipped), to)
     _tell_skipped(skipped)
 
 
@@ -116,6 +128,20 @@ def generate(
         return
     arrivals = Poisson.model_validate({"process": "poisson", "rate": f"{rate!r} /s"})
     _write(out, trajectories(what, arrivals, stream, sessions), to, sessions)
+
+
+def _options(trace_format: str | None, unpacked_max: str | None) -> "Options":
+    from gcsim.errors import ProfileError
+    from gcsim.traffic.traces.row import Options
+    from gcsim.units import UnitError, parse
+
+    try:
+        most = None if unpacked_max is None else parse(unpacked_max, "bytes")
+    except UnitError as error:
+        raise ProfileError.one(
+            "trace", "--unpacked-max", unpacked_max, error.why, error.hint
+        ) from error
+    return Options(trace_format, unpacked_max=most)
 
 
 def _write(

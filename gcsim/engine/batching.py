@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gcsim.engine.request import Request
-from gcsim.machine.ops import causal_pairs, window_pairs
+from gcsim.machine.roofline import causal_pairs, window_pairs
 
 if TYPE_CHECKING:
     from gcsim.engine.replica import Replica
@@ -18,7 +18,6 @@ Chunk = tuple[Request, int]
 Batch = tuple[bool, list[Chunk]]
 # New tokens, prompts completed, attention pairs, those in sliding layers, KV tokens read, likewise.
 Prompts = tuple[int, int, float, float, int, int]
-NO_PROMPTS: Prompts = (0, 0, 0.0, 0.0, 0, 0)
 
 
 def continuous(replica: "Replica") -> Batch:

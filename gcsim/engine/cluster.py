@@ -10,7 +10,7 @@ from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, Context, Request
 from gcsim.engine.router import POLICIES, State
 from gcsim.engine.session import Session
-from gcsim.machine.cost import PoolCost
+from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Deployment
 
 
@@ -49,7 +49,7 @@ class Cluster:
         self,
         env: Clock,
         deployment: Deployment,
-        costs: dict[str, PoolCost],
+        costs: dict[str, Machine],
         terms: Terms,
         records: Records,
     ) -> None:

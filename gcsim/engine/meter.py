@@ -2,14 +2,11 @@
 
 import numpy as np
 
-from gcsim.engine.batching import Prompts
 from gcsim.engine.decode_set import DecodeSet
 from gcsim.engine.timeline import Timeline
-from gcsim.machine.coefficients import TOTALS
-from gcsim.machine.gaps import GAP_BINS, gap_bin
-from gcsim.machine.iteration import account
+from gcsim.machine.roofline import GAP_BINS, TOTALS, account, gap_bin
 
-NOBODY = DecodeSet(1, 0, 0)  # decode that pauses
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 class Meter:
@@ -28,27 +25,22 @@ class Meter:
 
     def count(
         self,
-        coefficients: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+        table: Floats,
+        batch: Floats,
         iterations: int,
         start: int,
         end: int,
         extra_ns: int,
-        prompts: Prompts,
         decode: DecodeSet | None,
     ) -> None:
         """Count iterations that are over; `decode` as it was at their start, None if it paused.
 
-        start, end [ns]; extra_ns: waiting for reloads between them; prompts: `prompt_sums`.
+        table: of the machine; start, end [ns]; extra_ns: waiting for reloads between them.
         """
         self.busy_ns += end - start
         if start >= self.count_from_ns:
-            new, completed, pairs, window_pairs, kv, window_kv = prompts
-            batch = decode or NOBODY
-            first_ns = account(
-                coefficients, self.totals, self.gaps, iterations, batch.iterations, extra_ns, new,
-                batch.seqs, batch.seqs + completed, batch.kv, batch.window_kv, batch.growing, pairs,
-                window_pairs, kv, window_kv,
-            )  # fmt: skip
+            first = decode.iterations if decode else 0
+            first_ns = account(table, batch, self.totals, self.gaps, iterations, first, extra_ns)
             if decode:
                 for waiting, since in self.stalls:
                     self.gaps[gap_bin(first_ns)] -= waiting

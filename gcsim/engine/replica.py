@@ -17,7 +17,7 @@ from gcsim.engine.meter import Meter
 from gcsim.engine.owner import Owner
 from gcsim.engine.request import Request
 from gcsim.engine.run import NEVER, Run
-from gcsim.machine.cost import PoolCost
+from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Pool
 
 _priority = attrgetter("priority")
@@ -34,7 +34,7 @@ class Replica:
         index: int,
         pool_name: str,
         pool: Pool,
-        cost: PoolCost,
+        cost: Machine,
         coalesce: bool,
         count_from_ns: int,
         owner: Owner,
@@ -289,9 +289,14 @@ class Replica:
         """The planned iterations are over: count them, move every sequence on."""
         decode, run = self.decode, self._run
         self.meter.count(
-            self.cost.coefficients, run.iterations, run.start_ns, now, run.extra_ns, run.prompts,
+            self.cost.table,
+            run.batch,
+            run.iterations,
+            run.start_ns,
+            now,
+            run.extra_ns,
             decode if run.decodes else None,
-        )  # fmt: skip
+        )
         if run.decodes:
             gained, blocks, ended = decode.advance(run.iterations)
             if blocks:

@@ -1,9 +1,26 @@
 """The iterations that a replica is playing: one with prompt chunks, or a run of decode alone."""
 
-from gcsim.engine.batching import NO_PROMPTS, Chunk, Prompts, prompt_sums
+import numpy as np
+
+from gcsim.engine.batching import Chunk, prompt_sums
 from gcsim.engine.decode_set import DecodeSet
-from gcsim.machine.cost import PoolCost
-from gcsim.machine.iteration import mixed_ns, run_ns
+from gcsim.machine.machine import Machine
+from gcsim.machine.roofline import (
+    BATCH,
+    DECODE_KV,
+    DECODE_SEQS,
+    DECODE_WINDOW_KV,
+    GROWING,
+    LOGIT_SEQS,
+    PREFILL_KV,
+    PREFILL_PAIRS,
+    PREFILL_WINDOW_KV,
+    PREFILL_WINDOW_PAIRS,
+    PROMPT_TOKENS,
+    PROMPTS,
+    iteration_ns,
+    run_ns,
+)
 
 NEVER = 1 << 62
 
@@ -11,40 +28,55 @@ NEVER = 1 << 62
 class Run:
     """What is played from `start_ns` on: `iterations` of them (0: the replica is idle).
 
-    chunks: prompt chunks of the iteration; decodes: whether the decode set takes part; extra_ns:
-    time that the iteration waits for KV from lower tiers.
+    chunks: prompt chunks of the iteration; decodes: whether the decode set takes part; batch: their
+    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`); extra_ns: time that the
+    iteration waits for KV from lower tiers.
     """
 
     __slots__ = (
-        "_cost", "_decode", "_interruptible", "chunks", "decodes", "extra_ns", "iterations",
-        "prompts", "start_ns",
-    )  # fmt: skip
+        "_decode",
+        "_interruptible",
+        "_machine",
+        "batch",
+        "chunks",
+        "decodes",
+        "extra_ns",
+        "iterations",
+        "start_ns",
+    )
 
-    def __init__(self, cost: PoolCost, decode: DecodeSet) -> None:
-        self._cost, self._decode = cost, decode
+    def __init__(self, machine: Machine, decode: DecodeSet) -> None:
+        self._machine, self._decode = machine, decode
         self.chunks: list[Chunk] = []
         self.decodes = self._interruptible = False
-        self.prompts: Prompts = NO_PROMPTS
+        self.batch = np.zeros(len(BATCH))
         self.start_ns = self.iterations = self.extra_ns = 0
 
     def mixed(self, reload_ns: int) -> int:
         """Play one iteration with the chunks, and decode if it goes on; its end [ns]."""
-        self.prompts = prompt_sums(self.chunks, self._cost.window)
-        new, completed, pairs, in_window, kv, window_kv = self.prompts
-        seqs = decode_kv = decode_window_kv = 0
+        batch, decode = self.batch, self._decode
+        batch.fill(0.0)
+        new, completed, pairs, in_window, kv, window_kv = prompt_sums(
+            self.chunks, self._machine.window
+        )
+        batch[PROMPT_TOKENS], batch[LOGIT_SEQS], batch[PROMPTS] = new, completed, len(self.chunks)
+        batch[PREFILL_PAIRS], batch[PREFILL_WINDOW_PAIRS] = pairs, in_window
+        batch[PREFILL_KV], batch[PREFILL_WINDOW_KV] = kv, window_kv
         if self.decodes:
-            decode = self._decode
-            seqs, decode_kv, decode_window_kv = decode.seqs, decode.kv, decode.window_kv
-        duration = mixed_ns(
-            self._cost.coefficients, new, seqs, seqs + completed, decode_kv, decode_window_kv,
-            pairs, in_window, kv, window_kv,
-        )  # fmt: skip
+            batch[DECODE_SEQS], batch[LOGIT_SEQS] = decode.seqs, decode.seqs + completed
+            batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
+            batch[GROWING] = decode.growing
+        duration = iteration_ns(self._machine.table, batch)
         self.iterations, self._interruptible = 1, False
         return self._reloaded(self.start_ns + duration, reload_ns)
 
     def decode(self, iterations: int, until_ns: int, reload_ns: int) -> int:
         """Play up to so many decode iterations, the last one ending at `until_ns` or later [ns]."""
-        self.prompts = NO_PROMPTS
+        batch, decode = self.batch, self._decode
+        batch.fill(0.0)
+        batch[DECODE_SEQS] = batch[LOGIT_SEQS] = decode.seqs
+        batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
+        batch[GROWING] = decode.growing
         self.iterations, end = self._play(iterations, until_ns)
         self._interruptible = iterations > 1
         return self._reloaded(end, reload_ns)
@@ -74,17 +106,20 @@ class Run:
         return self._play(self.iterations - 1, NEVER)[1]
 
     def _play(self, iterations: int, until_ns: int) -> tuple[int, int]:
-        decode = self._decode
         played: tuple[int, int] = run_ns(
-            self._cost.coefficients, iterations, decode.iterations, self.start_ns, until_ns,
-            decode.seqs, decode.kv, decode.window_kv, decode.growing,
-        )  # fmt: skip
+            self._machine.table,
+            self.batch,
+            iterations,
+            self._decode.iterations,
+            self.start_ns,
+            until_ns,
+        )
         return played
 
     def _reloaded(self, end: int, reload_ns: int) -> int:
         """The end of an iteration that waits for KV from lower tiers, or hides its reload [ns]."""
         later = end + reload_ns
-        if self._cost.reload_overlaps:
+        if self._machine.reload_overlaps:
             later = max(end, self.start_ns + reload_ns)
         self.extra_ns = later - end
         return later

@@ -17,7 +17,7 @@ independent; replications would tell more.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import isnan, sqrt
 
 import numpy as np
 import pandas as pd
@@ -130,15 +130,21 @@ def _apart(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> 
         _, cluster = np.unique(value["trajectory"].to_numpy(), return_inverse=True)
         sums, number = np.bincount(cluster, value[column].to_numpy()), np.bincount(cluster)
         means.append(float(sums.sum()) / float(number.sum()))
-        variances.append((cluster_error(sums, number) / means[-1]) ** 2)
+        variances.append((cluster_error(sums, number) / means[-1]) ** 2 if means[-1] else 0.0)
         counts.append(len(sums))
-    ratio = means[1] / means[0]
+    ratio = _over(means[1], means[0])
     mean = Ratio(ratio)
-    if min(counts) > 1:
+    if ratio and min(counts) > 1:
         mean = _around(ratio, ratio * sqrt(sum(variances)), min(counts) - 1)
     wanted = [50, *PERCENTILES]
-    plain = [np.percentile(value[column].to_numpy(), wanted) for value in values]
-    return dict(zip(_keys(name), [mean, *map(Ratio, (plain[1] / plain[0]).tolist())], strict=True))
+    plain = (np.percentile(value[column].to_numpy(), wanted).tolist() for value in values)
+    found = [Ratio(_over(b, a)) for a, b in zip(*plain, strict=True)]
+    return dict(zip(_keys(name), [mean, *found], strict=True))
+
+
+def _over(other: float, first: float) -> float | None:
+    """A ratio, or None where the first is 0."""
+    return other / first if first else None
 
 
 def _both(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
@@ -170,9 +176,10 @@ def _percentiles(both: pd.DataFrame, column: str) -> list[Ratio]:
     wanted = np.array([50.0, *PERCENTILES]) / 100
     who, cluster = np.unique(both["trajectory"].to_numpy(), return_inverse=True)
     values = [both[name].to_numpy() for name in (column, f"{column}_other")]
-    plain = [np.percentile(value, wanted * 100) for value in values]
+    plain = [np.percentile(value, wanted * 100).tolist() for value in values]
+    ratios = [_over(b, a) for a, b in zip(*plain, strict=True)]
     if len(who) < 2:
-        return [Ratio(b / a if a else None) for a, b in zip(*plain, strict=True)]
+        return [Ratio(ratio) for ratio in ratios]
     orders = [np.argsort(value, kind="stable") for value in values]
     ranked = [(value[order], cluster[order]) for value, order in zip(values, orders, strict=True)]
     rng = np.random.default_rng(0)
@@ -180,11 +187,14 @@ def _percentiles(both: pd.DataFrame, column: str) -> list[Ratio]:
     for draw in drawn:
         weights = np.bincount(rng.integers(len(who), size=len(who)), minlength=len(who))
         low, high = (_weighted(value, weights[group], wanted) for value, group in ranked)
-        draw[:] = high / low
-    bounds = np.percentile(drawn, [2.5, 97.5], axis=0)
+        # Where a drawn percentile is 0 there is no ratio, and then no interval either.
+        draw[:] = np.divide(high, low, out=np.full(len(wanted), np.nan), where=low != 0)
+    bounds = np.percentile(drawn, [2.5, 97.5], axis=0).T.tolist()
     return [
-        Ratio(float(b / a), min(float(low), float(b / a)), max(float(high), float(b / a)))
-        for a, b, low, high in zip(*plain, *bounds, strict=True)
+        Ratio(ratio)
+        if ratio is None or isnan(low)
+        else Ratio(ratio, min(low, ratio), max(high, ratio))
+        for ratio, (low, high) in zip(ratios, bounds, strict=True)
     ]
 
 

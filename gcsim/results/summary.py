@@ -8,7 +8,7 @@ import pandas as pd
 
 from gcsim.engine.cluster import Cluster
 from gcsim.engine.session import PATH
-from gcsim.machine.gaps import GAP_BINS, gap_of_bin
+from gcsim.machine.roofline import GAP_BINS, gap_of_bin
 from gcsim.profiles.arrivals import Slo
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import leaves

@@ -8,8 +8,8 @@ import pandas as pd
 from gcsim.engine.cluster import Cluster
 from gcsim.engine.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS, Names
 from gcsim.engine.replica import Replica
-from gcsim.machine.coefficients import TOTALS
-from gcsim.machine.cost import PoolCost
+from gcsim.machine.machine import Machine
+from gcsim.machine.roofline import TOTALS
 
 NS = 1e-9
 
@@ -92,8 +92,8 @@ def bound_seconds(replica: Replica) -> dict[str, float]:
     return split_bounds(dict(zip(TOTALS, replica.meter.totals.tolist(), strict=True)), replica.cost)
 
 
-def split_bounds(total: dict[str, float], cost: PoolCost) -> dict[str, float]:
-    """Seconds by what bounded them, from the sums of `gcsim.machine.iteration.TOTALS`."""
+def split_bounds(total: dict[str, float], cost: Machine) -> dict[str, float]:
+    """Seconds by what bounded them, from the sums of `gcsim.machine.roofline.TOTALS`."""
     split = {"compute": total["compute_s"]}
     parts = (
         (total["weights_s"], cost.weight_tiers),

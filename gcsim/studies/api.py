@@ -72,7 +72,7 @@ def run(
 
 def compare(
     *scenarios: Named,
-    deployments: Sequence[str] = (),
+    deployments: str | Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
     normalize: Normalize = "none",
@@ -103,7 +103,7 @@ def compare_over(
     *scenarios: Named,
     parameter: str,
     values: Sequence[Any],
-    deployments: Sequence[str] = (),
+    deployments: str | Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
     normalize: Normalize = "none",
@@ -121,11 +121,12 @@ def compare_over(
 
 def _contenders(
     scenarios: Sequence[Named],
-    deployments: Sequence[str],
+    deployments: str | Sequence[str],
     settings: Mapping[str, Any] | None,
     seed: int | None,
 ) -> dict[str, Resolved]:
     """Name -> resolved scenario, in the order given; a name that comes again gets a number."""
+    deployments = (deployments,) if isinstance(deployments, str) else deployments
     if not scenarios:
         raise ProfileError.one("compare", "", None, "names no scenario")
     if deployments and len(scenarios) > 1:

@@ -30,6 +30,7 @@ CAUSES = {  # of a chip, `stack`: its serving stack; a name stands for everythin
     "memory": ("efficiency.memory", "efficiency.kv_read"),
     "arithmetic": (
         "efficiency.gemm_bf16", "efficiency.gemm_fp8", "efficiency.gemm_fp4",
+        "efficiency.gemm_int8",
         "efficiency.expert_gemm", "efficiency.attention", "stack.compute",
     ),
     "chip-to-chip links": (

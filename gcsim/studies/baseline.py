@@ -31,7 +31,6 @@ from gcsim.studies.diff import HEADLINES, changed, headlines, inputs, moves
 from gcsim.studies.parallel import Fraction, simulate_all
 from gcsim.studies.replications import spawned_seeds
 
-DEFAULT_FILE = "gcsim-baseline.json"
 REPLICATIONS = 5  # of a statistical baseline, where no number is given
 EXACT = 1e-9
 

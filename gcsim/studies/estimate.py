@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from gcsim import __version__
+from gcsim.engine.play import forgotten
 from gcsim.errors import CapacityError, Problem, ProfileError
-from gcsim.machine.cost import PoolCost
-from gcsim.machine.iteration import iteration_parts
-from gcsim.machine.ops import causal_pairs, window_pairs
+from gcsim.machine.machine import Machine
+from gcsim.machine.roofline import PARTS, batch, causal_pairs, iteration_s, window_pairs
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.load import validate
 from gcsim.profiles.resolve import load_chip, load_model
@@ -22,7 +22,6 @@ from gcsim.simulate import play_scenario
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 WAVES = 4  # counted waves of requests, after one that fills the cache and before one that drains
-_PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "communication_s", "overhead_s")
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class Estimate:
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
 
+@forgotten()
 def estimate(
     chip: str,
     tp: int,
@@ -99,15 +99,15 @@ def estimate(
     counted = requests.iloc[first:last]
     ttft_ms, e2el_ms = (float(counted[key].mean() * 1e3) for key in ("ttft_s", "e2e_s"))
     tpot_ms = float(counted["tpot_s"].mean() * 1e3) if osl > 1 else None
-    cost = cluster.replicas[0].cost
+    machine = cluster.replicas[0].cost
     held = int(counted["cached_tokens"].iloc[0])
-    prefill = _prefill_ms(cost, isl - held, held, _pool(scenario).batching.max_iteration_tokens)
-    prefill["request"] = cost.request_overhead_s * 1e3
+    prefill = _prefill_ms(machine, isl - held, held, _pool(scenario).batching.max_iteration_tokens)
+    prefill["request"] = machine.request_overhead_s * 1e3
     prefill["waiting"] = _rest(ttft_ms, prefill)
     breakdown, total = {"prefill": prefill}, prefill
     if tpot_ms is not None:
         decoding = max(1.0, concurrency * (1 - ttft_ms / e2el_ms))  # by Little's law
-        decode = _decode_ms(cost, isl + osl / 2, decoding)
+        decode = _decode_ms(machine, isl + osl / 2, decoding)
         decode["waiting"] = _rest(tpot_ms, decode)
         breakdown["decode"] = decode
         total = {key: prefill[key] + (osl - 1) * decode.get(key, 0.0) for key in prefill}
@@ -197,34 +197,45 @@ def _all_completed(requests: pd.DataFrame, scenario: Scenario, isl: int, osl: in
         raise CapacityError.one(name, "", None, why, "use more chips or a smaller dtype")
 
 
-def _prefill_ms(cost: PoolCost, new: int, past: int, budget: int) -> dict[str, float]:
+def _prefill_ms(machine: Machine, new: int, past: int, budget: int) -> dict[str, float]:
     """The parts of computing a lone prompt, in chunks of the iteration budget [ms]."""
-    total = np.zeros(len(_PARTS))
-    window = float(cost.window)
+    total = np.zeros(len(PARTS))
+    window = float(machine.window)
     while new > 0:
         chunk = min(new, budget)
         new -= chunk
-        total += iteration_parts(
-            cost.coefficients, float(chunk), 0.0, 0.0 if new else 1.0, 0.0, 0.0,
-            causal_pairs(float(chunk), float(past)),
-            window_pairs(float(chunk), float(past), window) if window else 0.0,
-            float(past + chunk), min(past, window) + chunk if window else 0.0,
-        )  # fmt: skip
+        part = batch(
+            prompt_tokens=chunk,
+            prompts=1,
+            logit_seqs=0 if new else 1,
+            prefill_pairs=causal_pairs(float(chunk), float(past)),
+            prefill_kv=past + chunk,
+        )
+        if window:
+            part += batch(
+                prefill_window_pairs=window_pairs(float(chunk), float(past), window),
+                prefill_window_kv=min(past, window) + chunk,
+            )
+        total += iteration_s(machine.table, part)
         past += chunk
-    return _ms(total, cost)
+    return _ms(total, machine)
 
 
-def _decode_ms(cost: PoolCost, context: float, seqs: float) -> dict[str, float]:
+def _decode_ms(machine: Machine, context: float, seqs: float) -> dict[str, float]:
     """The parts of one token of `seqs` sequences that decode with a mean context [ms]."""
-    windowed = min(context, float(cost.window)) if cost.window else 0.0
-    parts = iteration_parts(
-        cost.coefficients, 0.0, seqs, seqs, seqs * context, seqs * windowed, 0.0, 0.0, 0.0, 0.0
+    windowed = min(context, float(machine.window)) if machine.window else 0.0
+    decodes = batch(
+        decode_seqs=seqs,
+        logit_seqs=seqs,
+        decode_kv=seqs * context,
+        decode_window_kv=seqs * windowed,
     )
-    return _ms(np.array(parts) * 1e6 / cost.accepted_ppm, cost)
+    parts = iteration_s(machine.table, decodes)
+    return _ms(np.array(parts) * 1e6 / machine.accepted_ppm, machine)
 
 
-def _ms(parts: Any, cost: PoolCost) -> dict[str, float]:
-    seconds = split_bounds(dict(zip(_PARTS, parts.tolist(), strict=True)), cost)
+def _ms(parts: Any, machine: Machine) -> dict[str, float]:
+    seconds = split_bounds(dict(zip(PARTS, parts.tolist(), strict=True)), machine)
     return {name: value * 1e3 for name, value in seconds.items()}
 
 

@@ -43,10 +43,6 @@ class Series:
     points: tuple[tuple[Any, Comparison], ...]
     unchanged: tuple[str, ...] = ()
 
-    def winners(self, metric: str) -> list[str]:
-        """The best at each value; see `Comparison.order`."""
-        return [comparison.order(metric)[0] for _, comparison in self.points]
-
     @property
     def crossovers(self) -> list[Crossover]:
         """Every change of order between neighbouring values, by each of `DECIDED_BY`."""

@@ -134,7 +134,7 @@ def state(cluster: Cluster) -> tuple[Any, ...]:
 
 
 def check(cluster: Cluster, expected: int | None) -> None:
-    """The invariants of design section 6, and that nothing is left over."""
+    """Each request once, its phases without gaps, bytes conserved, and nothing left over."""
     table = cluster.records.requests
     column = {name: table[:, k] for k, name in enumerate(REQUEST_COLUMNS)}
     ids = column["request"]

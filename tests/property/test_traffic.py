@@ -17,7 +17,7 @@ from gcsim.traffic import ids
 from gcsim.traffic.generate import BLOCK, trajectories
 from gcsim.traffic.traces.describe import Reuse
 from gcsim.traffic.traces.formats import FORMATS, read
-from gcsim.traffic.traces.row import Skipped
+from gcsim.traffic.traces.row import USUAL, Options, Skipped
 from gcsim.traffic.traces.write import stored, write
 from gcsim.traffic.trajectory import Trajectory
 
@@ -151,7 +151,7 @@ def test_gcsim_s_own_format_is_without_loss(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.jsonl"
         assert write(path, before, "gcsim") == {}
-        assert list(stored(path, None, Skipped())) == before
+        assert list(stored(path, USUAL, Skipped())) == before
 
 
 @given(workloads(), seeds)
@@ -162,7 +162,7 @@ def test_mooncake_keeps_every_prompt_length_of_a_chain(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.jsonl"
         dropped = write(path, before, "mooncake")
-        after = list(stored(path, None, Skipped()))
+        after = list(stored(path, USUAL, Skipped()))
     lengths = [isl for trajectory in before for isl in prompts(trajectory)]
     found = [isl for trajectory in after for isl in prompts(trajectory)]
     if "steps of sub-agents" in dropped:
@@ -194,7 +194,7 @@ def test_no_file_crashes_the_reader_and_no_line_is_lost(
         path = Path(folder) / "t.jsonl"
         path.write_bytes(raw)
         skipped = Skipped(allowed=True)
-        rows = [row for rows in read(path, "mooncake", None, skipped) for row in rows]
+        rows = [row for rows in read(path, Options("mooncake"), skipped) for row in rows]
     full = sum(bool(_text(line)) for line in raw.split(b"\n"))
     assert len(rows) + skipped.count == full
 
@@ -230,5 +230,5 @@ def test_any_value_in_any_key_is_a_row_or_a_counted_line(
         path = Path(folder) / "t"
         path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
         skipped = Skipped(allowed=True)
-        found = [rows for rows in read(path, name, 16, skipped) if rows]
+        found = [rows for rows in read(path, Options(name, 16), skipped) if rows]
     assert len(found) + skipped.count + skipped.failed == 1

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from gcsim.calibration.ablation import ablation, neutral
-from gcsim.calibration.calibrate import calibrate_all, cross_validate, ranges, rows_of
-from gcsim.calibration.chip_files import errors_by_metric
+from gcsim.calibration.calibrate import (
+    calibrate_all,
+    cross_validate,
+    errors_by_metric,
+    ranges,
+    rows_of,
+)
 from gcsim.calibration.factors import Name, with_factors
 from gcsim.calibration.fit import Prepared, Pricer, fit, names_of, prepare, subset
 from gcsim.calibration.points import COLUMNS, Point, parse_row

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import toys
 
-from gcsim.engine.closed_loop import price, schedule
+from gcsim.engine.closed_loop import E2E, TTFT, Limits, schedule
 from gcsim.engine.cluster import Terms
 from gcsim.engine.play import play
 from gcsim.engine.records import REQUEST_COLUMNS
-from gcsim.machine.cost import bind
+from gcsim.machine.machine import bind
+from gcsim.machine.roofline import LOGIT_SEQS, PROMPT_TOKENS, price
 from gcsim.profiles.deployment import Batching, Deployment, Pool
 from gcsim.profiles.resolve import load_chip, load_model
 from gcsim.traffic.trajectory import Step, Trajectory
@@ -23,22 +24,24 @@ def test_a_batch_is_scheduled_as_the_engine_plays_it(policy: str, model_name: st
     isl, osl = rng.integers(50, 3000, 24), rng.integers(2, 200, 24)
     model, batching = load_model(model_name), Batching(policy=policy, max_seqs=24)
     pool = Pool(chip=load_chip("h200-sxm"), tp=2, batching=batching, prefix_cache_tokens=0)
-    cost = bind(model, pool)
-    rows = schedule(isl, osl, 24, 8192, 24, 10**9, 0, cost.window, policy == "prefill_first", 0, 1)
+    machine = bind(model, pool)
+    rows = schedule(
+        isl, osl, Limits(24, 8192, 24, 10**9, 0, policy == "prefill_first"), machine.window
+    )
     first = np.array([0, len(rows)])
-    found = price(cost.coefficients[None, :], np.zeros(1, np.int64), first, rows)[0]
+    found = price(machine.table[None, :], np.zeros(1, np.int64), first, rows)[0]
     trajectories = [
         Trajectory(k, "batch", (Step(((k, int(isl[k])),), int(osl[k])),), 0.0) for k in range(24)
     ]
     terms = Terms(model.name, 0.0, 0.0, 0, True)
-    cluster = play(Deployment(name="d", pools={"p": pool}), {"p": cost}, trajectories, terms)
+    cluster = play(Deployment(name="d", pools={"p": pool}), {"p": machine}, trajectories, terms)
     table = cluster.records.requests
     ttft, e2e = table[:, COLUMN["ttft_ns"]] * 1e-9, table[:, COLUMN["e2e_ns"]] * 1e-9
     tpot = (e2e - ttft) / (osl - 1)
     wanted = (
-        ttft.mean() - cost.request_overhead_s,
+        ttft.mean() - machine.request_overhead_s,
         tpot.mean(),
-        e2e.mean() - cost.request_overhead_s,
+        e2e.mean() - machine.request_overhead_s,
     )
     assert found[:3] == pytest.approx(wanted, rel=1e-6)
 
@@ -51,10 +54,10 @@ def test_a_closed_loop_is_scheduled_as_the_engine_plays_it(overlap: bool) -> Non
     stack = {**toys.NO_TIMES, "overlap_scheduling": overlap, "request_overhead": "1 ns"}
     chip = toys.chip(stacks={"none": {**stack, "layer_overhead": "1 ms"}})
     pool = Pool(chip=chip, batching=Batching(max_seqs=6), prefix_cache_tokens=0)
-    cost = bind(toys.model(), pool)
-    rows = schedule(isl, osl, 6, 8192, 6, 10**9, 0, 0, False, 0, 1 + overlap)
+    machine = bind(toys.model(), pool)
+    rows = schedule(isl, osl, Limits(6, 8192, 6, 10**9, lag=1 + overlap), 0)
     first = np.array([0, len(rows)])
-    found = price(cost.coefficients[None, :], np.zeros(1, np.int64), first, rows)[0]
+    found = price(machine.table[None, :], np.zeros(1, np.int64), first, rows)[0]
     calls = [toys.one_step(k, int(isl[k]), int(osl[k]), 0.0 if k < 6 else None) for k in range(60)]
     cluster = toys.serve(Deployment(name="d", pools={"p": pool}), calls)
     table = cluster.records.requests
@@ -66,16 +69,16 @@ def test_a_closed_loop_is_scheduled_as_the_engine_plays_it(overlap: bool) -> Non
 def test_little_s_law_holds_for_the_weights() -> None:
     """Sum over iterations of E2E weights = mean requests in the system x elapsed / requests."""
     isl, osl = np.full(40, 500), np.full(40, 60)
-    rows = schedule(isl, osl, 8, 8192, 8, 10**9, 0, 0, False, 0, 1)
-    assert rows[:, 9].max() <= 8 / 40 + 1e-12
-    assert rows[:, 11].max() == pytest.approx(8 / 40)
-    decoded = rows[:, 1].sum() + (rows[:, 2] - rows[:, 1]).sum()
+    rows = schedule(isl, osl, Limits(8, 8192, 8, 10**9), 0)
+    assert rows[:, TTFT].max() <= 8 / 40 + 1e-12
+    assert rows[:, E2E].max() == pytest.approx(8 / 40)
+    decoded = rows[:, LOGIT_SEQS].sum()
     assert decoded == osl.sum()  # every output token comes out once
-    assert rows[:, 0].sum() == isl.sum()  # every prompt token is computed once
+    assert rows[:, PROMPT_TOKENS].sum() == isl.sum()  # every prompt token is computed once
 
 
 def test_without_room_requests_are_recomputed_and_all_end() -> None:
     isl, osl = np.full(6, 100), np.full(6, 100)
-    rows = schedule(isl, osl, 6, 8192, 6, 500, 0, 0, False, 0, 1)
-    assert rows[:, 0].sum() > isl.sum()
-    assert not len(schedule(isl, osl, 6, 8192, 6, 90, 0, 0, False, 0, 1))
+    rows = schedule(isl, osl, Limits(6, 8192, 6, 500), 0)
+    assert rows[:, PROMPT_TOKENS].sum() > isl.sum()
+    assert not len(schedule(isl, osl, Limits(6, 8192, 6, 90), 0))

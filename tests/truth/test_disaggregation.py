@@ -12,7 +12,7 @@ from gcsim.engine.cluster import Cluster
 from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.errors import ProfileError
 from gcsim.machine.counts import kv_bytes_per_token
-from gcsim.machine.gaps import gap_bin
+from gcsim.machine.roofline import gap_bin
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 INSTANT = {"bandwidth": "1e30 B/s", "efficiency": 1}

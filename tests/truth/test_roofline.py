@@ -8,10 +8,10 @@ import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcsim.machine import coefficients as names
-from gcsim.machine import collectives, gaps, iteration, ops
-from gcsim.machine.cost import bind
+from gcsim.machine import roofline
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.machine.machine import Machine, bind
+from gcsim.machine.roofline import TOTALS, batch
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.resolve import load_chip, load_model
 
@@ -25,21 +25,43 @@ def replica(chip, of: str) -> Pool:
     return Pool(chip=chip, tp=8, pp=2 if of == "deepseek-r1" else 1)
 
 
-def decode_s(pool: Pool, model, context: int, seqs: int = 1, part: int = 0) -> float:
+def decoding(model, context: int, seqs: int = 1):
+    """A batch of sequences that decode."""
     window = min(model.attention.window, context) * seqs
-    return iteration.iteration_parts(
-        bind(model, pool).coefficients, 0.0, float(seqs), float(seqs), float(context * seqs),
-        float(window), 0.0, 0.0, 0.0, 0.0,
-    )[part]  # fmt: skip
+    return batch(
+        decode_seqs=seqs, logit_seqs=seqs, decode_kv=context * seqs, decode_window_kv=window
+    )
+
+
+def prompt(model, tokens: int):
+    """A batch of one prompt."""
+    window = model.attention.window
+    inside = roofline.window_pairs(float(tokens), 0.0, float(window)) if window else 0.0
+    return batch(
+        prompt_tokens=tokens,
+        prompts=tokens > 0,
+        logit_seqs=tokens > 0,
+        prefill_pairs=roofline.causal_pairs(float(tokens), 0.0),
+        prefill_window_pairs=inside,
+        prefill_kv=tokens,
+        prefill_window_kv=min(tokens, window),
+    )
+
+
+def decode_s(pool: Pool, model, context: int, seqs: int = 1) -> float:
+    return roofline.iteration_s(bind(model, pool).table, decoding(model, context, seqs))[0]
 
 
 def prefill_s(pool: Pool, model, tokens: int) -> float:
-    pairs = ops.causal_pairs(float(tokens), 0.0)
-    inside = ops.window_pairs(float(tokens), 0.0, float(model.attention.window or tokens))
-    return iteration.iteration_parts(
-        bind(model, pool).coefficients, float(tokens), 0.0, 1.0, 0.0, 0.0, pairs, inside,
-        float(tokens), float(tokens),
-    )[0]  # fmt: skip
+    return roofline.iteration_s(bind(model, pool).table, prompt(model, tokens))[0]
+
+
+def accounted(machine: Machine, what) -> dict[str, float]:
+    """What one iteration of a batch adds to the totals."""
+    totals = np.zeros(len(TOTALS))
+    gaps = np.zeros(roofline.GAP_BINS, np.int64)
+    roofline.account(machine.table, what, totals, gaps, 1, 0, 0)
+    return dict(zip(TOTALS, totals.tolist(), strict=True))
 
 
 def test_decode_of_one_sequence_reads_every_weight_once() -> None:
@@ -77,20 +99,12 @@ def test_nothing_is_faster_than_physics(name: str, of: str) -> None:
     for new, seqs, context in itertools.product([0, 1, 512], [0, 1, 64], [1, 4096]):
         if not new + seqs:
             continue
-        totals = np.zeros(len(names.TOTALS))
-        kv = seqs * context
-        window = seqs * min(context, model.attention.window)
-        pairs = ops.causal_pairs(float(new), 0.0)
-        inside = ops.window_pairs(float(new), 0.0, float(model.attention.window or 1))
-        iteration.account(
-            cost.coefficients, totals, np.zeros(gaps.GAP_BINS, np.int64), 1, 0, 0, new, seqs,
-            seqs + (new > 0), kv, window, 0, pairs, inside, new, min(new, model.attention.window),
-        )  # fmt: skip
-        busy_s, flops, moved = totals[0], totals[7], totals[8]
-        assert busy_s >= flops / cost.peak_flops_per_s * (1 - 1e-12)
+        found = accounted(cost, prompt(model, new) + decoding(model, context, seqs))
+        busy_s = found["busy_s"]
+        assert busy_s >= found["flops"] / cost.peak_flops_per_s * (1 - 1e-12)
         if chip.execution == "kernels":
-            assert busy_s >= moved / cost.peak_bytes_per_s * (1 - 1e-12)
-        assert sum(totals[1:7]) == pytest.approx(busy_s, rel=1e-12)
+            assert busy_s >= found["bytes"] / cost.peak_bytes_per_s * (1 - 1e-12)
+        assert sum(found[part] for part in roofline.PARTS[1:]) == pytest.approx(busy_s, rel=1e-12)
 
 
 def scaled(name: str, rate: float, latency: float):
@@ -159,8 +173,10 @@ def test_more_bandwidth_is_never_slower(
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 200))
 def test_window_pairs_count_every_pair(new: int, past: int, window: int) -> None:
     brute = sum(min(past + k, window) for k in range(1, new + 1))
-    assert ops.window_pairs(float(new), float(past), float(window)) == brute
-    assert ops.causal_pairs(float(new), float(past)) == sum(past + k for k in range(1, new + 1))
+    assert roofline.window_pairs(float(new), float(past), float(window)) == brute
+    assert roofline.causal_pairs(float(new), float(past)) == sum(
+        past + k for k in range(1, new + 1)
+    )
 
 
 def test_expected_experts_against_a_draw() -> None:
@@ -169,40 +185,35 @@ def test_expected_experts_against_a_draw() -> None:
         len(set(np.concatenate([rng.choice(64, 4, replace=False) for _ in range(20)])))
         for _ in range(2_000)
     ]
-    assert ops.distinct_experts(64.0, 4.0, 20.0, 1.0) == pytest.approx(np.mean(draws), rel=0.005)
+    assert roofline.distinct_experts(64.0, 4.0, 20.0, 1.0) == pytest.approx(
+        np.mean(draws), rel=0.005
+    )
 
 
 @pytest.mark.parametrize("chips", [2, 4, 8, 16])
 def test_a_large_all_reduce_moves_two_n_minus_one_over_n(chips: int) -> None:
-    found = collectives.all_reduce_s(1e9, float(chips), 1e-5, 0.0, 1e11)
+    found = roofline.all_reduce_s(1e9, float(chips), 1e-5, 0.0, 1e11)
     assert found == pytest.approx(2 * (chips - 1) / chips * 1e9 / 1e11 + 1e-5, rel=1e-12)
-
-
-def test_compiled_and_interpreted_kernels_agree_bit_for_bit() -> None:
-    rng = np.random.default_rng(0)
-    for name, of in itertools.product(CHIPS, MODELS):
-        coefficients = bind(load_model(of), replica(PROFILES[name], of)).coefficients
-        for _ in range(3):
-            batch = [float(x) for x in rng.integers(0, 3000, 9)]
-            compiled = iteration.iteration_parts(coefficients, *batch)
-            assert compiled == iteration.iteration_parts.py_func(coefficients, *batch)
-    arguments = (coefficients, 40, 3, 5, 1 << 60, 7, 70_000, 800, 2)
-    assert iteration.run_ns(*arguments) == iteration.run_ns.py_func(*arguments)
 
 
 @given(st.integers(1, 300), st.integers(0, 10**12), st.integers(1, 50), st.integers(0, 10**6))
 def test_a_run_is_the_sum_of_its_iterations(n: int, start: int, seqs: int, kv: int) -> None:
-    coefficients = bind(load_model("gpt-oss-120b"), replica(PROFILES["mi300x"], "")).coefficients
-    whole = iteration.run_ns(coefficients, n, 0, start, 1 << 62, seqs, kv, seqs * 128, 0)
+    table = bind(load_model("gpt-oss-120b"), replica(PROFILES["mi300x"], "")).table
+
+    def after(tokens: int):
+        return batch(
+            decode_seqs=seqs,
+            logit_seqs=seqs,
+            decode_kv=kv + tokens * seqs,
+            decode_window_kv=seqs * 128,
+        )
+
+    whole = roofline.run_ns(table, after(0), n, 0, start, 1 << 62)
     now = start
     for k in range(n):
-        _, now = iteration.run_ns(
-            coefficients, 1, k, now, 1 << 62, seqs, kv + k * seqs, seqs * 128, 0
-        )
+        _, now = roofline.run_ns(table, after(k), 1, k, now, 1 << 62)
     assert whole == (n, now)
-    played, end = iteration.run_ns(
-        coefficients, n, 0, start, (start + now) // 2, seqs, kv, seqs * 128, 0
-    )
+    played, end = roofline.run_ns(table, after(0), n, 0, start, (start + now) // 2)
     assert played <= n
     assert end >= (start + now) // 2
 
@@ -222,18 +233,6 @@ def test_speculation_verifies_more_tokens_and_yields_the_expected_number() -> No
     cost = bind(toys.model(), Pool(chip=toys.chip(), speculation=spec))
     assert cost.accepted_ppm == 1_875_000
     assert cost.tokens_per_seq == 4
-
-
-def one_iteration(cost, new: int, seqs: int, context: int, window: int) -> np.ndarray:
-    totals = np.zeros(len(names.TOTALS))
-    pairs = ops.causal_pairs(float(new), 0.0)
-    inside = ops.window_pairs(float(new), 0.0, float(window or 1))
-    iteration.account(
-        cost.coefficients, totals, np.zeros(gaps.GAP_BINS, np.int64), 1, 0, 0, new, seqs,
-        seqs + (new > 0), seqs * context, seqs * min(context, window), 0, pairs, inside, new,
-        min(new, window),
-    )  # fmt: skip
-    return totals
 
 
 def ideal(model, flops: str, bandwidth: str, **parallel: int) -> Pool:
@@ -257,8 +256,8 @@ def test_without_memory_limits_time_is_the_flops_that_mfu_counts(
 ) -> None:
     model = load_model(of)
     cost = bind(model, ideal(model, "100 TFLOP/s", "1e12 TB/s", **parallel))
-    totals = one_iteration(cost, new, seqs, context, model.attention.window)
-    assert totals[0] == pytest.approx(totals[7] / cost.peak_flops_per_s, rel=1e-6)
+    found = accounted(cost, prompt(model, new) + decoding(model, context, seqs))
+    assert found["busy_s"] == pytest.approx(found["flops"] / cost.peak_flops_per_s, rel=1e-6)
 
 
 @pytest.mark.parametrize("of", [*MODELS, "qwen3-235b-a22b", "minimax-m2"])
@@ -267,5 +266,6 @@ def test_without_compute_limits_time_is_the_bytes_that_mbu_counts(of: str, seqs:
     """On one chip; activations, which MBU leaves out, add less than a hundredth."""
     model = load_model(of)
     cost = bind(model, ideal(model, "1e12 TFLOP/s", "1 TB/s"))
-    totals = one_iteration(cost, 0, seqs, 5000, model.attention.window)
-    assert totals[8] / 1e12 <= totals[0] < totals[8] / 1e12 * 1.01
+    found = accounted(cost, decoding(model, 5000, seqs))
+    ideal_s = found["bytes"] / 1e12
+    assert ideal_s <= found["busy_s"] < ideal_s * 1.01

@@ -3,14 +3,16 @@
 A new format is one function (`requests.py`, `sessions.py`) and one line in `FORMATS`.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from gcsim.errors import Problem, ProfileError, nearest
+from gcsim.errors import ProfileError, nearest
 from gcsim.traffic.traces import group, requests, sessions
+from gcsim.traffic.traces.fields import STEPS_MAX, TOKENS_MAX
 from gcsim.traffic.traces.files import Line, members, numbered_lines, whole_json
-from gcsim.traffic.traces.row import BadLineError, Context, Format, Row, Skipped
+from gcsim.traffic.traces.row import USUAL, BadLineError, Context, Format, Options, Row, Skipped
 from gcsim.traffic.traces.weka import weka
 
 NATIVE = "gcsim"  # trajectories as they are: `native.py`
@@ -18,7 +20,9 @@ NATIVE = "gcsim"  # trajectories as they are: `native.py`
 # The first one whose keys are there is taken: special ones before general ones.
 FORMATS = {
     "weka": Format("jsonl", frozenset({"requests", "block_size"}), weka, "Weka coding sessions"),
-    "aiperf": Format("jsonl", frozenset({"turns"}), sessions.aiperf, "AIPerf multi_turn JSONL"),
+    "aiperf": Format(
+        "jsonl", frozenset({"turns"}), sessions.aiperf, "AIPerf multi_turn JSONL", ("session_id",)
+    ),
     "tracelab": Format(
         "jsonl",
         frozenset({"session_id", "input_tokens_total", "prefix_tokens", "timing_events"}),
@@ -77,57 +81,65 @@ _ALIASES = {"input_tokens": "input_length", "output_tokens": "output_length"}
 
 
 def read(
-    path: Path,
-    name: str | None = None,
-    block_tokens: int | None = None,
-    skipped: Skipped | None = None,
+    path: Path, options: Options = USUAL, skipped: Skipped | None = None
 ) -> Iterator[list[Row]]:
     """The requests of a trace, session by session, in the order in which they start.
 
     path: a file, or a folder whose files are read one after the other (Weka: a file a session)
-    name: a key of `FORMATS`; None detects it. Memory: the sessions that are open in the file.
+    options: the format is detected where it is None. Memory: the sessions that are open.
     Errors: `ProfileError` with the line of the first bad one; `skipped` may allow and count them.
     """
     skipped = skipped or Skipped()
     for file in members(path):
-        yield from _read(file, name, block_tokens, skipped)
+        yield from _read(file, options, skipped)
 
 
-def _read(
-    path: Path, name: str | None, block_tokens: int | None, skipped: Skipped
-) -> Iterator[list[Row]]:
-    lines, first = first_line(path, skipped)
-    name = name or detect(str(path), first)
+def _read(path: Path, options: Options, skipped: Skipped) -> Iterator[list[Row]]:
+    def report(bad: BadLineError, line: int, lines: int = 1) -> None:
+        skipped.add(bad.at(str(path), line), lines)
+
+    lines, first = first_line(path, skipped, options)
+    name = options.format or detect(str(path), first)
     form = FORMATS[_known(str(path), name)]
     header = _header(str(path), first, form)
     last = {}
     if form.session:
-        last = group.last_lines(numbered_lines(path, Skipped(True)), form, header)
-    context = Context(block_tokens or form.block_tokens, skipped=skipped)
+        again = numbered_lines(path, Skipped(True), options)
+        last = group.last_lines(again, form, header)
+    context = Context(options.block_tokens or form.block_tokens, skipped=skipped)
     body = lines if header is not None else chain([first], lines)
-    records = group.records(body, header, str(path), skipped)
+    records = group.records(body, header, report)
     last_s = 0.0
-    for session in group.sessions(records, form, last):
+    for session in group.sessions(records, form, last, report):
         try:
-            rows = form.parse(session, context)
+            rows = _checked(form.parse(session, context))
             if rows:
                 last_s = _in_order(rows[0], last_s)
         except BadLineError as bad:
-            line = bad.line or session[0][0]
-            problem = Problem(str(path), bad.field, bad.value, bad.why, bad.hint, line)
-            skipped.add(problem, len(session))
+            report(bad, session[0][0], len(session))
             continue
         if rows:
             yield rows
 
 
-def first_line(path: Path, skipped: Skipped) -> tuple[Iterator[Line], Line]:
+def _checked(rows: list[Row]) -> list[Row]:
+    """The rows of a session: what is summed over its turns stays within bounds too."""
+    if len(rows) > STEPS_MAX:
+        raise BadLineError("", f"{len(rows)} requests", f"no session has more than {STEPS_MAX}")
+    for row in rows:
+        if row.isl > TOKENS_MAX:
+            why = f"the context grows beyond {TOKENS_MAX} tokens"
+            raise BadLineError("", row.isl, why)
+    return rows
+
+
+def first_line(path: Path, skipped: Skipped, options: Options) -> tuple[Iterator[Line], Line]:
     """The lines of a trace after its first, and the first (all of a file that is one object)."""
-    lines = numbered_lines(path, skipped)
+    lines = numbered_lines(path, skipped, options)
     first = next(lines, None)
     if first is None:
         raise ProfileError.one(str(path), "", None, "the trace is empty")
-    if first[1] in ("{", "[") and (text := whole_json(path)):
+    if first[1] in ("{", "[") and (text := whole_json(path, options)):
         return iter(()), (1, text)
     return lines, first
 
@@ -156,11 +168,11 @@ def detect(file: str, first: Line) -> str:
     'azure'
     """
     number, text = first
-    kind = "jsonl" if text[:1] in "{[" else "csv"
+    kind = _kind(text)
     try:
         found = group.record(text, None).keys() if kind == "jsonl" else set(group.cells(text))
     except BadLineError as bad:
-        raise ProfileError.one(file, bad.field, bad.value, bad.why, bad.hint, number) from bad
+        raise ProfileError([bad.at(file, number)]) from bad
     keys = {_ALIASES.get(key, key) for key in found}
     if kind == "jsonl" and {"steps", "workload"} <= keys:
         return NATIVE
@@ -178,14 +190,23 @@ def detect(file: str, first: Line) -> str:
     )
 
 
+def _kind(text: str) -> str:
+    return "jsonl" if text[:1] in "{[" else "csv"
+
+
 def _header(file: str, first: Line, form: Format) -> list[str] | None:
     if form.kind == "jsonl":
         return None
-    header = group.cells(first[1])
+    try:
+        header = group.cells(first[1])
+    except BadLineError as bad:
+        raise ProfileError([bad.at(file, first[0])]) from bad
     missing = sorted(form.needs - set(header))
     if missing:
         hint = nearest(missing[0], header)
         raise ProfileError.one(file, missing[0], None, "the column is missing", hint, first[0])
+    if twice := [column for column, n in Counter(header).items() if column and n > 1]:
+        raise ProfileError.one(file, twice[0], None, "the column is there twice", "", first[0])
     if form.session and not set(form.session) & set(header):
         raise ProfileError.one(file, form.session[0], None, "the column is missing", "", first[0])
     return header

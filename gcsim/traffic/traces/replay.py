@@ -12,7 +12,7 @@ from gcsim.traffic import ids
 from gcsim.traffic.traces import native
 from gcsim.traffic.traces.files import members
 from gcsim.traffic.traces.formats import NATIVE, detect, first_line, read
-from gcsim.traffic.traces.row import Row, Skipped
+from gcsim.traffic.traces.row import USUAL, Options, Row, Skipped
 from gcsim.traffic.trajectory import Span, Step
 
 
@@ -23,9 +23,11 @@ class Plan(NamedTuple):
     start_s: float | None = None
 
 
-def format_of(path: Path, name: str | None) -> str:
+def format_of(path: Path, options: Options = USUAL) -> str:
     """The format of a trace file: the given name, else detected by content."""
-    return name or detect(str(path), first_line(members(path)[0], Skipped(True))[1])
+    if options.format:
+        return options.format
+    return detect(str(path), first_line(members(path)[0], Skipped(True), options)[1])
 
 
 def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
@@ -37,9 +39,8 @@ def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
         hint = "name one: --set workload.trace.path=FILE"
         raise ProfileError.one("workload", "trace.path", None, "names no trace file", hint)
     path, played = Path(trace.path).expanduser(), 0
-    for plan in sessions(
-        path, trace.format, slot, skipped, block_tokens=trace.block_tokens, models=trace.models
-    ):
+    options = Options(trace.format, trace.block_tokens, trace.unpacked_max)
+    for plan in sessions(path, options, skipped, slot, trace.models):
         start_s = plan.start_s
         if trace.start or trace.end is not None:
             if start_s is None:
@@ -58,11 +59,9 @@ def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
 
 def sessions(
     path: Path,
-    name: str | None,
-    slot: int,
+    options: Options,
     skipped: Skipped,
-    *,
-    block_tokens: int | None = None,
+    slot: int = 0,
     models: dict[str, str] | None = None,
 ) -> Iterator[Plan]:
     """All trajectories of a trace file in its order, lazily.
@@ -70,13 +69,13 @@ def sessions(
     models: which model serves one that the trace names, the scenario's (None) all others; None
     keeps the names. A trace in gcsim's own format names models of a deployment: those stay.
     """
-    name = format_of(path, name)
-    if name == NATIVE:
-        for trajectory in native.read(path, skipped):
+    options = replace(options, format=format_of(path, options))
+    if options.format == NATIVE:
+        for trajectory in native.read(path, skipped, options):
             yield Plan(_moved(trajectory.steps, slot), trajectory.start_s)
         return
     base = ids.hashed(slot)
-    for number, rows in zip(count(), read(path, name, block_tokens, skipped), strict=False):
+    for number, rows in zip(count(), read(path, options, skipped), strict=False):
         yield Plan(steps(rows, base, ids.private(slot, number), models), rows[0].time_s)
 
 

@@ -51,6 +51,10 @@ class BadLineError(ValueError):
         super().__init__(why)
         self.field, self.value, self.why, self.hint, self.line = field, value, why, hint, line
 
+    def at(self, file: str, line: int) -> Problem:
+        """The problem in its place; `line` where the error itself knows none."""
+        return Problem(file, self.field, self.value, self.why, self.hint, self.line or line)
+
 
 @dataclass(slots=True)
 class Skipped:
@@ -83,18 +87,38 @@ class Skipped:
             counter.failed += 1
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a file does not say of itself; None everywhere: it is found out, or the usual.
+
+    format: a name of `formats.FORMATS`; block_tokens: the size of its hash blocks
+    unpacked_max: bytes that a packed file may become
+    """
+
+    format: str | None = None
+    block_tokens: int | None = None
+    unpacked_max: float | None = None
+
+
+USUAL = Options()
+
+
 @dataclass(slots=True)
 class Context:
     """What a format's function may need besides its records.
 
-    origin: the first time of the trace, for formats that write the time of day
-    sessions: names of the sessions so far, for formats whose requests are not grouped by them
+    origin: the first time (or number) of the trace, for formats that do not begin at 0
+    sessions: names so far, for formats whose requests are not grouped by them
     """
 
     block_tokens: int = 0
     origin: int | None = None
     sessions: set[str] = field(default_factory=set)
     skipped: Skipped = field(default_factory=Skipped)
+
+
+class Cells(dict[str, str]):
+    """A line of a CSV under its header: here, and only here, numbers are written as text."""
 
 
 Record = Mapping[str, Any]

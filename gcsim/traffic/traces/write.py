@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +21,7 @@ from gcsim.traffic import ids
 from gcsim.traffic.traces import native, replay
 from gcsim.traffic.traces.chains import Dropped, chains
 from gcsim.traffic.traces.formats import NATIVE
-from gcsim.traffic.traces.row import Skipped
+from gcsim.traffic.traces.row import Options, Skipped
 from gcsim.traffic.trajectory import Span, Trajectory
 
 BLOCK_TOKENS = 512  # Mooncake's
@@ -117,21 +118,13 @@ def write(path: Path, trajectories: Iterable[Trajectory], to: str) -> dict[str, 
     return {what: count for what, count in dropped.items() if count}
 
 
-def convert(
-    source: Path, target: Path, to: str, name: str | None = None, skipped: Skipped | None = None
-) -> dict[str, int]:
-    """Read a trace of any format (`name` None detects it) and write it as another."""
-    skipped = skipped or Skipped()
-    return write(target, stored(source, name, skipped), to)
-
-
-def stored(path: Path, name: str | None, skipped: Skipped) -> Iterator[Trajectory]:
+def stored(path: Path, options: Options, skipped: Skipped) -> Iterator[Trajectory]:
     """The trajectories of a trace file as they are, with their own times and content ids."""
-    name = replay.format_of(path, name)
-    if name == NATIVE:
-        yield from native.read(path, skipped)
+    options = replace(options, format=replay.format_of(path, options))
+    if options.format == NATIVE:
+        yield from native.read(path, skipped, options)
         return
-    for index, plan in enumerate(replay.sessions(path, name, 0, skipped)):
+    for index, plan in enumerate(replay.sessions(path, options, skipped)):
         yield Trajectory(index, path.name.split(".")[0], plan.steps, plan.start_s)
 
 

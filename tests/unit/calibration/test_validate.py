@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gcsim.calibration.chip_files import calibrate
+from gcsim.calibration.one_chip import calibrate
 from gcsim.calibration.points import COLUMNS
 from gcsim.calibration.report import claims_rows, html_report, validation_text
-from gcsim.calibration.servers import calibrate_from_aiperf, calibrate_from_vllm_bench
 from gcsim.calibration.validate import shipped_points, validate
 from gcsim.errors import ProfileError
 
@@ -70,40 +69,6 @@ def test_calibrate_one_chip(points: Path, tmp_path: Path) -> None:
     assert "kind: fitted" in text
     with pytest.raises(ProfileError, match="no usable point of this chip"):
         calibrate(points, "b200", jobs=1)
-
-
-def test_calibrate_from_vllm_bench(tmp_path: Path) -> None:
-    file, out = tmp_path / "result.json", tmp_path / "mine.yaml"
-    data = {
-        "model_id": "meta-llama/Llama-3.1-8B-Instruct", "completed": 40, "max_concurrency": 4,
-        "total_input_tokens": 40_000, "total_output_tokens": 8_000, "mean_ttft_ms": 90.0,
-        "mean_tpot_ms": 12.0,
-    }  # fmt: skip
-    file.write_text(json.dumps(data), encoding="utf-8")
-    result = calibrate_from_vllm_bench(file, "h100-sxm", out=out)
-    assert result["errors"]["tpot"]["median_ape"] < 0.2
-    assert out.is_file()
-    file.write_text(json.dumps({**data, "max_concurrency": None}), encoding="utf-8")
-    with pytest.raises(ProfileError, match="closed loop"):
-        calibrate_from_vllm_bench(file, "h100-sxm")
-
-
-def test_calibrate_from_aiperf(tmp_path: Path) -> None:
-    data = {
-        "time_to_first_token": {"avg": 90.0}, "inter_token_latency": {"avg": 12.0},
-        "request_latency": {"avg": 2500.0}, "input_sequence_length": {"avg": 1000.0},
-        "output_sequence_length": {"avg": 200.0},
-        "input_config": {
-            "endpoint": {"model_names": ["meta-llama/Llama-3.1-8B-Instruct"]},
-            "loadgen": {"concurrency": 4},
-        },
-    }  # fmt: skip
-    run = tmp_path / "run-1"
-    run.mkdir()
-    with pytest.raises(ProfileError, match="holds no"):
-        calibrate_from_aiperf(tmp_path, "h100-sxm")
-    (run / "profile_export_aiperf.json").write_text(json.dumps(data), encoding="utf-8")
-    assert calibrate_from_aiperf(tmp_path, "h100-sxm")["points"] == 1
 
 
 def test_claims_as_cells() -> None:

@@ -118,7 +118,10 @@ def test_estimate_hits_the_published_single_stream(call: Call) -> None:
     assert "Bound by" in out
 
 
-@pytest.mark.parametrize("what", ["chips", "models", "deployments", "workloads", "scenarios"])
+LISTED = ["chips", "stacks", "models", "deployments", "workloads", "scenarios"]
+
+
+@pytest.mark.parametrize("what", LISTED)
 def test_list_names_what_is_shipped(call: Call, what: str) -> None:
     rows = as_json(call, "list", what)[what]
     code, out, _ = call("list", what)
@@ -131,6 +134,7 @@ def test_list_names_what_is_shipped(call: Call, what: str) -> None:
     ("kind", "name", "word"),
     [
         ("chip", "SambaNova SN40L", "not taken: 1.64 TB/s"),
+        ("stack", "sglang", "policy: prefill_first"),
         ("model", "gpt-oss-120b", "116.8 B"),
         ("deployment", "mi300x-prefill-sn50-decode", "400 Gbit/s"),
         ("workload", "coding-agent", "lognormal"),

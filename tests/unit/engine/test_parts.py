@@ -17,7 +17,7 @@ from gcsim.engine.meter import Meter
 from gcsim.engine.prefix_cache import PrefixCache
 from gcsim.engine.request import Context, Request
 from gcsim.engine.timeline import MOST_SAMPLES, Timeline
-from gcsim.machine.gaps import gap_bin
+from gcsim.machine.roofline import batch, gap_bin
 from gcsim.profiles.deployment import Link
 
 
@@ -103,11 +103,11 @@ def test_a_stalled_sequence_has_one_long_gap() -> None:
     new.generated = 1
     decode.join(new)
     what = toys.deployment({"main": {}})
-    coefficients = toys.constant_cost(1e-6, what)["main"].coefficients
+    table = toys.constant_cost(1e-6, what)["main"].table
     meter.stall(1, 100)
-    meter.count(coefficients, 1, 5000, 6000, 0, (0, 0, 0.0, 0.0, 0, 0), decode)
+    meter.count(table, batch(decode_seqs=1), 1, 5000, 6000, 0, decode)
     assert meter.gaps.sum() == meter.gaps[gap_bin(5900)] == 1
-    meter.count(coefficients, 2, 6000, 8000, 0, (0, 0, 0.0, 0.0, 0, 0), decode)
+    meter.count(table, batch(decode_seqs=1), 2, 6000, 8000, 0, decode)
     assert meter.gaps[gap_bin(1000)] == 2
     assert meter.busy_ns == 3000
 
@@ -115,9 +115,9 @@ def test_a_stalled_sequence_has_one_long_gap() -> None:
 def test_what_starts_in_the_warm_up_does_not_count() -> None:
     meter, decode = Meter(1000), DecodeSet(16, 0, 10**6)
     what = toys.deployment({"main": {}})
-    coefficients = toys.constant_cost(1e-6, what)["main"].coefficients
+    table = toys.constant_cost(1e-6, what)["main"].table
     for start in (0, 999, 1000):
-        meter.count(coefficients, 1, start, start + 1, 0, (5, 0, 0.0, 0.0, 0, 0), None)
+        meter.count(table, batch(prompt_tokens=5), 1, start, start + 1, 0, None)
     assert meter.totals[9] == 1
     del decode
 

@@ -101,7 +101,7 @@ def test_gaps_between_tokens_include_the_wait_for_prompts() -> None:
     tasks = [toys.one_step(0, 10, 20), toys.one_step(1, 4000, 1, 0.0055)]
     limits = {"policy": "prefill_first", "max_iteration_tokens": 1000}
     gaps = play(tasks, batching=limits).replicas[0].meter.gaps
-    from gcsim.machine.gaps import gap_bin
+    from gcsim.machine.roofline import gap_bin
 
     assert gaps.sum() == 19
     assert gaps[gap_bin(STEP_NS)] == 18
@@ -258,14 +258,14 @@ def test_speculation_yields_tokens_in_the_expected_proportion() -> None:
     costs = toys.constant_cost(STEP_NS * 1e-9, what)
     from dataclasses import replace
 
-    from gcsim.machine.coefficients import COEFFICIENTS
-    from gcsim.machine.cost import bind
+    from gcsim.machine.machine import bind
+    from gcsim.machine.roofline import ACCEPTED_PPM, TERMS, VERIFIED
 
     real = bind(toys.model(), what.pools["main"])
-    values = costs["main"].coefficients.copy()
-    for name in ("tokens_per_seq", "accepted_ppm"):
-        values[COEFFICIENTS.index(name)] = real.coefficients[COEFFICIENTS.index(name)]
-    costs["main"] = replace(real, coefficients=values, request_overhead_s=0.0)
+    table = costs["main"].table.copy()
+    for term in (VERIFIED, ACCEPTED_PPM):
+        table[TERMS, term] = real.table[TERMS, term]
+    costs["main"] = replace(real, table=table, request_overhead_s=0.0)
     (row,) = rows(toys.serve(what, [toys.one_step(0, 10, 301)], costs=costs))
     assert row["decode_ns"] == 300 / 1.5 * STEP_NS
 

@@ -76,6 +76,11 @@ def test_equal_scenarios_are_played_once_and_progress_ends_at_one() -> None:
     assert told[-1] == 1
 
 
+def test_one_deployment_may_be_named_without_a_list() -> None:
+    one = gcsim.compare("coding-agents", deployments="sn40l-mono", settings=FEW)
+    assert list(one.results) == ["sn40l-mono"]
+
+
 def test_compare_over_a_rate_keeps_the_time_of_the_arrivals() -> None:
     series = api.compare_over(
         "coding-agents", parameter="rate", values=[0.01, 0.04], settings={"run.trajectories": 5}

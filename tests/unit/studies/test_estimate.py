@@ -1,14 +1,17 @@
 """One operating point, against the kernels by hand: gcsim.studies.estimate."""
 
+import gc
+
 import pytest
 
 import gcsim
+from gcsim.engine.cluster import Cluster
 from gcsim.errors import CapacityError, ProfileError
-from gcsim.machine.cost import bind
-from gcsim.machine.iteration import mixed_ns, run_ns
-from gcsim.machine.ops import causal_pairs, window_pairs
+from gcsim.machine.machine import bind
+from gcsim.machine.roofline import batch, causal_pairs, iteration_ns, run_ns, window_pairs
 from gcsim.profiles.deployment import Pool
-from gcsim.profiles.resolve import load_chip, load_model
+from gcsim.profiles.resolve import load_chip, load_model, resolve
+from gcsim.simulate import simulate
 from gcsim.studies.estimate import WAVES, Estimate
 
 
@@ -18,17 +21,23 @@ def point(**changes: int) -> Estimate:
 
 
 def test_a_lone_request_takes_what_the_kernels_say() -> None:
-    cost = bind(load_model("gpt-oss-120b"), Pool(chip=load_chip("sn40l"), tp=16))
+    machine = bind(load_model("gpt-oss-120b"), Pool(chip=load_chip("sn40l"), tp=16))
     ttft_ns, past = 0, 0
     for chunk in (8192, 1808):
-        ttft_ns += mixed_ns(
-            cost.coefficients, chunk, 0, int(past > 0), 0, 0, causal_pairs(chunk, past),
-            window_pairs(chunk, past, 128), past + chunk, min(past, 128) + chunk,
-        )  # fmt: skip
+        prompt = batch(
+            prompt_tokens=chunk,
+            logit_seqs=past > 0,
+            prefill_pairs=causal_pairs(chunk, past),
+            prefill_window_pairs=window_pairs(chunk, past, 128),
+            prefill_kv=past + chunk,
+            prefill_window_kv=min(past, 128) + chunk,
+        )
+        ttft_ns += iteration_ns(machine.table, prompt)
         past += chunk
-    _, decode_ns = run_ns(cost.coefficients, 99, 0, 0, 1 << 62, 1, 10_001, 128, 0)
+    decode = batch(decode_seqs=1, logit_seqs=1, decode_kv=10_001, decode_window_kv=128)
+    _, decode_ns = run_ns(machine.table, decode, 99, 0, 0, 1 << 62)
     found = point()
-    ttft_ms = ttft_ns * 1e-6 + cost.request_overhead_s * 1e3
+    ttft_ms = ttft_ns * 1e-6 + machine.request_overhead_s * 1e3
     assert found.ttft_ms == pytest.approx(ttft_ms, abs=1e-6)
     assert found.tpot_ms == pytest.approx(decode_ns / 99 * 1e-6, abs=1e-6)
     assert found.e2el_ms == pytest.approx(ttft_ms + decode_ns * 1e-6, abs=1e-6)
@@ -106,3 +115,35 @@ def test_what_cannot_be_is_an_error() -> None:
         gcsim.estimate("h100-sxm", 8, "llama-3.1-8b", 10, 10, stack="abacus")
     with pytest.raises(CapacityError, match="does not fit the KV cache"):
         gcsim.estimate("h100-sxm", 2, "llama-3.3-70b", 100_000, 100)
+
+
+def test_a_sweep_leaves_nothing_behind() -> None:
+    """Neither cycles (the parts of a cluster know each other) nor caches that grow (YAML nodes)."""
+    point(), gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(50):
+        point(isl=500)
+    assert len(gc.get_objects()) - before < 2000  # was 49,000
+    assert not clusters()
+
+
+def test_a_run_keeps_no_cluster() -> None:
+    simulate(resolve("coding-agents", {"run.trajectories": 2}))
+    assert not clusters()
+
+
+def clusters() -> list[Cluster]:
+    """Those in memory, without collecting first: a sweep does not either."""
+    return [one for one in gc.get_objects() if isinstance(one, Cluster)]
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    gc.disable()
+    try:
+        point()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    with pytest.raises(ProfileError):
+        point(isl=0)
+    assert gc.isenabled()

@@ -1,19 +1,21 @@
-"""Binds a model and a pool to the numbers that the roofline needs, once per run.
+"""Binds a model and a pool to a machine: all that the engine needs to know of both, once per run.
 
-Everything that does not change while the simulation runs is folded into one vector of
-coefficients (named in `gcsim.machine.coefficients`), so that an iteration costs a
-fraction of a microsecond. The efficiencies are the chip's, the fixed times the serving stack's.
+The operators of the model on the chips of one replica become the rows of C and M, the serving
+stack's fixed times the row h, of `gcsim.machine.roofline`. The efficiencies are the chip's.
+Equations: docs/cost-model.md.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcsim.machine.coefficients import COEFFICIENTS
+from gcsim.machine import roofline
 from gcsim.machine.counts import count, formats, kv_bytes_per_token, weight_bytes
 from gcsim.machine.placement import Placement, kv_shards, place
+from gcsim.machine.roofline import SUMS
 from gcsim.profiles.chip import Chip, Stack, Tier
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import FORMAT_BYTES, Model, WeightFormat
@@ -22,24 +24,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACTIVATION_BYTES = 2.0  # activations and logits are 16 bit
-_FAMILY = {
-    "fp32": "bf16",
-    "bf16": "bf16",
-    "fp8": "fp8",
-    "int8": "fp8",
-    "mxfp4": "fp4",
-    "nvfp4": "fp4",
-    "int4": "bf16",  # weight-only: small bytes, 16-bit arithmetic
-}
+Row = dict[str, float]  # by the names of `SUMS`: of one unit of each
 
 
 @dataclass(frozen=True, slots=True)
-class PoolCost:
-    """What the engine needs to know of a pool's hardware and of the model on it.
+class Operator:
+    """One operator of an iteration, all layers together, on one chip of a replica.
 
-    model, layers, context_window: of the model;
-    coefficients: for the kernels; tokens_per_seq, accepted_ppm: tokens that a decode iteration
-    verifies, and yields in millionths; window: of the sliding layers, 0 without;
+    compute, memory: seconds per unit of each sum of a batch (rows of C and M); reads: what the
+    time of M counts as.
+    """
+
+    name: str
+    compute: Row
+    memory: Row
+    reads: float = roofline.WEIGHTS
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A model on one replica of a pool: what the engine needs to know of both.
+
+    model, layers, context_window: of the model; operators: what an iteration computes and reads;
+    table: operators, fixed times, work and collectives for the kernels of `gcsim.machine.roofline`;
+    tokens_per_seq, accepted_ppm: tokens that a decode iteration verifies, and yields in millionths;
+    window: of the sliding layers, 0 without;
     kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a replica in blocks;
     reload_s_per_token: per lower tier; peak_flops_per_s, peak_bytes_per_s: of a replica;
     kv_bytes, window_kv_bytes: of one token, once, as it travels over a link; the overheads, and
@@ -49,7 +58,8 @@ class PoolCost:
     model: str
     layers: int
     context_window: int
-    coefficients: "NDArray[np.float64]"
+    operators: tuple[Operator, ...]
+    table: "NDArray[np.float64]"
     placement: Placement
     tokens_per_seq: int
     accepted_ppm: int
@@ -79,34 +89,22 @@ class PoolCost:
         return tokens * self.kv_bytes + min(prompt_tokens, self.window) * self.window_kv_bytes
 
 
-def math_flops_per_s(chip: Chip, weights: str, wanted: str = "native") -> float:
+def math_flops_per_s(chip: Chip, weights: WeightFormat, wanted: str = "native") -> float:
     """Achievable rate of a matrix product on weights of a format, per chip [FLOP/s].
 
-    Dense peak x efficiency of the format that computes: the weights' own if the chip has it
-    (or the model's wanted one: 4-bit weights with 8-bit arithmetic), else BF16.
+    Dense peak x efficiency of the format that computes (`Chip.arithmetic`).
     """
-    family = _FAMILY[weights]
-    if getattr(chip.compute, family) is None:
-        family = "bf16"
-    elif wanted != "native" and getattr(chip.compute, wanted) is not None:
-        family = wanted
-    peak, factor = getattr(chip.compute, family), getattr(chip.efficiency, f"gemm_{family}")
-    return float(peak.value * factor.value)
+    fmt = chip.arithmetic(weights, wanted)
+    return float(getattr(chip.compute, fmt).value * chip.efficiency.gemm(fmt))
 
 
-def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCost:
-    """Fold a model on one replica of a pool into a `PoolCost`; the seconds are per chip.
+def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine:
+    """Fold a model on one replica of a pool into a `Machine`; the seconds are per chip.
 
     Equations: docs/cost-model.md. tp chips share attention and KV of a sequence, ep such groups
     hold different sequences, tp x ep chips share FFN and experts, pp stages share the layers.
     """
     placement = place(model, pool, dtype)
-    terms = dict.fromkeys(COEFFICIENTS, 0.0)
-    terms |= _attention(model, pool, dtype, placement)
-    terms |= _feed_forward(model, pool, dtype, placement)
-    terms |= _communication(model, pool)
-    terms |= _overheads(model, pool, dtype)
-    terms |= _work(model, pool, dtype)
     speculation = pool.speculation
     verified, accepted, drafting = 1, 1.0, 0.0
     if speculation is not None:
@@ -114,21 +112,29 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
         verified, drafting = k + 1, speculation.draft_cost
         accepted = k + 1.0 if a == 1 else (1 - a ** (k + 1)) / (1 - a)
     ppm = round(accepted * 1e6)
-    terms |= {
-        "tokens_per_seq": float(verified),
-        "draft_factor": 1.0 + drafting,
-        "accepted_ppm": float(ppm),
-    }
+    operators = (
+        *_attention(model, pool, dtype, placement),
+        *_feed_forward(model, pool, dtype, placement),
+    )
+    table = table_of(operators)
+    table[roofline.OVERHEAD] = row_of(_overheads(model, pool, dtype))
+    flops, moved = _work(model, pool, dtype)
+    table[roofline.FLOPS], table[roofline.BYTES] = row_of(flops), row_of(moved)
+    _communication(table, model, pool)
+    terms = table[roofline.TERMS]
+    terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
+    terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
     chip, chips, stack = pool.chip, pool.chips_per_replica, _stack(pool)
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
     window = model.attention.window
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
     main = _kv_tier(pool)
-    return PoolCost(
+    return Machine(
         model=model.name,
         layers=model.layers,
         context_window=model.context_window,
-        coefficients=np.array([terms[name] for name in COEFFICIENTS]),
+        operators=operators,
+        table=table,
         placement=placement,
         tokens_per_seq=verified,
         accepted_ppm=ppm,
@@ -145,7 +151,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
         request_overhead_s=stack.request_overhead.value,
         handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
         overlap_scheduling=stack.overlap_scheduling,
-        peak_flops_per_s=chips * max(c.value for _, c in chip.compute if c is not None),
+        peak_flops_per_s=chips * chip.compute.fastest_flops_per_s,
         peak_bytes_per_s=chips * main.bandwidth.value,
         kv_bytes=float(per_token.full),
         window_kv_bytes=float(per_token.window),
@@ -153,6 +159,38 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> PoolCos
         expert_tiers=placement.share("experts") or placement.share("ffn"),
         kv_tier=main.tier,
     )
+
+
+def row_of(row: Row) -> "NDArray[np.float64]":
+    """A row of a machine's table from what it says of each sum; what is left out is 0."""
+    values = np.zeros(roofline.WIDTH)
+    for name, value in row.items():
+        values[SUMS.index(name)] = value
+    return values
+
+
+def table_of(operators: Iterable[Operator]) -> "NDArray[np.float64]":
+    """The table of a machine that does nothing but these operators, on one chip, without drafts."""
+    rows = [np.zeros(roofline.WIDTH) for _ in range(roofline.OPERATORS)]
+    for operator in operators:
+        rows += [row_of(operator.compute), row_of(operator.memory)]
+        rows[-1][roofline.READS] = operator.reads
+    table = np.stack(rows)
+    for term in (roofline.STAGES, roofline.VERIFIED, roofline.DRAFT_FACTOR):
+        table[roofline.TERMS, term] = 1.0
+    for term in (roofline.EXPERT_SKEW, roofline.EXPOSED, roofline.LINK):
+        table[roofline.TERMS, term] = 1.0
+    table[roofline.TERMS, roofline.ACCEPTED_PPM] = roofline.MILLION
+    return table
+
+
+def stacked(tables: Sequence["NDArray[np.float64]"]) -> "NDArray[np.float64]":
+    """Tables as one array: a row of zeros is an operator that takes no time."""
+    most = max(len(table) for table in tables)
+    found = np.zeros((len(tables), most, roofline.WIDTH))
+    for k, table in enumerate(tables):
+        found[k, : len(table)] = table
+    return found
 
 
 def _stack(pool: Pool) -> Stack:
@@ -180,7 +218,7 @@ def _s_per_byte(pool: Pool, placement: Placement, component: str) -> float:
 
 def _attention(
     model: Model, pool: Pool, dtype: WeightFormat | None, placement: Placement
-) -> dict[str, float]:
+) -> tuple[Operator, Operator]:
     chip, attention, counts = pool.chip, model.attention, count(model)
     own = formats(model, dtype)
     params = counts.layers * counts.attention_params
@@ -195,17 +233,26 @@ def _attention(
     kv = kv_bytes_per_token(model, pool.kv_dtype)
     kv_rate = _kv_tier(pool).bandwidth.value * chip.efficiency.kv_read.value
     kv_rate *= pool.ep * kv_shards(model, pool.tp)
-    return {
-        "projection_s_per_token": 2 * params / rate,
-        "projection_weights_s": params * FORMAT_BYTES[own.attention] / pool.tp * s_per_byte,
-        "projection_moved_s_per_token": moved / pool.tp * s_per_byte,
-        "attention_decode_s_per_pair": full_layers * decode / per_pair,
-        "attention_decode_s_per_window_pair": attention.window_layers * decode / per_pair,
-        "attention_prefill_s_per_pair": full_layers * prefill / per_pair,
-        "attention_prefill_s_per_window_pair": attention.window_layers * prefill / per_pair,
-        "kv_s_per_token": kv.full / kv_rate,
-        "kv_s_per_window_token": kv.window / kv_rate,
-    }
+    projection = Operator(
+        "projection",
+        {"tokens": 2 * params / rate},
+        {
+            "iterations": params * FORMAT_BYTES[own.attention] / pool.tp * s_per_byte,
+            "tokens": moved / pool.tp * s_per_byte,
+        },
+    )
+    core = Operator(
+        "attention",
+        {
+            "decode_pairs": full_layers * decode / per_pair,
+            "decode_window_pairs": attention.window_layers * decode / per_pair,
+            "prefill_pairs": full_layers * prefill / per_pair,
+            "prefill_window_pairs": attention.window_layers * prefill / per_pair,
+        },
+        {"kv": kv.full / kv_rate, "window_kv": kv.window / kv_rate},
+        roofline.KV,
+    )
+    return projection, core
 
 
 def _flops_per_pair(model: Model) -> tuple[float, float]:
@@ -223,7 +270,7 @@ def _flops_per_pair(model: Model) -> tuple[float, float]:
 
 def _feed_forward(
     model: Model, pool: Pool, dtype: WeightFormat | None, placement: Placement
-) -> dict[str, float]:
+) -> tuple[Operator, Operator, Operator]:
     chip, counts, own = pool.chip, count(model), formats(model, dtype)
     wide, hidden = pool.tp * pool.ep, model.hidden
     reached = _reached(pool)
@@ -241,25 +288,36 @@ def _feed_forward(
     one_expert = counts.moe_layers * counts.expert_params * FORMAT_BYTES[own.experts]
     head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * wide * reached
     head_byte = _s_per_byte(pool, placement, "head")
-    return {
-        "ffn_s_per_token": 2 * dense / rate,
-        "ffn_weights_s": (sizes.ffn + sizes.router) / wide * ffn_byte,
-        "ffn_moved_s_per_token": ffn_moved / pool.ep * ffn_byte,
-        "expert_s_per_token": 2 * chosen / expert_rate,
-        "expert_weights_s_per_expert": one_expert / wide * expert_byte,
-        "expert_moved_s_per_token": expert_moved * counts.moe_layers / wide * expert_byte,
-        "experts": float(counts.experts),
-        "experts_per_token": float(counts.experts_per_token),
-        "expert_skew": 1.0,
-        "head_s_per_seq": 2 * counts.head_params / head_rate,
-        "head_weights_s": sizes.head / wide * head_byte,
-    }
+    ffn = Operator(
+        "ffn",
+        {"tokens": 2 * dense / rate},
+        {
+            "iterations": (sizes.ffn + sizes.router) / wide * ffn_byte,
+            "tokens": ffn_moved / pool.ep * ffn_byte,
+        },
+    )
+    experts = Operator(
+        "experts",
+        {"tokens": 2 * chosen / expert_rate},
+        {
+            "experts": one_expert / wide * expert_byte,
+            "tokens": expert_moved * counts.moe_layers / wide * expert_byte,
+        },
+        roofline.EXPERTS,
+    )
+    head = Operator(
+        "head",
+        {"logits": 2 * counts.head_params / head_rate},
+        {"iterations": sizes.head / wide * head_byte},
+    )
+    return ffn, experts, head
 
 
-def _communication(model: Model, pool: Pool) -> dict[str, float]:
-    """Two all-reduces per layer over tp; with ep, MoE layers dispatch and combine instead of one.
+def _communication(table: "NDArray[np.float64]", model: Model, pool: Pool) -> None:
+    """Write the collectives of an iteration, and what they depend on, into a table.
 
-    The latency of an all-reduce over n chips is a + b log2(n / 2), both of the serving stack.
+    Two all-reduces per layer over tp; with ep, MoE layers dispatch and combine instead of one. The
+    latency of an all-reduce over n chips is a + b log2(n / 2), both of the serving stack.
     """
     chip, stack, counts = pool.chip, _stack(pool), count(model)
     up = chip.interconnect.scale_up
@@ -274,22 +332,27 @@ def _communication(model: Model, pool: Pool) -> dict[str, float]:
     dispatches = counts.moe_layers if pool.ep > 1 else 0
     hidden_part = stack.comm_overlap.value if stack.comm_overlap is not None else 0.0
     spread = min(counts.experts_per_token, wide) if counts.experts else 0
-    return {
-        "all_reduces": 2.0 * counts.layers - dispatches,
-        "all_reduce_chips": float(pool.tp),
-        "all_reduce_latency_s": latency(pool.tp),
-        "all_reduce_bytes_per_token": token / pool.ep,
-        "dispatches": float(dispatches),
-        "dispatch_chips": float(wide),
-        "dispatch_latency_s": latency(wide),
-        "dispatch_bytes_per_token": token * spread / wide,
-        "all_reduce_phases_s": up.latency.value * _phases(up.topology, pool.tp),
-        "stage_latency_s": up.latency.value,
-        "link_bytes_per_s": up.bandwidth.value * chip.efficiency.link.value,
-        "comm_exposed": 1.0 - hidden_part,
-        "stages": float(pool.pp),
-        "fused": 1.0 if chip.execution == "fused" else 0.0,
-    }
+    one_way = up.latency.value
+
+    def collective(kind: int, count: float, chips: int, phases: int, moved: float) -> None:
+        row = table[kind]
+        row[roofline.COUNT], row[roofline.CHIPS] = count, chips
+        row[roofline.LATENCY_S] = one_way if kind == roofline.HANDOVER else latency(chips)
+        row[roofline.PHASES_S] = one_way * phases
+        row[roofline.BYTES_PER_TOKEN] = moved
+
+    reduces = 2.0 * counts.layers - dispatches
+    phases = _phases(up.topology, pool.tp)
+    collective(roofline.ALL_REDUCE, reduces, pool.tp, phases, token / pool.ep)
+    collective(roofline.DISPATCH, 2.0 * dispatches, wide, 0, token * spread / wide)
+    collective(roofline.HANDOVER, pool.pp - 1.0, pool.pp, 0, token / pool.ep)
+    terms = table[roofline.TERMS]
+    terms[roofline.LINK] = up.bandwidth.value * chip.efficiency.link.value
+    terms[roofline.EXPOSED] = 1.0 - hidden_part
+    terms[roofline.STAGES] = pool.pp
+    terms[roofline.FUSED] = chip.execution == "fused"
+    terms[roofline.EXPERT_COUNT] = counts.experts
+    terms[roofline.EXPERTS_PER_TOKEN] = counts.experts_per_token
 
 
 def _phases(topology: str, chips: int) -> int:
@@ -297,7 +360,7 @@ def _phases(topology: str, chips: int) -> int:
     return 2 * (chips - 1) if topology == "torus" else 2
 
 
-def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str, float]:
+def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> Row:
     """Fixed times of an iteration [s]; latent attention and quantization take more kernels."""
     stack, counts, own = _stack(pool), count(model), formats(model, dtype)
     quantized = stack.quantized_kernels.value if stack.quantized_kernels else 0.0
@@ -309,18 +372,18 @@ def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str
     layers = counts.layers * stack.layer_overhead.value * attention
     layers += counts.moe_layers * stack.moe_layer_overhead.value * experts
     return {
-        "layers_overhead_s": layers + stack.iteration_overhead.value,
-        "prompt_overhead_s": counts.layers * stack.prompt_layer_overhead.value,
-        "seq_overhead_s": stack.sequence_overhead.value / pool.ep,  # groups work side by side
+        "iterations": layers + stack.iteration_overhead.value,
+        "prompts": counts.layers * stack.prompt_layer_overhead.value,
+        "logits": stack.sequence_overhead.value / pool.ep,  # groups work side by side
     }
 
 
 def quantizes(chip: Chip, weights: WeightFormat) -> bool:
     """Whether products with weights of this format take quantized activations on a chip."""
-    return _FAMILY[weights] != "bf16" and getattr(chip.compute, _FAMILY[weights]) is not None
+    return chip.arithmetic(weights) != "bf16"
 
 
-def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str, float]:
+def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Row]:
     """FLOPs and bytes of the whole replica without any efficiency: what MFU and MBU count."""
     counts, sizes = count(model), weight_bytes(model, dtype)
     decode, prefill = _flops_per_pair(model)
@@ -336,15 +399,18 @@ def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> dict[str, flo
     kv = kv_bytes_per_token(model, pool.kv_dtype)
     read_once = sizes.ffn + sizes.router + sizes.head
     experts = counts.experts or 1
-    return {
-        "flops_per_token": 2.0 * per_token,
-        "flops_per_seq": 2.0 * counts.head_params,
-        "flops_per_decode_pair": full * decode,
-        "flops_per_window_decode_pair": windowed * decode,
-        "flops_per_prefill_pair": full * prefill,
-        "flops_per_window_prefill_pair": windowed * prefill,
-        "weight_bytes": sizes.attention * pool.ep + read_once,
-        "bytes_per_expert": sizes.experts / experts,
-        "kv_bytes_per_token": float(kv.full),
-        "kv_bytes_per_window_token": float(kv.window),
+    flops = {
+        "tokens": 2.0 * per_token,
+        "logits": 2.0 * counts.head_params,
+        "decode_pairs": full * decode,
+        "decode_window_pairs": windowed * decode,
+        "prefill_pairs": full * prefill,
+        "prefill_window_pairs": windowed * prefill,
     }
+    moved = {
+        "iterations": sizes.attention * pool.ep + read_once,
+        "experts": sizes.experts / experts,
+        "kv": float(kv.full),
+        "window_kv": float(kv.window),
+    }
+    return flops, moved

@@ -1,20 +1,22 @@
-"""Where weights lie and what that costs: gcsim.machine.cost, gcsim.machine.placement."""
+"""Where weights lie and what that costs: gcsim.machine.machine, gcsim.machine.placement."""
 
 import pytest
 import toys
 
 from gcsim.errors import CapacityError
-from gcsim.machine.coefficients import COEFFICIENTS
-from gcsim.machine.cost import bind, math_flops_per_s
 from gcsim.machine.counts import kv_bytes_per_token, weight_bytes
+from gcsim.machine.machine import bind, math_flops_per_s
 from gcsim.machine.placement import kv_shards, place
+from gcsim.machine.roofline import OVERHEAD, X_ITERATIONS
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip, load_model
 
 
-def term(pool: Pool, model, name: str, dtype=None) -> float:
-    return float(bind(model, pool, dtype).coefficients[COEFFICIENTS.index(name)])
+def read_s(pool: Pool, model, operator: str, per: str, dtype=None) -> float:
+    """Seconds that an operator reads per unit of a sum."""
+    found = {o.name: o for o in bind(model, pool, dtype).operators}
+    return found[operator].memory[per]
 
 
 def test_weights_and_kv_share_the_memory() -> None:
@@ -31,6 +33,10 @@ def test_a_model_that_does_not_fit_says_how_many_chips_it_needs() -> None:
     with pytest.raises(CapacityError, match=r"use at least 2 chips per replica"):
         bind(load_model("llama-3.3-70b"), Pool(chip=load_chip("h100-sxm")))
     bind(load_model("llama-3.3-70b"), Pool(chip=load_chip("h100-sxm"), tp=2))
+    # The weights alone would fit 4, but not beside what is kept free for KV.
+    with pytest.raises(CapacityError, match=r"use at least 5 chips per replica"):
+        bind(load_model("deepseek-r1"), Pool(chip=load_chip("b200"), tp=4))
+    bind(load_model("deepseek-r1"), Pool(chip=load_chip("b200"), tp=5))
 
 
 def test_what_does_not_fit_the_fast_tier_is_read_from_the_next_and_is_slow() -> None:
@@ -40,9 +46,7 @@ def test_what_does_not_fit_the_fast_tier_is_read_from_the_next_and_is_slow() -> 
     assert set(native.share("experts")) == {"hbm"}
     assert set(wide.share("attention")) == {"hbm"}, "what is read most often stays in the fast tier"
     assert 0 < wide.share("experts")["ddr"] < 1
-    fast, slow = (
-        term(pool, model, "expert_weights_s_per_expert", dtype) for dtype in (None, "bf16")
-    )
+    fast, slow = (read_s(pool, model, "experts", "experts", dtype) for dtype in (None, "bf16"))
     assert slow > 4 * fast
 
 
@@ -78,7 +82,9 @@ def test_kernels_read_tiers_one_after_another_and_fused_chips_at_once() -> None:
     }
     shares = place(model, both["fused"]).share("ffn")
     assert len(shares) == 2
-    serial, at_once = (term(both[how], model, "ffn_weights_s") for how in ("kernels", "fused"))
+    serial, at_once = (
+        read_s(both[how], model, "ffn", "iterations") for how in ("kernels", "fused")
+    )
     assert at_once == pytest.approx(serial * max(shares.values()), rel=1e-9)
 
 
@@ -94,7 +100,7 @@ def test_sliding_layers_cost_a_fixed_window_of_blocks() -> None:
 def test_smaller_weights_read_faster() -> None:
     pool = Pool(chip=load_chip("mi300x"))
     model = load_model("llama-3.1-8b")
-    wide, narrow = (term(pool, model, "ffn_weights_s", dtype) for dtype in (None, "fp8"))
+    wide, narrow = (read_s(pool, model, "ffn", "iterations", dtype) for dtype in (None, "fp8"))
     assert narrow == pytest.approx(wide / 2, rel=1e-9)
 
 
@@ -102,11 +108,10 @@ def test_latent_attention_and_quantization_launch_more_kernels() -> None:
     """layers x (layer_overhead x (mla + quantized) + moe_layer_overhead x (1 + quantized))."""
     times = {**toys.NO_TIMES, "layer_overhead": "10 us", "moe_layer_overhead": "20 us"}
     ratios = {"mla_kernels": 1.5, "quantized_kernels": 0.25}
-    index = COEFFICIENTS.index("layers_overhead_s")
 
     def overhead_s(model: Model, **more: float) -> float:
         chip = toys.chip(stacks={"none": {**times, **more}})
-        return float(bind(model, Pool(chip=chip)).coefficients[index])
+        return float(bind(model, Pool(chip=chip)).table[OVERHEAD, X_ITERATIONS])
 
     latent = {"kind": "mla", "q_heads": 4, "q_lora": 16, "kv_lora": 32, "rope_dim": 8,
               "nope_dim": 16, "v_dim": 16}  # fmt: skip

@@ -52,7 +52,7 @@ def shapes(found: list[Trajectory]) -> list[Any]:
 
 
 def convert(source: Path, target: Path, to: str) -> dict[str, int]:
-    return write(target, stored(source, None, Skipped()), to)
+    return write(target, stored(source, USUAL, Skipped()), to)
 
 
 def test_mooncake_to_gcsim_and_back_is_without_loss(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def _talk(found: "Sweep", out: Path | None) -> None:
     """What is no result: how many runs it took, and where it is."""
     from gcsim.cli.sweep_text import points
 
-    there = "" if found.played == len(found.table) else f", {found.played} of them played now"
+    there = "" if found.played == len(found.table) else f", {found.played} runs now"
     note(f"{points(len(found.table))}{there}")
     if len(found.errors):
         note(f"{len(found.errors)} failed; the column error says why")

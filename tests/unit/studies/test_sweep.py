@@ -1,4 +1,7 @@
-"""Sweeps: what is played, what is kept, and that nothing but the inputs shows in the table."""
+"""Sweeps: what is played, what is kept, and that nothing but the inputs shows in the table.
+
+Of gcsim.studies.sweep and the modules beside it, and of gcsim.cli.sweep.
+"""
 
 import json
 import os

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from gcsim import __version__
 from gcsim.engine.clock import to_ns
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import forgotten, play
@@ -32,6 +31,7 @@ from gcsim.results.tables import (
 from gcsim.traffic.generate import trajectories
 from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory
+from gcsim.version import __version__
 
 Progress = Callable[[int], None]
 

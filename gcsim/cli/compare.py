@@ -7,14 +7,14 @@ from gcsim.results.comparison import Comparison, decides
 from gcsim.results.metrics import Metric, named, using
 from gcsim.results.paired import Ratio
 from gcsim.results.text import PHASE_NAMES, three
-from gcsim.studies.series import DECIDED_BY, Crossover
+from gcsim.studies.compare import DECIDED_BY, Crossover
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
-    from gcsim.studies.series import Series
+    from gcsim.studies.compare import Series
 
 BAR = 24
 GLYPHS = {"network": "░", "queue": "▒", "prefill": "▓", "kv_transfer": "×", "decode": "█"}

@@ -19,7 +19,7 @@ TEXTS = sorted(
     if path.name == "Makefile"
     or path.suffix in {".csv", ".ipynb", ".lock", ".md", ".py", ".toml", ".yaml"}
 )
-MODULE_LINES_MAX = 350
+MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")  # split: this file is read too
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root)" + "/")
@@ -92,6 +92,7 @@ def test_what_is_public_is_explained(module: Path) -> None:
         node
         for node in tree(module).body
         if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_")
+        if "overload" not in map(ast.unparse, node.decorator_list)
     ]
     assert ast.get_docstring(tree(module)), "the module has no docstring"
     assert not [node.name for node in public if not ast.get_docstring(node)]

@@ -7,8 +7,8 @@ import gcsim
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve, with_settings
 from gcsim.profiles.workload import load_workload
-from gcsim.simulate import within
 from gcsim.studies.parallel import simulate_all
+from gcsim.traffic.generate import within
 
 FEW = {"run.trajectories": 4}
 
@@ -108,8 +108,8 @@ def test_agents_shrink_their_context_before_the_models_window_is_full() -> None:
     assert fitted.agent
     assert fitted.agent.window
     assert fitted.agent.window.high == 131_072 - 16_000  # the largest output
-    assert within(workload, 1_000_000) == workload.model_copy(update={"agent": within(
-        workload, 1_000_000).agent})  # fmt: skip
+    wide = within(workload, 1_000_000)
+    assert wide == workload.model_copy(update={"agent": wide.agent})
     result = gcsim.run("coding-agents")
     assert result.summary["rejected"] == 0
 

@@ -126,9 +126,11 @@ def remake(points_path: str | Path, jobs: int = 2) -> dict[str, Any]:
 
 
 def validation_markdown(
-    result: Mapping[str, Any], calibration: Calibration,
-    bought: Sequence[Mapping[str, float | str]], ledger: Sequence[Mapping[str, Any]],
-) -> str:  # fmt: skip
+    result: Mapping[str, Any],
+    calibration: Calibration,
+    bought: Sequence[Mapping[str, float | str]],
+    ledger: Sequence[Mapping[str, Any]],
+) -> str:
     """The page on how far to trust the model.
 
     result: of `validate`; calibration: with its left-out errors; bought: of `ablation`;
@@ -183,10 +185,17 @@ def _worst(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for point in ordered:
         seen.setdefault(point["id"], point)
     return [
-        (p["id"], p["chip"], p["model"], METRICS[p["metric"]], f"{p['published']:,.4g}",
-         f"{p['modeled']:,.4g}", reason_of(p))
+        (
+            p["id"],
+            p["chip"],
+            p["model"],
+            METRICS[p["metric"]],
+            f"{p['published']:,.4g}",
+            f"{p['modeled']:,.4g}",
+            reason_of(p),
+        )
         for p in list(seen.values())[:WORST]
-    ]  # fmt: skip
+    ]
 
 
 def reason_of(point: Mapping[str, Any]) -> str:

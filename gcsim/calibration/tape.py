@@ -22,7 +22,7 @@ LAG = 1  # a next request arrives while the iteration after its predecessor's la
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Requests:
     """Requests of one run in order: lengths, how many at once, and which count."""
 
     isl: "NDArray[np.int64]"
@@ -31,7 +31,7 @@ class Load:
     count_from: int
 
 
-def load_of(point: Point, rounds: int = ROUNDS) -> Load:
+def load_of(point: Point, rounds: int = ROUNDS) -> Requests:
     """The requests that a source sent; uniform lengths evenly spread over their range, shuffled.
 
     Where medians were published, those after the first burst stand for the median request. In a
@@ -48,7 +48,7 @@ def load_of(point: Point, rounds: int = ROUNDS) -> Load:
     if point.steady:
         osl = _lengths(rng, point.osl, 1.0 - OUT_OF_STEP, requests, 1.0 + OUT_OF_STEP)
     after_burst = point.median and requests > clients
-    return Load(isl, osl, clients, clients if after_burst else 0)
+    return Requests(isl, osl, clients, clients if after_burst else 0)
 
 
 def _lengths(
@@ -58,7 +58,9 @@ def _lengths(
     return np.asarray(rng.permutation(np.maximum(np.rint(length * spread), 1)), dtype=np.int64)
 
 
-def iterations_of(point: Point, setup: Setup, cost: PoolCost, load: Load) -> "NDArray[np.float64]":
+def iterations_of(
+    point: Point, setup: Setup, cost: PoolCost, load: Requests
+) -> "NDArray[np.float64]":
     """Every iteration of a run of one pool (of one worker, which serves its share of clients)."""
     pool = setup.pool
     share = max(1, -(-load.clients // pool.replicas))

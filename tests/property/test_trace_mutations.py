@@ -143,6 +143,30 @@ VALID: dict[str, list[dict[str, Any]]] = {
     "vidur": records(
         "arrived_at", "num_prefill_tokens", "num_decode_tokens", rows=[[0, 374, 44], [0.5, 39, 19]]
     ),
+    "log": [
+        {
+            "created": 1_700_000_000 + 20 * k,
+            "model": "m",
+            "session_id": "s",
+            "usage": {
+                "prompt_tokens": 100 + 50 * k,
+                "completion_tokens": 7,
+                "prompt_tokens_details": {"cached_tokens": 10},
+            },
+        }
+        for k in range(2)
+    ]
+    + [
+        {
+            "spanId": "1",
+            "startTimeUnixNano": "1700000009000000000",
+            "endTimeUnixNano": "1700000010000000000",
+            "attributes": [
+                {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "12"}},
+                {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "3"}},
+            ],
+        }
+    ],
     NATIVE: [
         {
             "workload": "w",
@@ -211,7 +235,7 @@ def mutated(draw: st.DrawFn, name: str) -> bytes:
 
 
 def written(name: str, valid: list[Any]) -> bytes:
-    if name == NATIVE or FORMATS[name].kind == "jsonl":
+    if name == NATIVE or FORMATS[name].kind != "csv":
         text = "".join(json.dumps(record) + "\n" for record in valid)
     else:
         header = [*VALID[name][0]]

@@ -94,6 +94,7 @@ TEXTS = {
     "bailian": jsonl(BAILIAN),
     "aiperf": jsonl(AIPERF),
     "tracelab": jsonl(TRACELAB),
+    "log": jsonl([{"usage": {"prompt_tokens": 70, "completion_tokens": 5}}]),
     "weka": jsonl([{"id": "x", "block_size": 64, "requests": [{"in": 70, "out": 1, "h": [1, 1]}]}]),
 }
 

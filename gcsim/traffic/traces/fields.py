@@ -98,6 +98,32 @@ def delay(record: Record, key: str, per_second: int = 1) -> float | None:
     return seconds(record, key, per_second, DELAY_S_MAX)
 
 
+def clock_ns(record: Record, key: str, per_second: int | None = None) -> int | None:
+    """A time as a date or as a number in 1/`per_second` s, in nanoseconds; None where it is absent.
+
+    Of a number without a unit its size tells: Unix time in s, ms, us and ns lies far apart, and
+    what is smaller than all of them is in s.
+
+    >>> clock_ns({"t": 1700000000123}, "t"), clock_ns({"t": "2023-11-14T22:13:20.123Z"}, "t")
+    (1700000000123000000, 1700000000123000000)
+    >>> clock_ns({"t": 2.5}, "t"), clock_ns({"t": 2.5}, "t", 1000)
+    (2500000000, 2500000)
+    """
+    raw = record.get(key)
+    if isinstance(raw, str) and raw[4:5] == "-":
+        return time_of_day_ns(record, key)
+    value = _number(record, key, "is not a time")
+    if value is None:
+        return None
+    if per_second is None:
+        per_second = next(
+            (10**p for p, top in ((0, 1e11), (3, 1e14), (6, 1e17)) if value < top), 10**9
+        )
+    seconds(record, key, per_second)  # its bounds
+    whole = int(value) * (10**9 // per_second)
+    return whole + round((value - int(value)) * 10**9 / per_second)
+
+
 def time_of_day_ns(record: Record, key: str) -> int:
     """A date and time of day, UTC where no zone is given, as nanoseconds since 1970.
 

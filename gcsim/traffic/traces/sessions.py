@@ -20,10 +20,12 @@ from gcsim.traffic.traces.fields import (
     tokens,
 )
 from gcsim.traffic.traces.row import BadLineError, Context, Record, Records, Row
+from gcsim.traffic.traces.turns import turn_after
 from gcsim.traffic.trajectory import Span
 
 CHARACTERS_PER_TOKEN = 4
 AIPERF_OSL = 128  # where a turn does not say
+TRACELAB = ids.shared("tracelab", "prefix")
 
 
 @dataclass(slots=True)
@@ -205,7 +207,7 @@ def tracelab_csv(records: Records, _: Context) -> list[Row]:
                 why = "is not that of the session's first round"
                 raise BadLineError("arrival_time", record["arrival_time"], why)
             prefix, osl = tokens(record, "prefix_len"), tokens(record, "output_len")
-            row = _round(rows, prefix + tokens(record, "input_len"), prefix, osl)
+            row = turn_after(rows, prefix + tokens(record, "input_len"), prefix, osl, TRACELAB)
             rows.append(row._replace(time_s=start_s, delay_s=wait_s))
             wait_s = delay(record, "tool_wait_after_ms", 1000) or 0.0
         except BadLineError as bad:
@@ -231,7 +233,7 @@ def tracelab(records: Records, _: Context) -> list[Row]:
             isl, prefix = tokens(record, "input_tokens_total"), tokens(record, "prefix_tokens")
             if prefix > isl:
                 raise BadLineError("prefix_tokens", prefix, f"the prompt has only {isl}")
-            row = _round(rows, isl, prefix, tokens(record, "output_tokens"))
+            row = turn_after(rows, isl, prefix, tokens(record, "output_tokens"), TRACELAB)
             if rows:
                 delay_s = max(0.0, (first_ns - ended_ns) / 1e9) if human else tools_s
                 row = row._replace(delay_s=delay_s, human=human)
@@ -258,17 +260,3 @@ def _events(record: Record, begun_ns: int) -> tuple[int, int, bool]:
         why = f"more than {DELAY_S_MAX:g} s lie between two rounds"
         raise BadLineError("timing_events", None, why)
     return min(times), max(times), kinds[0] == "user_message"
-
-
-def _round(rows: list[Row], isl: int, prefix: int, osl: int) -> Row:
-    """One more round: it goes on where its prompt holds the last one's, else with its prefix."""
-    here = len(rows)
-    if not rows:
-        shared = (ids.shared("tracelab", "prefix"), min(prefix, isl)) if prefix else None
-        return Row(isl, osl, prefix=shared)
-    last = rows[-1]
-    row = Row(isl, osl, waits_for=(here - 1,), opens=False)
-    if isl >= last.isl + last.osl:
-        return row._replace(parent=here - 1)
-    keep = min(prefix, last.isl, isl)
-    return row._replace(parent=here - 1, keep=keep) if keep else row

@@ -29,7 +29,8 @@ bench: $(READY)  ## time the kernels and the engine
 	@$(BIN)/pytest tests/bench -m benchmark --benchmark-enable
 
 examples: $(READY)  ## write the present outputs into the examples of README.md and docs/
-	@GCSIM_REWRITE_EXAMPLES=1 $(BIN)/pytest tests/regression/test_readme_output.py
+	@GCSIM_REWRITE_EXAMPLES=1 $(BIN)/pytest tests/regression/test_readme_output.py \
+	  tests/unit/results/test_metrics.py
 
 calibrate: $(READY)  ## fit all chip profiles to POINTS=file.csv and write docs/validation.md
 	@test -f "$(POINTS)" || { echo "no points at '$(POINTS)': make calibrate POINTS=file.csv" \

@@ -1,26 +1,30 @@
-"""Plays a scenario and makes a `Result` of what happened: what every command and study does."""
+"""The spine: a scenario, its machines, its traffic, the engine, a `Result`.
+
+simulate       a scenario to a result, warm-up and all; what every study does
+play_scenario  the engine alone: what happened, before any statistics
+bind_pools     the machines: each pool as what its iterations cost
+"""
 
 from collections.abc import Callable, Iterable
-from math import inf, isnan
+from math import isnan
 from typing import Any
 
 import numpy as np
 
-from gcsim import __version__
 from gcsim.engine.clock import to_ns
 from gcsim.engine.cluster import Cluster, Terms
-from gcsim.engine.play import play
+from gcsim.engine.play import forgotten, play
 from gcsim.errors import CapacityError, Problem
 from gcsim.machine.machine import Machine, bind
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.resolve import Resolved, with_settings
 from gcsim.profiles.scenario import Scenario
-from gcsim.profiles.workload import Workload
 from gcsim.results.classes import class_summaries, steps_within
+from gcsim.results.counted import count_run, slos_of
 from gcsim.results.intervals import interval_summary, settling_s
 from gcsim.results.result import Result
 from gcsim.results.saturation import saturation
-from gcsim.results.summary import slos_of, summarise
+from gcsim.results.summary import summarise, summarise_gaps, summarise_pools
 from gcsim.results.tables import (
     link_table,
     pool_table,
@@ -28,13 +32,15 @@ from gcsim.results.tables import (
     timeline_table,
     trajectory_table,
 )
-from gcsim.traffic.generate import trajectories
+from gcsim.traffic.generate import trajectories, within
 from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory
+from gcsim.version import __version__
 
 Progress = Callable[[int], None]
 
 
+@forgotten()
 def simulate(
     resolved: Resolved,
     traffic: Iterable[Trajectory] | None = None,
@@ -50,37 +56,12 @@ def simulate(
         traffic = None if traffic is None else list(traffic)
         warmup_s, settled = settling_s(request_table(play_scenario(resolved.scenario, traffic)))
         resolved = with_settings(resolved, {"run.warmup": f"{warmup_s!r} s"})
-    scenario = resolved.scenario
     skipped = Skipped()
-    cluster = play_scenario(scenario, traffic, progress, skipped)
-    warmup_s, end_s = scenario.run.warmup, cluster.env.now * 1e-9
-    elapsed_s = max(end_s - warmup_s, 0.0)
-    requests, tasks = request_table(cluster), trajectory_table(cluster)
-    why = saturation(scenario, requests, tasks, end_s)
-    summary: dict[str, Any] = {
-        "scenario": scenario.name,
-        "model": scenario.model.name,
-        "deployment": scenario.deployment.name,
-        "workload": scenario.workload.name,
-        "seed": scenario.run.seed,
-        "version": __version__,
-        **summarise(cluster, requests, tasks, slos_of(scenario), warmup_s),
-        **interval_summary(requests, tasks, warmup_s, why is not None),
-        "warmup_s": warmup_s,
-        "warmup_settled": settled,
-        "saturated": why is not None,
-        "saturated_why": why,
-        "assumed_values": len(assumed_values(scenario)),
-        "skipped_lines": skipped.count,
-        "skipped_failed": skipped.failed,
-        "steps_within_budget": steps_within(requests, tasks, scenario, end_s),
-        "classes": class_summaries(scenario, requests, tasks, end_s),
-    }
-    pools = pool_table(cluster, elapsed_s)
-    summary["pools"] = pools.replace({np.nan: None}).to_dict("records")
-    links = link_table(cluster, elapsed_s)
-    summary["links"] = links.to_dict("records")
-    return Result(resolved, summary, requests, tasks, pools, links, timeline_table(cluster))
+    cluster = play_scenario(resolved.scenario, traffic, progress, skipped)
+    result = result_of(resolved, cluster)
+    found = {"warmup_settled": settled, "skipped_lines": skipped.count}
+    result.summary.update(found, skipped_failed=skipped.failed)
+    return result
 
 
 def play_scenario(
@@ -91,54 +72,27 @@ def play_scenario(
 ) -> Cluster:
     """The engine on a scenario: what happened, before any statistics.
 
-    skipped: counts the lines of a trace that were left out.
+    traffic: trajectories to play in place of the scenario's own
+    skipped: counts the lines of a trace that were left out
     """
     if traffic is None:
-        traffic = trajectories(
-            within(scenario.workload, scenario.model.context_window),
-            scenario.arrivals,
-            np.random.SeedSequence(scenario.run.seed),
-            scenario.run.trajectories,
-            skipped,
-        )
-    model, warmup_s = scenario.model, scenario.run.warmup
+        workload = within(scenario.workload, scenario.model.context_window)
+        seed, count = np.random.SeedSequence(scenario.run.seed), scenario.run.trajectories
+        traffic = trajectories(workload, scenario.arrivals, seed, count, skipped)
+    warmup_s = scenario.run.warmup
     terms = Terms(
-        model=model.name,
+        model=scenario.model.name,
         round_trip_s=scenario.network.round_trip,
         gateway_s=scenario.network.gateway,
         count_from_ns=0 if isnan(warmup_s) else to_ns(warmup_s),
         coalesce=scenario.engine == "coalesced",
     )
-    return play(
-        scenario.deployment, bind_pools(scenario), traffic, terms, scenario.run.horizon, progress
-    )
-
-
-def within(workload: Workload, context_window: int) -> Workload:
-    """The workload as agents that know their model play it.
-
-    One that shrinks its context at a window (`Agent.window`) does so early enough that the largest
-    prompt and the largest output still fit the model's context window.
-    """
-    if workload.mix is not None:
-        parts = (
-            part.model_copy(update={"workload": within(part.workload, context_window)})
-            for part in workload.mix
-        )
-        return workload.model_copy(update={"mix": tuple(parts)})
-    agent = workload.agent
-    if agent is None or agent.window is None:
-        return workload
-    outputs = (agent.output, agent.last_output)
-    limit = context_window - max(dist.high or 0.0 for dist in outputs if dist is not None)
-    if limit <= agent.shared.value or (agent.window.high or inf) <= limit:
-        return workload
-    window = agent.window.model_copy(update={"high": limit})
-    return workload.model_copy(update={"agent": agent.model_copy(update={"window": window})})
+    machines, horizon_s = bind_pools(scenario), scenario.run.horizon
+    return play(scenario.deployment, machines, traffic, terms, horizon_s, progress)
 
 
 def bind_pools(scenario: Scenario) -> dict[str, Machine]:
-    """The cost of every pool; all that do not fit are told at once."""
+    """The machine of every pool; all that do not fit are told at once."""
     costs: dict[str, Machine] = {}
     problems: list[Problem] = []
     for name, pool in scenario.deployment.pools.items():
@@ -149,3 +103,36 @@ def bind_pools(scenario: Scenario) -> dict[str, Machine]:
     if problems:
         raise CapacityError(problems)
     return costs
+
+
+def result_of(resolved: Resolved, cluster: Cluster) -> Result:
+    """What happened on a cluster, as tables and as a summary."""
+    scenario = resolved.scenario
+    warmup_s, end_s = scenario.run.warmup, cluster.env.now * 1e-9
+    elapsed_s = max(end_s - warmup_s, 0.0)
+    requests, tasks = request_table(cluster), trajectory_table(cluster)
+    pools, links = pool_table(cluster, elapsed_s), link_table(cluster, elapsed_s)
+    counted = count_run(requests, tasks, pools, slos_of(scenario), warmup_s, end_s)
+    why = saturation(scenario, requests, tasks, end_s)
+    summary: dict[str, Any] = {
+        "scenario": scenario.name,
+        "model": scenario.model.name,
+        "deployment": scenario.deployment.name,
+        "workload": scenario.workload.name,
+        "seed": scenario.run.seed,
+        "version": __version__,
+        "simulated_s": end_s,
+        **summarise(counted),
+        **summarise_gaps(cluster),
+        **summarise_pools(counted),
+        **interval_summary(counted, why is not None),
+        "warmup_s": warmup_s,
+        "saturated": why is not None,
+        "saturated_why": why,
+        "assumed_values": len(assumed_values(scenario)),
+        "steps_within_budget": steps_within(requests, tasks, scenario, end_s),
+        "classes": class_summaries(scenario, requests, tasks, pools, end_s),
+        "pools": pools.replace({np.nan: None}).to_dict("records"),
+        "links": links.to_dict("records"),
+    }
+    return Result(resolved, summary, requests, tasks, pools, links, timeline_table(cluster))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcsim.calibration.factors import EFFICIENCIES, OLD, Name, bounds, prior_of
+from gcsim.calibration.factors import Name, bounds, is_dated, prior_of
+from gcsim.calibration.feedback import with_feedback
 from gcsim.calibration.fit import (
     FITTED,
     Fit,
@@ -26,13 +27,16 @@ from gcsim.calibration.points import Point
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gcsim.calibration.handoff import Handoff
+    from gcsim.calibration.handoff import HandoffTime
     from gcsim.calibration.match import Setup
 
 # Too few or too odd points of their own: these chips borrow a relative's factors.
 BORROWS = {
-    "gb200": "b200", "gb300": "b300", "gh200": "h100-sxm", "mi325x": "mi300x",
-}  # fmt: skip
+    "gb200": "b200",
+    "gb300": "b300",
+    "gh200": "h100-sxm",
+    "mi325x": "mi300x",
+}
 BETWEEN = 0.18  # standard deviation of the logarithm of one factor between chips
 EVALUATIONS = 9
 
@@ -51,12 +55,12 @@ class Calibration:
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     sources: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     folds: list[dict[Name, float]] = field(default_factory=list)
-    left_out: list["Row"] = field(default_factory=list)
-    handoffs: dict[str, "Handoff"] = field(default_factory=dict)
+    left_out: list["Compared"] = field(default_factory=list)
+    handoffs: dict[str, "HandoffTime"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Compared:
     """One comparison: point, chip, stack, metric, log(modeled / published)."""
 
     point: Point
@@ -99,7 +103,7 @@ def _of_chip(chip: str) -> Callable[[Point, "Setup"], bool]:
 
 
 def _old_stack_of(chip: str) -> Callable[[Point, "Setup"], bool]:
-    return lambda _, setup: setup.chip == chip and setup.stack in OLD
+    return lambda _, setup: setup.chip == chip and is_dated(setup.stack)
 
 
 def _merge(into: Fit, found: Fit, only_stacks: bool = False) -> None:
@@ -135,7 +139,7 @@ def calibrate_all(ready: Prepared, chips: Iterable[str] | None = None) -> Calibr
     found = calibrate_chips(ready, [c for c in wanted if c not in BORROWS])
     result = Calibration(found.values, found.sigma)
     for point, setup in zip(ready.points, ready.setups, strict=True):
-        if setup.chip not in wanted or (not point.fitted and setup.stack not in OLD):
+        if setup.chip not in wanted or (not point.fitted and not is_dated(setup.stack)):
             continue
         if not set(FITTED) & set(point.published):
             continue
@@ -145,6 +149,16 @@ def calibrate_all(ready: Prepared, chips: Iterable[str] | None = None) -> Calibr
                 own = set(result.sources.get(key, ())) | {point.id.partition("-")[0]}
                 result.sources[key] = tuple(sorted(own))
     return result
+
+
+def calibrate_with_feedback(
+    prepared: Prepared, chips: list[str] | None, jobs: int
+) -> tuple[Prepared, Calibration]:
+    """Fit, let the engine show what the schedules leave out, fit again."""
+    first = calibrate_all(prepared, chips)
+    values = {n: prior_of(n[2], n[1])[0] for n in names_of(prepared)} | first.values
+    prepared = with_feedback(prepared, values, jobs)
+    return prepared, calibrate_all(prepared, chips)
 
 
 def cross_validate(ready: Prepared, result: Calibration, jobs: int = 2) -> Calibration:
@@ -165,7 +179,7 @@ def cross_validate(ready: Prepared, result: Calibration, jobs: int = 2) -> Calib
 
 def _fold(
     ready: Prepared, group: tuple[str, str], known: Fit
-) -> tuple[dict[Name, float], list[Row]]:
+) -> tuple[dict[Name, float], list[Compared]]:
     kept = subset(ready, lambda p, s: p.group != group)  # noqa: ARG005
     left = subset(ready, lambda p, s: p.group == group)  # noqa: ARG005
     chips = {s.chip for s in left.setups}
@@ -182,14 +196,30 @@ def _fold(
     return found.values, rows_of(left, values)
 
 
-def rows_of(ready: Prepared, values: Mapping[Name, float]) -> list[Row]:
+def rows_of(ready: Prepared, values: Mapping[Name, float]) -> list[Compared]:
     """Every comparison of prepared points under some factors."""
     pricer = Pricer(ready)
     errors: NDArray[np.float64] = pricer.errors(values)
     return [
-        Row(ready.points[k], ready.setups[k].chip, ready.setups[k].stack, metric, float(error))
+        Compared(ready.points[k], ready.setups[k].chip, ready.setups[k].stack, metric, float(error))
         for (k, _, metric, _), error in zip(pricer.rows, errors, strict=True)
     ]
+
+
+def errors_by_metric(rows: list[Compared]) -> dict[str, dict[str, float]]:
+    """Count, median and 90th percentile of |modeled/published - 1|, and bias, by metric."""
+    found: dict[str, dict[str, float]] = {}
+    for metric in FITTED:
+        signed = np.expm1([r.log_error for r in rows if r.metric == metric])
+        if signed.size:
+            absolute = np.abs(signed)
+            found[metric] = {
+                "n": int(signed.size),
+                "median_ape": float(np.median(absolute)),
+                "p90_ape": float(np.quantile(absolute, 0.9)),
+                "bias": float(np.median(signed)),
+            }
+    return found
 
 
 def ranges(result: Calibration, name: Name) -> tuple[float, float]:
@@ -200,12 +230,3 @@ def ranges(result: Calibration, name: Name) -> tuple[float, float]:
     high = max([value * np.exp(1.64 * sigma), *folds])
     floor, ceiling = bounds(name[2])
     return float(max(low, floor)), float(min(high, ceiling))
-
-
-def is_efficiency(name: Name) -> bool:
-    """Whether a factor is a property of the chip, not of a stack.
-
-    >>> is_efficiency(("h100-sxm", "", "memory"))
-    True
-    """
-    return name[2] in EFFICIENCIES

@@ -12,10 +12,10 @@ import numpy as np
 
 from gcsim.calibration.factors import (
     COMPUTE,
-    OLD,
     Name,
     bounds,
     held,
+    is_dated,
     prior_of,
     with_factors,
     with_stacks,
@@ -59,8 +59,11 @@ class Prepared:
     shift: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) -> Prepared:
-    """Match and schedule points; disaggregated and cached ones are left out (time feeds back)."""
+def prepare(points: Sequence[Point], own: Chip | None = None) -> Prepared:
+    """Match and schedule points; disaggregated and cached ones are left out (time feeds back).
+
+    own: a chip that is not shipped, or not as it is shipped.
+    """
     ready = Prepared()
     known: dict[str, int] = {}
     for point in points:
@@ -70,13 +73,11 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
         if point.cached:
             ready.reasons[point.id] = "prefix cache: validated, not fitted"
             continue
-        setup = setup_of(point)
+        setup = setup_of(point, own)
         if isinstance(setup, str):
             ready.reasons[point.id] = setup
             continue
-        chip = (chips or {}).get(setup.chip, setup.pool.chip)
-        chip = held(with_stacks(chip, {setup.stack}))
-        setup = on_chips(setup, lambda _, chip=chip: chip)  # type: ignore[misc]
+        setup = _to_fit(setup)
         pool = setup.pool
         try:
             machine = bind(setup.model, pool)
@@ -101,16 +102,25 @@ def prepare(points: Sequence[Point], chips: Mapping[str, Chip] | None = None) ->
     return ready
 
 
+def _to_fit(setup: Setup) -> Setup:
+    """A setup whose chip has the published stack, and what is never fitted at its prior."""
+    return on_chips(setup, lambda chip: held(with_stacks(chip, {setup.stack})))
+
+
 def subset(ready: Prepared, keep: Callable[[Point, Setup], bool]) -> Prepared:
     """The prepared points that satisfy a condition, with only the pools that they need."""
     chosen = [k for k, p in enumerate(ready.points) if keep(p, ready.setups[k])]
     used = sorted({ready.which[k] for k in chosen})
     place = {old: new for new, old in enumerate(used)}
     return Prepared(
-        [ready.points[k] for k in chosen], [ready.setups[k] for k in chosen],
-        [ready.pools[k] for k in used], [place[ready.which[k]] for k in chosen],
-        [ready.bins[k] for k in chosen], {}, ready.shift,
-    )  # fmt: skip
+        [ready.points[k] for k in chosen],
+        [ready.setups[k] for k in chosen],
+        [ready.pools[k] for k in used],
+        [place[ready.which[k]] for k in chosen],
+        [ready.bins[k] for k in chosen],
+        {},
+        ready.shift,
+    )
 
 
 class Pricer:
@@ -142,9 +152,10 @@ class Pricer:
         tables, request = [], []
         for index, (model, pool) in enumerate(self.ready.pools):
             key = tuple(
-                v for (chip, stack, _), v in values.items()
+                v
+                for (chip, stack, _), v in values.items()
                 if chip == pool.chip.name and stack in ("", pool.stack)
-            )  # fmt: skip
+            )
             cached = self._cache.get(index)
             if cached is None or cached[0] != key:
                 chip = with_factors(pool.chip, values)
@@ -167,12 +178,10 @@ def names_of(ready: Prepared) -> list[Name]:
         used = {"memory", "kv_read", "gemm_bf16"}
         own = model.weights
         for fmt in (own.attention, own.ffn, own.experts if model.ffn.experts else own.ffn):
-            family = {"fp8": "fp8", "int8": "fp8", "nvfp4": "fp4", "mxfp4": "fp4"}.get(fmt)
-            if family and getattr(chip.compute, family) is not None:
-                wide = fmt == own.experts and own.expert_math != "native" and model.ffn.experts
-                used.add(f"gemm_{own.expert_math if wide else family}")
+            wide = fmt == own.experts and model.ffn.experts
+            used.add(f"gemm_{chip.arithmetic(fmt, own.expert_math if wide else 'native')}")
         times = {"layer_overhead", "sequence_overhead", "prompt_layer_overhead", "request_overhead"}
-        if stack in OLD:
+        if is_dated(stack):
             times.add(COMPUTE)
         if _quantizing(model, chip):
             times.add("quantized_kernels")
@@ -243,9 +252,15 @@ def fit(
         return np.concatenate([soft, (x - centre) / width])
 
     found = least_squares(
-        residuals, start, bounds=(low, high), max_nfev=max_evaluations, diff_step=np.array([1e-4]),
-        x_scale=width, ftol=1e-4, xtol=1e-4,
-    )  # fmt: skip
+        residuals,
+        start,
+        bounds=(low, high),
+        max_nfev=max_evaluations,
+        diff_step=np.array([1e-4]),
+        x_scale=width,
+        ftol=1e-4,
+        xtol=1e-4,
+    )
     values = dict(fixed or {}) | dict(zip(names, np.exp(found.x).tolist(), strict=True))
     jacobian = np.asarray(found.jac, dtype=np.float64)
     spread = np.sqrt(np.diag(np.linalg.pinv(jacobian.T @ jacobian)))

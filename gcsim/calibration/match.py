@@ -5,13 +5,15 @@ validation depends on a source.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import get_args
 
+from gcsim.calibration.factors import serving_stack
 from gcsim.calibration.points import Point, Side
 from gcsim.errors import GcsimError
+from gcsim.profiles import library
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Batching, Deployment, KvHandoff, Link, Pool, Router
 from gcsim.profiles.model import KvFormat, Model, WeightFormat, Weights
@@ -29,10 +31,6 @@ STACKS = (
 # Where a family has an older generation: served until this month (software of 2024).
 OLD_UNTIL = "2025-04"
 OLDER = {"vllm": "vllm-2024", "trtllm": "trtllm-2024", "sglang": "sglang-2024"}
-
-# Prompts alone before anyone decodes (all stacks before vLLM V1, and SGLang).
-PREFILL_FIRST = ("sglang", "vllm-2023", "vllm-2024", "trtllm-2024", "sglang-2024", "sambaflow")
-ITERATION_TOKENS = {"sglang": 16384, "sglang-2024": 16384}
 
 # Argonne's A100 are those of its Polaris machine (40 GB); its table does not say so.
 HARDWARE = {("ARG", "NVIDIA A100"): "a100-40gb", ("ART", "NVIDIA A100"): "a100-40gb"}
@@ -63,16 +61,17 @@ class Setup:
         return list(self.deployment.pools.values())[-1]
 
 
-def stack_of(framework: str, date: str = "") -> str:
-    """The stack family of a framework as a source names it.
+def stack_of(framework: str, date: str = "", known: Sequence[str] = ()) -> str:
+    """The stack family of a framework as a source names it; known: other names that it may have.
 
     >>> stack_of("dynamo-trt 0.8.1.post1", "2026-01-15"), stack_of("vLLM (2024)", "2024")
     ('trtllm', 'vllm-2024')
-    >>> stack_of("")
-    'vllm'
+    >>> stack_of(""), stack_of("ours 2.1", known=["ours"])
+    ('vllm', 'ours')
     """
     text = framework.lower()
-    family = next((name for pattern, name in STACKS if re.search(pattern, text)), "vllm")
+    named = next((name for name in known if name.lower() == text.partition(" ")[0]), "vllm")
+    family = next((name for pattern, name in STACKS if re.search(pattern, text)), named)
     month = f"{date.partition('/')[0]}-12"[:7] if len(date) < 7 else date[:7]
     tuned = "rocm" in text  # AMD's own images of early 2025 are ahead of their time
     if family in OLDER and month[:1].isdigit() and month < OLD_UNTIL and not tuned:
@@ -98,11 +97,13 @@ def _model(name: str) -> Model:
     return load_model(name)
 
 
-def find_chip(point: Point) -> Chip | None:
-    """The shipped chip of a row, None when there is none of that name."""
-    key = (point.id.partition("-")[0], point.hardware)
+def find_chip(point: Point, own: Chip | None = None) -> Chip | None:
+    """The chip of a row: the user's `own` if it is called so, else a shipped one, else None."""
+    name = HARDWARE.get((point.id.partition("-")[0], point.hardware), point.hardware)
+    if own is not None and library.plain(name) in map(library.plain, (own.name, *own.aliases)):
+        return own
     try:
-        return _chip(HARDWARE.get(key, point.hardware))
+        return _chip(name)
     except GcsimError:
         return None
 
@@ -166,17 +167,17 @@ def kv_format(model: Model, chip: Chip, stack: str, name: str = "") -> KvFormat:
     return "fp8" if narrow and quick else model.kv
 
 
-def setup_of(point: Point) -> Setup | str:
-    """Profiles for a row, or the reason why it cannot be matched."""
-    chip = find_chip(point)
+def setup_of(point: Point, own: Chip | None = None) -> Setup | str:
+    """Profiles for a row, or the reason why it cannot be matched; own: a chip of the user's."""
+    chip = find_chip(point, own)
     if chip is None:
         return "unknown chip"
     model = find_model(point.model)
     if model is None:
         return "unknown model"
-    stack = stack_of(point.framework, point.date)
-    if chip.default_stack == "sambaflow":
-        stack = "sambaflow"
+    stack = stack_of(point.framework, point.date, tuple(chip.stacks))
+    if chip.execution == "fused":  # a dataflow chip runs what its vendor makes
+        stack = chip.default_stack
     model = model.model_copy(update={"weights": formats_of(model, point.dtype, chip)})
     borrowed = stack not in chip.stacks
     used = chip.default_stack if borrowed else stack
@@ -201,26 +202,32 @@ def on_chips(setup: Setup, change: Callable[[Chip], Chip]) -> Setup:
 
 def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str) -> Deployment:
     """The deployment of a row: one pool, or prefill and decode pools with a generic link."""
-    kv = kv_format(model, chip, stack, point.model)
+    kv, habits = kv_format(model, chip, stack, point.model), serving_stack(stack).batching
 
     def pool(role: str, side: Side, policy: str) -> Pool:
         seats = max(point.concurrency, 1)
-        budget = ITERATION_TOKENS.get(stack, 8192) * side.dp
+        budget = habits.max_iteration_tokens * side.dp
         if point.batch:
             budget = max(budget, point.concurrency * point.isl)
         return Pool(
-            role=role, chip=chip, tp=side.tp, ep=side.dp, replicas=side.workers, stack=used,
+            role=role,
+            chip=chip,
+            tp=side.tp,
+            ep=side.dp,
+            replicas=side.workers,
+            stack=used,
             batching=Batching(
                 policy=policy, max_seqs=seats, max_iteration_tokens=max(budget, seats)
             ),
-            kv_dtype=kv, prefix_cache_tokens=None if point.cached else 0, spill=False,
+            kv_dtype=kv,
+            prefix_cache_tokens=None if point.cached else 0,
+            spill=False,
             memory_utilization=0.92,
-        )  # fmt: skip
+        )
 
     name = f"published-{point.id}"
     if point.prefill is None:
-        policy = "prefill_first" if stack in PREFILL_FIRST else "continuous"
-        pools = {"serve": pool("mixed", point.serving, policy)}
+        pools = {"serve": pool("mixed", point.serving, habits.policy)}
         router = Router(policy="least_loaded")
         return Deployment(name=name, pools=pools, router=router)
     pools = {
@@ -232,10 +239,18 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
     one_domain = point.prefill.chips + point.serving.chips <= up.max_chips
     rate = (up if one_domain else out).bandwidth.value
     link = Link.model_validate(
-        {"from": "prefill", "to": "decode", "lanes": point.prefill.tp * point.prefill.dp,
-         "bandwidth": f"{rate / 1e9:.9g} GB/s", **LINK}
-    )  # fmt: skip
+        {
+            "from": "prefill",
+            "to": "decode",
+            "lanes": point.prefill.tp * point.prefill.dp,
+            "bandwidth": f"{rate / 1e9:.9g} GB/s",
+            **LINK,
+        }
+    )
     return Deployment(
-        name=name, pools=pools, links=(link,), kv_handoff=KvHandoff(first_token_from="decode"),
+        name=name,
+        pools=pools,
+        links=(link,),
+        kv_handoff=KvHandoff(first_token_from="decode"),
         router=Router(policy="least_loaded"),
-    )  # fmt: skip
+    )

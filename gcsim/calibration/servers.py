@@ -2,182 +2,174 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gcsim.calibration.calibrate import Calibration, rows_of
-from gcsim.calibration.chip_files import errors_by_metric
-from gcsim.calibration.chip_text import efficiency_block, replace_sections, stacks_block
-from gcsim.calibration.factors import Name, prior_of
-from gcsim.calibration.fit import fit, prepare
+from gcsim.calibration.one_chip import calibrate_server
 from gcsim.calibration.points import Point, Side
 from gcsim.errors import ProfileError
-from gcsim.profiles.resolve import load_chip
 
 AIPERF_FILE = "profile_export_aiperf.json"
-OWN_WIDTH = 0.3  # how far a server may be from the shipped profile: s.d. of the logarithm
+AIPERF = {
+    "ttft": "time_to_first_token",
+    "tpot": "inter_token_latency",
+    "e2e": "request_latency",
+    "isl": "input_sequence_length",
+    "osl": "output_sequence_length",
+}
+VLLM = {"ttft": "mean_ttft_ms", "tpot": "mean_tpot_ms", "e2e": "mean_e2el_ms"}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What an export does not say: chip (a name or a file), chips of a replica, format, stack."""
+
+    chip: str
+    tp: int = 1
+    dtype: str = ""
+    framework: str = "vllm"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an export says: model, mean lengths [tokens], clients, mean times [s] by metric."""
+
+    model: str
+    isl: float
+    osl: float
+    concurrency: Any
+    published: dict[str, float]
 
 
 def calibrate_from_aiperf(
-    folder: str | Path, chip: str, tp: int = 1, dtype: str = "", framework: str = "vllm",
-    out: str | Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    folder: str | Path, server: Server, out: str | Path | None = None
+) -> dict[str, Any]:
     """Calibrate a chip's factors to the AIPerf runs in a folder (and below it).
 
-    chip, tp, dtype, framework: what the export does not say of the server
-    out: where to write the profile. Errors: `ProfileError` when there is no usable export.
+    out: where to write the chip's profile. Returns what `one_chip.calibrate` does.
+    Errors: `ProfileError` when there is no usable export.
     """
     files = sorted(Path(folder).rglob(f"*{AIPERF_FILE}"))
     if not files:
         raise ProfileError.one(str(folder), "", None, f"holds no {AIPERF_FILE}")
-    points = [aiperf_point(_read(file), str(file), chip, tp, dtype, framework) for file in files]
-    return calibrate_server(points, chip, out)
+    runs = [(str(file), data) for file in files for data in _read(file)]
+    points = [point(name, server, aiperf(data)) for name, data in runs]
+    return calibrate_server(points, server.chip, out)
 
 
 def calibrate_from_vllm_bench(
-    file: str | Path, chip: str, tp: int = 1, dtype: str = "", framework: str = "vllm",
-    out: str | Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Calibrate a chip's factors to a result of `vllm bench serve --save-result`, or a folder."""
+    file: str | Path, server: Server, out: str | Path | None = None
+) -> dict[str, Any]:
+    """As `calibrate_from_aiperf`, from what `vllm bench serve --save-result` wrote.
+
+    file: one result, several of them (`--append-result`: one a line), or a folder of such files.
+    """
     path = Path(file)
     files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
     if not files:
         raise ProfileError.one(str(path), "", None, "holds no result of vllm bench serve")
-    points = [vllm_point(_read(item), str(item), chip, tp, dtype, framework) for item in files]
-    return calibrate_server(points, chip, out)
+    runs = [(str(item), data) for item in files for data in _read(item)]
+    points = [point(name, server, vllm_bench(data, name)) for name, data in runs]
+    return calibrate_server(points, server.chip, out)
 
 
-def calibrate_server(
-    points: list[Point], chip: str, out: str | Path | None = None
-) -> dict[str, Any]:
-    """Fit to a few points of one server, drawn to the shipped profile where they say nothing."""
-    spec = load_chip(chip)
-
-    def prior(name: Name) -> tuple[float, float]:
-        owner = spec.stacks.get(name[1]) if name[1] else spec.efficiency
-        number = getattr(owner, name[2], None) if owner is not None else None
-        value = (
-            number.value if number is not None and number.value > 0 else prior_of(*name[:0:-1])[0]
-        )
-        return value, OWN_WIDTH
-
-    ready = prepare(points)
-    if not ready.points:
-        reasons = ", ".join(sorted(set(ready.reasons.values())))
-        raise ProfileError.one("points", "", spec.name, f"no run can be used: {reasons}")
-    found = fit(ready, prior)
-    result = Calibration(found.values, found.sigma)
-    for setup in ready.setups:
-        for key in ((spec.name, ""), (spec.name, setup.stack)):
-            result.counts[key] = result.counts.get(key, 0) + 1
-            result.sources[key] = ("own server",)
-    if out is not None:
-        from gcsim.profiles import library
-
-        path = library.find("chip", spec.name)
-        stacks = sorted({*spec.stacks, *(s.stack for s in ready.setups)})
-        text = replace_sections(
-            path.read_text(encoding="utf-8"), efficiency_block(spec, result, ""),
-            stacks_block(spec, result, stacks, ""),
-        )  # fmt: skip
-        Path(out).write_text(text, encoding="utf-8")
-    factors = [
-        {"stack": n[1] or None, "factor": n[2], "value": v, "shipped": prior(n)[0]}
-        for n, v in sorted(found.values.items())
-    ]
-    return {
-        "chip": spec.name, "points": len(ready.points), "factors": factors,
-        "errors": errors_by_metric(rows_of(ready, found.values)), "skipped": ready.reasons,
-    }  # fmt: skip
-
-
-def aiperf_point(
-    data: Mapping[str, Any], name: str, chip: str, tp: int, dtype: str, framework: str
-) -> Point:
-    """One AIPerf export (averages of its metrics, in ms) as a point.
+def aiperf(data: Mapping[str, Any]) -> Measured:
+    """One AIPerf export: the averages of its metrics, which are in ms.
 
     >>> data = {"time_to_first_token": {"avg": 80.0}, "inter_token_latency": {"avg": 9.0}}
-    >>> data |= {"request_latency": {"avg": 2000.0}, "input_sequence_length": {"avg": 1000}}
-    >>> data |= {"output_sequence_length": {"avg": 200}}
-    >>> data |= {
-    ...     "input_config": {
-    ...         "endpoint": {"model_names": ["gpt-oss-120b"]},
-    ...         "loadgen": {"concurrency": 4},
-    ...     }
-    ... }
-    >>> aiperf_point(data, "x", "h100-sxm", 2, "", "vllm").published["tpot"]
-    0.009
+    >>> data |= {"input_sequence_length": {"avg": 1000}, "output_sequence_length": {"avg": 200}}
+    >>> aiperf(data | {"input_config": {"loadgen": {"concurrency": 4}}}).published
+    {'ttft': 0.08, 'tpot': 0.009}
     """
-    settings = data.get("input_config", {})
-    names = settings.get("endpoint", {}).get("model_names") or [""]
-    published = {
-        metric: _average(data, key) / 1e3
-        for metric, key in (
-            ("ttft", "time_to_first_token"), ("tpot", "inter_token_latency"),
-            ("e2e", "request_latency"),
-        )
-        if _average(data, key) > 0
-    }  # fmt: skip
-    return _point(
-        name, chip, tp, dtype, framework, str(names[0]),
-        _average(data, "input_sequence_length"), _average(data, "output_sequence_length"),
-        settings.get("loadgen", {}).get("concurrency"), published,
-    )  # fmt: skip
+    settings = _part(data, "input_config")
+    names = _part(settings, "endpoint").get("model_names") or [""]
+    means = {key: _number(_part(data, metric).get("avg")) for key, metric in AIPERF.items()}
+    times = {key: means[key] / 1e3 for key in VLLM if means[key] > 0}
+    clients = _part(settings, "loadgen").get("concurrency")
+    return Measured(str(names[0]), means["isl"], means["osl"], clients, times)
 
 
-def vllm_point(
-    data: Mapping[str, Any], name: str, chip: str, tp: int, dtype: str, framework: str
-) -> Point:
-    """One result of `vllm bench serve --save-result` (means, in ms) as a point.
+def vllm_bench(data: Mapping[str, Any], name: str = "result") -> Measured:
+    """One result of `vllm bench serve --save-result`: its means, which are in ms.
 
+    name: the file, for errors
     >>> data = {"model_id": "gpt-oss-120b", "max_concurrency": 4, "completed": 40}
     >>> data |= {"total_input_tokens": 40000, "total_output_tokens": 8000, "mean_ttft_ms": 80.0}
-    >>> vllm_point(data, "x", "h100-sxm", 2, "", "vllm").isl
-    1000
+    >>> vllm_bench(data).isl, vllm_bench(data).published
+    (1000.0, {'ttft': 0.08})
     """
-    completed = float(data.get("completed") or 0)
+    completed = _number(data.get("completed"))
     if not completed:
         raise ProfileError.one(name, "completed", data.get("completed"), "no completed request")
-    keys = (("ttft", "mean_ttft_ms"), ("tpot", "mean_tpot_ms"), ("e2e", "mean_e2el_ms"))
-    published = {m: float(data[k]) / 1e3 for m, k in keys if float(data.get(k) or 0) > 0}
-    return _point(
-        name, chip, tp, dtype, framework, str(data.get("model_id", "")),
-        float(data.get("total_input_tokens") or 0) / completed,
-        float(data.get("total_output_tokens") or 0) / completed,
-        data.get("max_concurrency"), published,
-    )  # fmt: skip
+    rate = data.get("request_rate")
+    if rate not in (None, "inf", float("inf")):
+        why, hint = "requests came at a rate: calibration needs a closed loop", "leave it at inf"
+        raise ProfileError.one(name, "request_rate", rate, why, hint)
+    lengths = (_number(data.get(f"total_{way}_tokens")) / completed for way in ("input", "output"))
+    isl, osl = lengths
+    times = {m: _number(data.get(k)) / 1e3 for m, k in VLLM.items() if _number(data.get(k)) > 0}
+    return Measured(str(data.get("model_id", "")), isl, osl, data.get("max_concurrency"), times)
 
 
-def _point(
-    name: str, chip: str, tp: int, dtype: str, framework: str, model: str, isl: float,
-    osl: float, concurrency: Any, published: dict[str, float],
-) -> Point:  # fmt: skip
-    for value, field in ((isl, "input length"), (osl, "output length")):
+def point(name: str, server: Server, run: Measured) -> Point:
+    """A run on a server as a point; name: the file, for errors."""
+    for value, field in ((run.isl, "input length"), (run.osl, "output length")):
         if not value >= 1:
             raise ProfileError.one(name, field, value, "is missing or below one token")
-    if not isinstance(concurrency, int) or concurrency < 1:
+    clients = run.concurrency
+    if not isinstance(clients, int) or clients < 1:
         why = "is not set: calibration needs a closed loop"
         hint = "run with --max-concurrency (vllm bench serve) or --concurrency (aiperf)"
-        raise ProfileError.one(name, "concurrency", concurrency, why, hint)
+        raise ProfileError.one(name, "concurrency", clients, why, hint)
+    if not run.published:
+        why = "holds no mean of TTFT, TPOT or E2E"
+        raise ProfileError.one(name, "", None, why, "was the endpoint asked to stream?")
     return Point(
-        id=name, source="own server", date="", hardware=chip, model=model, dtype=dtype,
-        framework=framework, isl=round(isl), osl=round(osl), concurrency=concurrency, cached=0,
-        serving=Side(1, tp, 1), prefill=None, low=1.0, batch=False, whole_run=False, median=False,
-        steady=True, fitted=True, ttft_of_prefill_run=False, published=published,
-    )  # fmt: skip
+        id=name,
+        source="own server",
+        date="",
+        hardware=server.chip,
+        model=run.model,
+        dtype=server.dtype,
+        framework=server.framework,
+        isl=round(run.isl),
+        osl=round(run.osl),
+        concurrency=clients,
+        cached=0,
+        serving=Side(1, server.tp, 1),
+        prefill=None,
+        low=1.0,
+        batch=False,
+        whole_run=False,
+        median=False,
+        steady=True,
+        fitted=True,
+        ttft_of_prefill_run=False,
+        published=run.published,
+    )
 
 
-def _average(data: Mapping[str, Any], key: str) -> float:
-    entry = data.get(key)
-    return float(entry.get("avg") or 0.0) if isinstance(entry, Mapping) else 0.0
+def _part(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    part = data.get(key)
+    return part if isinstance(part, Mapping) else {}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and value == value else 0.0
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file: one, or one a line."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        try:
+            data = [json.loads(text)]
+        except ValueError:
+            data = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "is not JSON"
         raise ProfileError.one(str(path), "", None, f"cannot be read: {why}") from error
-    if not isinstance(data, dict):
-        raise ProfileError.one(str(path), "", None, "must be a JSON object")
+    if not data or not all(isinstance(item, dict) for item in data):
+        raise ProfileError.one(str(path), "", None, "must be a JSON object, or one a line")
     return data

@@ -37,7 +37,9 @@ def validate(
 
 @guarded
 def calibrate(
-    chip: Annotated[str, typer.Option(help="The chip whose named factors are fitted.")],
+    chip: Annotated[
+        str, typer.Option(help="The chip whose named factors are fitted: a name or a file.")
+    ],
     points: Annotated[Path | None, typer.Option(help="A CSV of measurements.")] = None,
     from_aiperf: Annotated[
         Path | None, typer.Option(help="A folder of AIPerf exports of your server.")
@@ -54,21 +56,22 @@ def calibrate(
     ),
 ) -> None:
     """Fit a chip's named factors to measurements, with their cross-validated error."""
-    from gcsim.calibration import chip_files, servers
+    from gcsim.calibration import one_chip, servers
     from gcsim.errors import ProfileError
 
     given = [source for source in (points, from_aiperf, from_vllm_bench) if source is not None]
     if len(given) != 1:
-        raise ProfileError.one(
-            "calibrate", "--points", None, "needs exactly one source of measurements",
-            "give --points, --from-aiperf or --from-vllm-bench",
-        )  # fmt: skip
+        why = "needs exactly one source of measurements"
+        hint = "give --points, --from-aiperf or --from-vllm-bench"
+        raise ProfileError.one("calibrate", "--points", None, why, hint)
     if points is not None:
-        result = chip_files.calibrate(points, chip, out)
-    elif from_aiperf is not None:
-        result = servers.calibrate_from_aiperf(from_aiperf, chip, tp, dtype, framework, out)
+        result = one_chip.calibrate(points, chip, out)
     else:
-        result = servers.calibrate_from_vllm_bench(given[0], chip, tp, dtype, framework, out)
+        server = servers.Server(chip, tp, dtype, framework)
+        if from_aiperf is not None:
+            result = servers.calibrate_from_aiperf(from_aiperf, server, out)
+        else:
+            result = servers.calibrate_from_vllm_bench(given[0], server, out)
     emit(result if output is Format.json else _factors(result))
 
 
@@ -76,13 +79,13 @@ def _factors(result: dict[str, Any]) -> "RenderableType":
     """The fitted factors with their ranges; below, the errors within the fit and left out of it."""
     from rich.console import Group
 
-    from gcsim.calibration.chip_text import number_text
+    from gcsim.calibration.factor_files import number_text
     from gcsim.calibration.report import METRICS
     from gcsim.cli.run_text import plain_table
 
-    factors = plain_table("stack", "factor", "value", "low", "high", left=2)
+    factors = plain_table("stack", "factor", "value", "low", "high", "before", left=2)
     for f in result["factors"]:
-        ends = (number_text(f["factor"], f[key]) for key in ("value", "low", "high"))
+        ends = (number_text(f["factor"], f[key]) for key in ("value", "low", "high", "before"))
         factors.add_row(f["stack"] or "any", f["factor"], *ends)
     errors = plain_table("error", "points", "median", "p90", "left out: median", "p90")
     for metric, within in result["errors"].items():
@@ -90,7 +93,8 @@ def _factors(result: dict[str, Any]) -> "RenderableType":
         shares = [f"{e[k]:.1%}" if e else "" for e in (within, left) for k in _SHARES]
         errors.add_row(METRICS[metric], f"{within['n']:,}", *shares)
     head = f"{result['chip']}: factors from {result['points']:,} points\n"
-    return Group(head, factors, errors)
+    skipped = [f"Skipped: {n:,}, {reason}" for reason, n in result["skipped"].items()]
+    return Group(head, factors, errors, "\n".join(skipped))
 
 
 _SHARES = ("median_ape", "p90_ape")

@@ -8,18 +8,18 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcsim.cli.run_text import bands_table, plain_table
+from gcsim.cli.run_text import bands_table, ends, escaped, plain_table, scaled
 from gcsim.errors import ProfileError
+from gcsim.results import metrics
 from gcsim.results.text import three
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from gcsim.studies.baseline import Verdict
     from gcsim.studies.diff import Difference, Move
-    from gcsim.studies.regression import Verdict
 
 SHOWN = 12  # metrics of a scenario in an annotation
-NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2el": "E2E", "task": "task time", "itl": "ITL"}
 
 
 class Checked(StrEnum):
@@ -40,17 +40,6 @@ def verdicts_as(how: Checked, verdicts: "Sequence[Verdict]", file: Path) -> "Ren
     if how is Checked.github:
         return "\n".join(annotation(verdict, file) for verdict in verdicts)
     return _verdicts_table(verdicts, file)
-
-
-def metric_name(metric: str) -> str:
-    """A key of a summary in words, with its unit.
-
-    >>> metric_name("p95_ttft_ms"), metric_name("request_goodput")
-    ('p95 TTFT [ms]', 'request goodput')
-    """
-    which, _, rest = metric.partition("_")
-    name = NAMES.get(rest.removesuffix("_ms"))
-    return f"{which} {name} [ms]" if name else metric.replace("_", " ")
 
 
 def percent(change: float) -> str:
@@ -134,16 +123,16 @@ def replications_table(summary: dict[str, Any]) -> "RenderableType":
     head = f"{summary['scenario']}: {summary['workload']} with {summary['model']} on"
     head += f" {summary['deployment']}, {summary['replications']} replications"
     table = plain_table("", "mean", "± 95%", "low", "high")
-    keys = [key for key in summary if key.startswith("ci95_")]
-    for metric in (key.removeprefix("ci95_") for key in keys if _is_shown(key)):
-        value, bounds = summary[metric], summary[f"ci95_{metric}"]
+    for key, (metric, statistic) in metrics.columns(metrics.WATCHED).items():
+        if not {"paired", "watched"} & set(metric.uses.split()) or metric.per is metrics.once:
+            continue
+        name = escaped(metric.title(statistic))
+        value, bounds = summary[key], summary[f"ci95_{key}"]
         if value is None:
-            word = "saturated" if summary["saturated"] else "-"
-            table.add_row(metric_name(metric).replace("[", r"\["), word, "", "", "")
+            table.add_row(name, "saturated" if summary["saturated"] else "-", "", "", "")
             continue
         half = f"{(bounds[1] - bounds[0]) / 2 / abs(value):.1%}" if bounds and value else "-"
-        ends = map(three, bounds or (None, None))
-        table.add_row(metric_name(metric).replace("[", r"\["), three(value), half, *ends)
+        table.add_row(name, scaled(value, metric), half, *ends(bounds, metric))
     lines = []
     if summary["saturated_why"]:
         word = "SATURATED" if summary["saturated"] else "Some are saturated"
@@ -153,12 +142,6 @@ def replications_table(summary: dict[str, Any]) -> "RenderableType":
         lines.append(f"Mean E2E is {reached}known to ±{summary['precision']:.3g} of itself.")
     more = [bands_table(summary)] if "bands" in summary else []
     return Group(Text(head, style="bold"), table, Text("\n".join(lines)), *more)
-
-
-def _is_shown(key: str) -> bool:
-    which, _, rest = key.removeprefix("ci95_").partition("_")
-    times = which in ("mean", "median", "p95", "p99") and rest.removesuffix("_ms") in NAMES
-    return times or key.endswith(("throughput", "goodput", "cache_hit_rate"))
 
 
 def _verdicts_table(verdicts: "Sequence[Verdict]", file: Path) -> "RenderableType":
@@ -194,13 +177,15 @@ def _cells(move: "Move") -> tuple[str, ...]:
     interval = ""
     if move.low is not None and move.high is not None:
         interval = f"{percent(move.low)} .. {percent(move.high)}"
-    name = metric_name(move.metric).replace("[", r"\[")
-    return name, three(move.before), three(move.after), percent(move.change), interval
+    metric, statistic = metrics.named(move.metric)
+    values = (scaled(value, metric) for value in (move.before, move.after))
+    return escaped(metric.title(statistic)), *values, percent(move.change), interval
 
 
 def _line(move: "Move") -> str:
-    values = f"{three(move.before)} -> {three(move.after)}"
-    return f"{metric_name(move.metric)}: {values} ({percent(move.change)})"
+    metric, statistic = metrics.named(move.metric)
+    values = f"{scaled(move.before, metric)} -> {scaled(move.after, metric)}"
+    return f"{metric.title(statistic)}: {values} ({percent(move.change)})"
 
 
 def _as_dict(verdict: "Verdict") -> dict[str, Any]:

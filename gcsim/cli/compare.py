@@ -2,26 +2,29 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gcsim.cli.run_text import caveats, plain_table
+from gcsim.cli.run_text import caveats, plain_table, scaled
 from gcsim.results.comparison import Comparison, decides
+from gcsim.results.metrics import Metric, named, using
 from gcsim.results.paired import Ratio
 from gcsim.results.text import PHASE_NAMES, three
-from gcsim.studies.series import DECIDED_BY, Crossover
+from gcsim.studies.compare import DECIDED_BY, Crossover
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
-    from gcsim.studies.series import Series
+    from gcsim.studies.compare import Series
 
 BAR = 24
-BY = {"mean_task_ms": "task time", "request_goodput": "goodput"}
 GLYPHS = {"network": "░", "queue": "▒", "prefill": "▓", "kv_transfer": "×", "decode": "█"}
 _COLOURS = {
-    "network": "bright_black", "queue": "red", "prefill": "yellow", "kv_transfer": "magenta",
+    "network": "bright_black",
+    "queue": "red",
+    "prefill": "yellow",
+    "kv_transfer": "magenta",
     "decode": "cyan",
-}  # fmt: skip
+}
 
 
 def comparison_table(comparison: Comparison) -> "RenderableType":
@@ -32,9 +35,8 @@ def comparison_table(comparison: Comparison) -> "RenderableType":
     first = next(iter(comparison.results.values())).summary
     same = len({r.summary["scenario"] for r in comparison.results.values()}) == 1
     head = f"{first['scenario']}: {first['workload']} with {first['model']}" if same else "compare"
-    parts: list[RenderableType] = [
-        Text(f"{head}, seed {first['seed']}", style="bold"), _side_by_side(comparison), _legend(),
-    ]  # fmt: skip
+    parts: list[RenderableType] = [Text(f"{head}, seed {first['seed']}", style="bold")]
+    parts += [_side_by_side(comparison), _legend()]
     if len(comparison.results) > 1:
         parts += [_ratios(comparison), Text(decides(comparison))]
     if comparison.normalize != "none":
@@ -57,29 +59,37 @@ def _caveats(comparison: Comparison) -> list[str]:
 
 
 def _side_by_side(comparison: Comparison) -> "Table":
-    per = f"/{comparison.unit}" if comparison.unit else ""
-    table = plain_table(
-        "", "chips", "kW", "TTFT\nms", "TPOT\nms", "E2E\nms", "task\ns", f"output\ntok/s{per}",
-        f"goodput\n1/s{per}", "time of a step",
-    )  # fmt: skip
+    heads = (_head(metric, comparison) for metric in using("compare"))
+    table = plain_table("", "chips", "kW", *heads, "time of a step")
     table.columns[0].no_wrap = True
     last = table.columns[-1]  # the one that shrinks where the terminal is narrow
     last.justify, last.no_wrap, last.overflow = "left", False, "crop"
     longest = max(r.summary["mean_e2el_ms"] or 0.0 for r in comparison.results.values())
     for name, result in comparison.results.items():
-        s, divisor = result.summary, comparison.divisor(result)
-        task = None if s["mean_task_ms"] is None else s["mean_task_ms"] * 1e-3
-        rates = (s["output_throughput"] / divisor, s["request_goodput"] / divisor)
-        times = (s["mean_ttft_ms"], s["mean_tpot_ms"], s["mean_e2el_ms"], task)
+        s = result.summary
+        cells = (_cell(metric, comparison, name) for metric in using("compare"))
         mark = " (!)" if s["saturated"] else ""
         table.add_row(
             name + mark,
             str(result.pools["chips"].sum()),
             three(float(result.pools["power_w"].sum()) / 1e3),
-            *(three(value) for value in (*times, *rates)),
+            *cells,
             stacked(s["breakdown_ms"], longest),
         )
     return table
+
+
+def _head(metric: Metric, comparison: Comparison) -> str:
+    per = f"/{comparison.unit}" if comparison.unit and metric.rate else ""
+    return (metric.head or f"{metric.label}\n{metric.unit}") + per
+
+
+def _cell(metric: Metric, comparison: Comparison, name: str) -> str:
+    """The mean of a run, or its sum; a rate per what it is normalised by."""
+    value = comparison.results[name].summary[metric.keys(("mean",)).popitem()[1]]
+    if value is not None and metric.rate:
+        value /= comparison.divisor(comparison.results[name])
+    return scaled(value, metric)
 
 
 def stacked(parts: dict[str, float | None], longest: float, width: int = BAR) -> "Text":
@@ -115,12 +125,13 @@ def _legend() -> "Text":
 def _ratios(comparison: Comparison) -> "Table":
     first, *others = comparison.results
     title = f"Ratio to {first}, ± half of its 95% paired interval"
-    metrics = {"TTFT": "mean_ttft_ms", "TPOT": "mean_tpot_ms", "E2E": "mean_e2el_ms",
-               "task": "mean_task_ms", "output": "output_throughput"}  # fmt: skip
-    table = plain_table("", *metrics, title=title)
+    heads = {_head(m, comparison).split("\n")[0]: m.keys(("mean",)) for m in using("ratio")}
+    table = plain_table("", *heads, title=title)
     for name in others:
         found = comparison.ratio_to_first[name]
-        table.add_row(name, *(_ratio(found[metric]) for metric in metrics.values()))
+        table.add_row(
+            name, *(_ratio(found[key]) for keys in heads.values() for key in keys.values())
+        )
     return table
 
 
@@ -142,9 +153,8 @@ def series_table(series: "Series") -> "RenderableType":
     summary = next(iter(first.results.values())).summary
     head = f"{summary['scenario']}: {summary['workload']} with {summary['model']} over"
     head += f" {series.parameter}, seed {summary['seed']}"
-    table = plain_table(
-        what, "", "TTFT\nms", "E2E\nms", "task\ns", f"goodput\n1/s{_per(first)}", "wins by"
-    )
+    heads = (_head(metric, first) for metric in using("series"))
+    table = plain_table(what, "", *heads, "wins by")
     table.columns[1].justify = table.columns[-1].justify = "left"
     notes = []
     for value, comparison in series.points:
@@ -164,27 +174,22 @@ def series_table(series: "Series") -> "RenderableType":
     return Group(*parts)
 
 
-def _per(comparison: Comparison) -> str:
-    return f"/{comparison.unit}" if comparison.unit else ""
-
-
 def _series_rows(table: "Table", value: Any, comparison: Comparison) -> None:
-    best = {BY[metric]: comparison.winner(metric) for metric in DECIDED_BY}
+    best = {named(key)[0].label: comparison.winner(key) for key in DECIDED_BY}
     for number, (name, result) in enumerate(comparison.results.items()):
-        s = result.summary
-        task = None if s["mean_task_ms"] is None else s["mean_task_ms"] * 1e-3
-        goodput = s["request_goodput"] / comparison.divisor(result)
         wins = [
             label + ("" if clear else " (close)")
             for label, (winner, clear) in best.items()
             if winner == name
         ]
-        cells = map(three, (s["mean_ttft_ms"], s["mean_e2el_ms"], task, goodput))
-        mark = " (!)" if s["saturated"] else ""
+        cells = (_cell(metric, comparison, name) for metric in using("series"))
+        mark = " (!)" if result.summary["saturated"] else ""
         table.add_row(str(value) if number == 0 else "", name + mark, *cells, ", ".join(wins))
     table.add_section()
 
 
 def _crossover(c: Crossover) -> str:
-    text = f"By {BY[c.metric]}, {c.then} overtakes {c.ahead} between {c.low} and {c.high}"
+    text = (
+        f"By {named(c.metric)[0].label}, {c.then} overtakes {c.ahead} between {c.low} and {c.high}"
+    )
     return text + ("." if c.clear else ", within the noise.")

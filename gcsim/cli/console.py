@@ -102,9 +102,11 @@ def progress(what: str, total: float | None) -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
     from rich.progress import TimeElapsedColumn as Elapsed
+    from rich.progress import TimeRemainingColumn as Left
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Elapsed())
+    text = TextColumn("{task.description}")
+    columns = (text, BarColumn(), TaskProgressColumn(), Elapsed(), TextColumn("left"), Left())
     bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
     task = bar.add_task(what, total=total)
     begun = shown = monotonic()

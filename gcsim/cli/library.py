@@ -59,6 +59,14 @@ def shown(
 
         chip = load_chip(name)
         return chip.model_dump(mode="json") if output is Format.json else _chip(chip)
+    if kind == "stack":
+        from gcsim.profiles.load import read_mapping
+        from gcsim.profiles.resolve import load_stack
+
+        stack = load_stack(name)
+        if output is Format.json:
+            return stack.model_dump(mode="json", exclude_none=True)
+        return _as_yaml(read_mapping(library.find("stack", name))[0])
     if kind == "model":
         from gcsim.profiles.resolve import load_model
 
@@ -222,11 +230,14 @@ def _placement(shape: Shape, output: Format) -> "RenderableType | dict[str, Any]
             }
         )
     found = {
-        "chip": chip.name, "chips_per_replica": shape.tp * shape.ep * shape.pp,
-        "model": model.name, "dtype": shape.dtype, "tiers_per_chip": tiers,
+        "chip": chip.name,
+        "chips_per_replica": shape.tp * shape.ep * shape.pp,
+        "model": model.name,
+        "dtype": shape.dtype,
+        "tiers_per_chip": tiers,
         "kv_tokens": placement.kv_tokens,
         "kv_bytes_per_chip_token": placement.kv_bytes_per_chip_token,
-    }  # fmt: skip
+    }
     return found if output is Format.json else _placement_table(found)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gcsim.results import metrics
+from gcsim.results.metrics import PERCENTILES, Metric
 from gcsim.results.text import PHASE_NAMES, bound_name, three
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from gcsim.studies.estimate import Estimate
 
 BAR = 40  # characters
+BANDED = ("mean", "p99")  # statistics in the table of bands
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -31,10 +34,8 @@ def plain_table(*headers: str, left: int = 1, title: str | None = None) -> "Tabl
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title=title, title_justify="left",
-        title_style="bold", collapse_padding=True,
-    )  # fmt: skip
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", collapse_padding=True)
+    table.title, table.title_justify, table.title_style = title, "left", "bold"
     for number, header in enumerate(headers):
         table.add_column(header, justify="left" if number < left else "right", no_wrap=number > 0)
     return table
@@ -91,15 +92,6 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     return found
 
 
-# Of the table of bands: name, key, scale.
-BANDED = (
-    ("mean TTFT [ms]", "mean_ttft_ms", 1.0), ("p99 TTFT [ms]", "p99_ttft_ms", 1.0),
-    ("mean TPOT [ms]", "mean_tpot_ms", 1.0), ("mean E2E [ms]", "mean_e2el_ms", 1.0),
-    ("mean task time [s]", "mean_task_ms", 1e-3), ("output [tokens/s]", "output_throughput", 1.0),
-    ("requests [1/s]", "request_throughput", 1.0), ("goodput [1/s]", "request_goodput", 1.0),
-)  # fmt: skip
-
-
 def bands_table(s: dict[str, Any]) -> "RenderableType":
     """How far chance, and the values of the chips, may move each metric."""
     from rich.console import Group
@@ -108,18 +100,22 @@ def bands_table(s: dict[str, Any]) -> "RenderableType":
     headers = ("Uncertainty", "value", "95% interval", "band", "all at once", "mostly from")
     table = plain_table(*headers)
     table.columns[-1].justify = "left"
-    for label, key, scale in BANDED:
+    for key, (metric, statistic) in metrics.columns(BANDED).items():
+        if "bands" not in metric or (statistic == "p99" and "tail" not in metric):
+            continue
         band = s["bands"]["metrics"][key]
         if s[key] is None and band["lost"] == "undefined":
             continue
         lost = band["lost"] or "-"
-        word = lost if lost == "saturated" and s["saturated"] and key.endswith("_ms") else ""
+        word = lost if lost == "saturated" and s["saturated"] and metric.per is None else ""
+        spans = (("low", "high"), ("least", "most"))
         table.add_row(
-            label.replace("[", r"\["), word or _scaled(s[key], scale),
-            span(s.get(f"ci95_{key}") or (None, None), scale),
-            word or span((band["low"], band["high"]), scale, lost),
-            word or span((band["least"], band["most"]), scale, lost), band["cause"] or "",
-        )  # fmt: skip
+            escaped(metric.title(statistic)),
+            word or scaled(s[key], metric),
+            span(s.get(f"ci95_{key}") or (None, None), metric.scale),
+            *(word or span([band[end] for end in both], metric.scale, lost) for both in spans),
+            band["cause"] or "",
+        )
     return Group(table, Text("\n".join(band_notes(s["bands"]))))
 
 
@@ -133,8 +129,20 @@ def span(ends: Sequence[float | None], scale: float = 1.0, lost: str = "-") -> s
     return low if low == high else f"{low} .. {high}"
 
 
-def _scaled(value: float | None, scale: float) -> str:
-    return three(None if value is None else value * scale)
+def scaled(value: float | None, metric: Metric) -> str:
+    """A value of the summary in the unit that people see."""
+    return three(None if value is None else value * metric.scale)
+
+
+def ends(bounds: Sequence[float] | None, metric: Metric) -> tuple[str, str]:
+    """Both ends of an interval, as `scaled`."""
+    low, high = bounds or (None, None)
+    return scaled(low, metric), scaled(high, metric)
+
+
+def escaped(title: str) -> str:
+    """A title whose brackets are no markup of rich."""
+    return title.replace("[", r"\[")
 
 
 def band_notes(bands: dict[str, Any]) -> list[str]:
@@ -181,10 +189,9 @@ def class_tables(classes: list[dict[str, Any]]) -> "list[RenderableType]":
     for c in classes:
         keys = ("mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "mean_e2el_ms")
         good = (_percent(c["good_request_fraction"]), _percent(c["good_task_fraction"]))
-        seen.add_row(
-            c["workload"], f"{c['trajectories_completed']:,}", *(three(c[key]) for key in keys),
-            *good, three(c["task_goodput"] * 3600),
-        )  # fmt: skip
+        means = (three(c[key]) for key in keys)
+        done, hourly = f"{c['trajectories_completed']:,}", three(c["task_goodput"] * 3600)
+        seen.add_row(c["workload"], done, *means, *good, hourly)
         times = (c["mean_task_ms"], *(c["task_breakdown_ms"][name] for name in names))
         cells = (three(None if value is None else value * 1e-3) for value in times)
         spent.add_row(c["workload"], *cells)
@@ -208,16 +215,15 @@ def _budget(s: dict[str, Any]) -> "Table":
 
 
 def _latencies(s: dict[str, Any]) -> "Table":
-    table = plain_table("", "mean", "median", "p90", "p99")
-    rows = (("TTFT", "ttft", "ms"), ("TPOT", "tpot", "ms"), ("ITL", "itl", "ms"),
-            ("E2E", "e2el", "ms"), ("task time", "task", "s"))  # fmt: skip
-    for label, key, unit in rows:
-        values = [s[f"{which}_{key}_ms"] for which in ("mean", "median", "p90", "p99")]
-        scale = 1e-3 if unit == "s" else 1.0
-        cells = [three(None if value is None else value * scale) for value in values]
-        if s["saturated"] and key in ("ttft", "e2el", "task"):
+    which = ("mean", *PERCENTILES)
+    table = plain_table("", *which)
+    for metric in metrics.METRICS:
+        if metric.per is not None:
+            continue
+        cells = [scaled(s[key], metric) for key in metric.keys(which).values()]
+        if s["saturated"] and "grows" in metric:
             cells[0] = "saturated"  # the longer the run, the larger the mean
-        table.add_row(f"{label} [{unit}]".replace("[", r"\["), *cells)
+        table.add_row(escaped(metric.title()), *cells)
     return table
 
 
@@ -232,13 +238,25 @@ def _breakdown(parts: dict[str, float], title: str, unit: str = "ms") -> "Table"
 
 
 def _rates(s: dict[str, Any]) -> str:
-    text = f"{three(s['request_throughput'])} requests/s, {three(s['output_throughput'])}"
-    text += f" output tokens/s over {three(s['simulated_s'])} s simulated"
-    if s["good_request_fraction"] is not None:
-        text += f"; {s['good_request_fraction']:.1%} of the requests within the SLO"
-    if s["cache_hit_rate"] is not None:
-        text += f"; {s['cache_hit_rate']:.1%} of the prompt tokens were cached"
-    return text + "."
+    """What is shown of sums: `0.7 requests/s, 3 output tokens/s over 9 s; 99% of the ...`."""
+    known = [m for m in metrics.using("run") if m.per is not None and s[m.key] is not None]
+    plain = (sum_text(metric, s[metric.key]) for metric in known if metric.unit != "%")
+    shares = (sum_text(metric, s[metric.key]) for metric in known if metric.unit == "%")
+    text = f"{', '.join(plain)} over {three(s['simulated_s'])} s simulated"
+    return "; ".join([text, *shares]) + "."
+
+
+def sum_text(metric: Metric, value: float) -> str:
+    """A sum in words.
+
+    >>> which = ("request_throughput", "output_throughput", "good_request_fraction")
+    >>> [sum_text(metrics.named(key)[0], 0.5) for key in which]
+    ['0.500 requests/s', '0.500 output tokens/s', '50.0% of the requests within the SLO']
+    """
+    if metric.unit == "%":
+        return f"{value:.1%} of the {metric.label}"
+    unit = metric.unit[1:] if metric.unit.startswith("1/") else f" {metric.unit}"
+    return f"{scaled(value, metric)} {metric.label}{unit}"
 
 
 def _pools(pools: list[dict[str, Any]]) -> "Table":
@@ -250,20 +268,24 @@ def _pools(pools: list[dict[str, Any]]) -> "Table":
         bounds = {k[6:]: v for k, v in pool.items() if k.startswith("bound_") and v}
         top = sorted(bounds.items(), key=lambda item: -item[1])[:3]
         table.add_row(
-            pool["pool"], f"{pool['chips']} {pool['chip']}", f"{pool['utilization']:.0%}",
-            f"{pool['mfu']:.1%}", f"{pool['mbu']:.1%}", three(pool["mean_waiting"]),
-            f"{pool['kv_peak']:.0%}", ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
-        )  # fmt: skip
+            pool["pool"],
+            f"{pool['chips']} {pool['chip']}",
+            f"{pool['utilization']:.0%}",
+            f"{pool['mfu']:.1%}",
+            f"{pool['mbu']:.1%}",
+            three(pool["mean_waiting"]),
+            f"{pool['kv_peak']:.0%}",
+            ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
+        )
     return table
 
 
 def _links(links: list[dict[str, Any]]) -> "Table":
     table = plain_table("link", "transfers", "sent GB", "busy", "mean wait ms")
     for link in links:
-        table.add_row(
-            link["link"], f"{link['transfers']:,}", three(link["sent_bytes"] / 1e9),
-            f"{link['utilization']:.1%}", three(link["mean_wait_s"] * 1e3),
-        )  # fmt: skip
+        sent, wait = three(link["sent_bytes"] / 1e9), three(link["mean_wait_s"] * 1e3)
+        count, busy = f"{link['transfers']:,}", f"{link['utilization']:.1%}"
+        table.add_row(link["link"], count, sent, busy, wait)
     return table
 
 

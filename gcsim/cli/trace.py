@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gcsim.traffic.traces.describe import Description
-    from gcsim.traffic.traces.row import Skipped
+    from gcsim.traffic.traces.row import Options, Skipped
     from gcsim.traffic.trajectory import Trajectory
 
 BINS_MAX = 12  # of a histogram
@@ -35,6 +35,18 @@ ReadAs = Annotated[
 SkipOption = Annotated[
     bool, typer.Option("--skip-bad-lines", help="Leave lines out that cannot be read; count them.")
 ]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="isl=NAME,...",
+        help="Of a log: isl, osl, time, end, delay, session, model, cached; a unit: time=ts:ms.",
+    ),
+]
+UnpackedOption = Annotated[
+    str | None,
+    typer.Option("--unpacked-max", metavar="SIZE", help="What a packed file may become: 20 GiB."),
+]
 ToOption = Annotated[
     str, typer.Option("--to", metavar="FORMAT", help="mooncake, aiperf or gcsim (without loss).")
 ]
@@ -46,22 +58,30 @@ def info(
     file: Annotated[Path, typer.Argument(help="A trace, plain or .gz.")],
     trace_format: ReadAs = None,
     skip_bad_lines: SkipOption = False,
+    columns: ColumnsOption = None,
+    unpacked_max: UnpackedOption = None,
     output: Annotated[
         Format, typer.Option("--format", help="A table with histograms, or one JSON object.")
     ] = Format.table,
 ) -> None:
     """Requests, lengths, burstiness, and how much of it a cache could reuse."""
+    from dataclasses import replace
+
     from gcsim.traffic.traces.describe import describe
     from gcsim.traffic.traces.replay import format_of
     from gcsim.traffic.traces.row import Skipped
 
     skipped = Skipped(allowed=skip_bad_lines)
-    name = format_of(file, trace_format)
-    found = describe(file, name, skipped=skipped)
+    options = _options(trace_format, columns, unpacked_max)
+    options = replace(options, format=format_of(file, options))
+    found = describe(file, options, skipped)
     summary = found.summary()
     if skip_bad_lines:
         summary["skipped_lines"] = skipped.count
-    emit(summary if output is Format.json else info_table(file.name, name, found, summary))
+    if output is Format.json:
+        emit(summary)
+    else:
+        emit(info_table(file.name, str(options.format), found, summary))
     _tell_skipped(skipped)
 
 
@@ -73,13 +93,15 @@ def convert(
     to: ToOption,
     trace_format: ReadAs = None,
     skip_bad_lines: SkipOption = False,
+    columns: ColumnsOption = None,
+    unpacked_max: UnpackedOption = None,
 ) -> None:
     """Write a trace as another format; what that cannot hold is told on stderr."""
     from gcsim.traffic.traces.row import Skipped
     from gcsim.traffic.traces.write import stored
 
     skipped = Skipped(allowed=skip_bad_lines)
-    _write(target, stored(source, trace_format, skipped), to)
+    _write(target, stored(source, _options(trace_format, columns, unpacked_max), skipped), to)
     _tell_skipped(skipped)
 
 
@@ -118,6 +140,29 @@ def generate(
     _write(out, trajectories(what, arrivals, stream, sessions), to, sessions)
 
 
+def _options(trace_format: str | None, columns: str | None, unpacked_max: str | None) -> "Options":
+    from gcsim.errors import ProfileError
+    from gcsim.traffic.traces.row import Options
+    from gcsim.units import UnitError, parse
+
+    def bad(option: str, value: str | None, why: str, hint: str = "") -> ProfileError:
+        return ProfileError.one("gcsim trace", option, value, why, hint)
+
+    named: dict[str, str] = {}
+    for pair in columns.split(",") if columns is not None else ():
+        what, _, name = (part.strip() for part in pair.partition("="))
+        if not name or what in named:
+            raise bad("--columns", columns, "is not isl=NAME,osl=NAME,...")
+        named[what] = name
+    try:
+        most = None if unpacked_max is None else parse(unpacked_max, "bytes")
+    except UnitError as error:
+        raise bad("--unpacked-max", unpacked_max, error.why, error.hint) from error
+    if most is not None and most <= 0:
+        raise bad("--unpacked-max", unpacked_max, "must be above 0")
+    return Options(trace_format, unpacked_max=most, columns=named)
+
+
 def _write(
     target: Path, trajectories: "Iterable[Trajectory]", to: str, total: int | None = None
 ) -> None:
@@ -146,6 +191,8 @@ def _tell_skipped(skipped: "Skipped") -> None:
             note(f"  {problem}")
     if skipped.failed:
         note(f"Left out: {skipped.failed:,} requests that the trace marks as failed")
+    if skipped.others:
+        note(f"Left out: {skipped.others:,} spans of tools and the like")
 
 
 def info_table(

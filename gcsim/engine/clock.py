@@ -37,9 +37,10 @@ class Clock(Environment):
         queue = self._queue
         try:
             while queue:
-                self.now, _, _, event = heappop(queue)  # type: ignore[assignment]  # whole delays
-                for callback in event.callbacks:
-                    callback(event)
+                at, _, _, event = heappop(queue)
+                if event.callbacks:  # a cancelled call takes no time, not even at the end
+                    self.now = at  # type: ignore[assignment]  # whole delays
+                    event.callbacks[0](event)
         except StopSimulation:
             pass
 

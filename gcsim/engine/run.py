@@ -40,6 +40,7 @@ class Run:
         "batch",
         "chunks",
         "decodes",
+        "end_ns",
         "extra_ns",
         "iterations",
         "start_ns",
@@ -50,7 +51,7 @@ class Run:
         self.chunks: list[Chunk] = []
         self.decodes = self._interruptible = False
         self.batch = np.zeros(len(BATCH))
-        self.start_ns = self.iterations = self.extra_ns = 0
+        self.start_ns = self.end_ns = self.iterations = self.extra_ns = 0
 
     def mixed(self, reload_ns: int) -> int:
         """Play one iteration with the chunks, and decode if it goes on; its end [ns]."""
@@ -97,6 +98,18 @@ class Run:
             return -1
         self.iterations = played
         return end
+
+    def stop(self, now: int) -> bool:
+        """Keep what has ended before `now`; whether any has."""
+        if self.iterations < 2:
+            return False
+        played, end = self._play(self.iterations, now)
+        if end >= now:
+            played -= 1
+        self.iterations = played
+        if played:
+            self.end_ns = self._play(played, NEVER)[1]
+        return played > 0
 
     @property
     def last_start_ns(self) -> int:

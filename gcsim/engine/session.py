@@ -69,6 +69,7 @@ class Session:
             else:
                 context = self._contexts.pop(step.parent)
         if step.keep is not None:
+            context = context.fork()  # the parent's KV may still travel
             context.truncate(step.keep)
         context.extend(step.append)
         self.live += 1

@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ACTIVATION_BYTES = 2.0  # activations and logits are 16 bit
-_FAMILY = {
-    "fp32": "bf16",
-    "bf16": "bf16",
-    "fp8": "fp8",
-    "int8": "fp8",
-    "mxfp4": "fp4",
-    "nvfp4": "fp4",
-    "int4": "bf16",  # weight-only: small bytes, 16-bit arithmetic
-}
 Row = dict[str, float]  # by the names of `SUMS`: of one unit of each
 
 
@@ -98,19 +89,13 @@ class Machine:
         return tokens * self.kv_bytes + min(prompt_tokens, self.window) * self.window_kv_bytes
 
 
-def math_flops_per_s(chip: Chip, weights: str, wanted: str = "native") -> float:
+def math_flops_per_s(chip: Chip, weights: WeightFormat, wanted: str = "native") -> float:
     """Achievable rate of a matrix product on weights of a format, per chip [FLOP/s].
 
-    Dense peak x efficiency of the format that computes: the weights' own if the chip has it
-    (or the model's wanted one: 4-bit weights with 8-bit arithmetic), else BF16.
+    Dense peak x efficiency of the format that computes (`Chip.arithmetic`).
     """
-    family = _FAMILY[weights]
-    if getattr(chip.compute, family) is None:
-        family = "bf16"
-    elif wanted != "native" and getattr(chip.compute, wanted) is not None:
-        family = wanted
-    peak, factor = getattr(chip.compute, family), getattr(chip.efficiency, f"gemm_{family}")
-    return float(peak.value * factor.value)
+    fmt = chip.arithmetic(weights, wanted)
+    return float(getattr(chip.compute, fmt).value * chip.efficiency.gemm(fmt))
 
 
 def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine:
@@ -166,7 +151,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         request_overhead_s=stack.request_overhead.value,
         handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
         overlap_scheduling=stack.overlap_scheduling,
-        peak_flops_per_s=chips * max(c.value for _, c in chip.compute if c is not None),
+        peak_flops_per_s=chips * chip.compute.fastest_flops_per_s,
         peak_bytes_per_s=chips * main.bandwidth.value,
         kv_bytes=float(per_token.full),
         window_kv_bytes=float(per_token.window),
@@ -397,7 +382,7 @@ def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> Row:
 
 def quantizes(chip: Chip, weights: WeightFormat) -> bool:
     """Whether products with weights of this format take quantized activations on a chip."""
-    return _FAMILY[weights] != "bf16" and getattr(chip.compute, _FAMILY[weights]) is not None
+    return chip.arithmetic(weights) != "bf16"
 
 
 def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Row]:

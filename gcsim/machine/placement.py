@@ -116,7 +116,13 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
 def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:
     chip = pool.chip
     memory = sum(t.capacity.value for t in chip.memory if "weights" in t.holds)
-    need = -(-per_chip * pool.chips_per_replica // (memory * pool.memory_utilization))
+    room = sum(  # a tier that holds KV too keeps a part free for it
+        t.capacity.value * (1 - pool.kv_reserve * ("kv" in t.holds))
+        for t in chip.memory
+        if "weights" in t.holds
+    )
+    need = -(-per_chip * pool.chips_per_replica // (room * pool.memory_utilization))
+    need = max(need, pool.chips_per_replica + 1)
     problem = (
         f"weights of {per_chip / 1e9:.1f} GB per chip and the KV cache do not fit the"
         f" {memory / 1e9:.1f} GB that a {chip.name} has for them"

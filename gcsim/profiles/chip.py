@@ -16,16 +16,37 @@ from gcsim.profiles.base import (
     UsdPerHour,
     Watts,
 )
+from gcsim.profiles.model import WeightFormat
+
+# The number format in which products with weights of a format are computed, where a chip has it.
+_ARITHMETIC: dict[WeightFormat, str] = {
+    "fp32": "bf16",
+    "bf16": "bf16",
+    "fp8": "fp8",
+    "int8": "int8",
+    "mxfp4": "fp4",
+    "nvfp4": "fp4",
+    "int4": "bf16",  # weight-only: small bytes, 16-bit arithmetic
+}
 
 Holds = Literal["activations", "weights", "kv", "kv_spill", "idle_models"]
 
 
 class Compute(Spec):
-    """Dense peak rates by number format; a format that is left out is not native to the chip."""
+    """Dense peak rates by number format; a format that is left out is not native to the chip.
+
+    `int8` counts operations as the others count floating-point ones.
+    """
 
     bf16: FlopsPerS
     fp8: FlopsPerS | None = None
     fp4: FlopsPerS | None = None
+    int8: FlopsPerS | None = None
+
+    @property
+    def fastest_flops_per_s(self) -> float:
+        """The highest floating-point peak [FLOP/s]: what MFU is a fraction of."""
+        return max(peak.value for peak in (self.bf16, self.fp8, self.fp4) if peak is not None)
 
 
 class Tier(Spec):
@@ -61,16 +82,25 @@ class Interconnect(Spec):
 
 
 class Efficiency(Spec):
-    """Named fractions of a peak that are reached; a property of the chip (docs/cost-model.md)."""
+    """Named fractions of a peak that are reached; a property of the chip (docs/cost-model.md).
+
+    `gemm_int8` is as `gemm_fp8` where left out (as `gemm_bf16` on a chip without FP8).
+    """
 
     memory: Number
     kv_read: Number
     gemm_bf16: Number
     gemm_fp8: Number | None = None
     gemm_fp4: Number | None = None
+    gemm_int8: Number | None = None
     expert_gemm: Number
     attention: Number
     link: Number
+
+    def gemm(self, fmt: str) -> float:
+        """The fraction of its peak that matrix products in a format (`Chip.arithmetic`) reach."""
+        names = ("gemm_int8", "gemm_fp8", "gemm_bf16") if fmt == "int8" else (f"gemm_{fmt}",)
+        return next(float(own.value) for name in names if (own := getattr(self, name)) is not None)
 
 
 class Stack(Spec):
@@ -124,7 +154,7 @@ class Packaging(Spec):
 
 
 class Chip(Spec):
-    """One accelerator; see design section 4 and `gcsim show chip NAME`."""
+    """One accelerator; `gcsim show chip NAME` shows every number with its origin."""
 
     name: str
     aliases: tuple[str, ...] = ()
@@ -141,6 +171,20 @@ class Chip(Spec):
     price: Price
     packaging: Packaging
     notes: tuple[str, ...] = ()
+
+    def arithmetic(self, weights: WeightFormat, wanted: str = "native") -> str:
+        """The format in which products with weights of a format are computed (a key of `compute`).
+
+        The weights' own, or the `wanted` one (4-bit weights with 8-bit arithmetic). BF16 where the
+        chip lacks it, or where it is slower than BF16: then the weights are widened.
+        """
+        own = _ARITHMETIC[weights]
+        peak = getattr(self.compute, own)
+        if peak is None or peak.value < self.compute.bf16.value:
+            return "bf16"
+        if wanted != "native" and getattr(self.compute, wanted) is not None:
+            return wanted
+        return own
 
     @model_validator(mode="after")
     def _consistent(self) -> "Chip":

@@ -10,6 +10,8 @@ from gcsim.errors import ProfileError, nearest
 
 FOLDERS = {
     "chip": "hardware_profiles/chips",
+    "stack": "hardware_profiles/stacks",
+    "factors": "hardware_profiles/factors",
     "deployment": "hardware_profiles/deployments",
     "model": "model_profiles",
     "workload": "workloads",
@@ -51,9 +53,9 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
     known = shipped(kind)
     if name in known:
         return known[name]
-    wanted = _plain(name)
+    wanted = plain(name)
     for stem, path in known.items():
-        if wanted in (_plain(stem), *map(_plain, aliases(path))):
+        if wanted in (plain(stem), *map(plain, aliases(path))):
             return path
     if looks_like_a_path:
         raise ProfileError.one(name, "", None, "no such file")
@@ -72,5 +74,10 @@ def aliases(path: Path) -> tuple[str, ...]:
     return tuple(map(str, yaml.safe_load("\n".join(block.split("\n")[:end])) or ()))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name as names are compared: small letters, digits and dots.
+
+    >>> plain("NVIDIA H100-SXM")
+    'nvidiah100sxm'
+    """
     return "".join(c for c in name.lower() if c.isalnum() or c == ".")

@@ -87,7 +87,7 @@ def _build(
             for index, item in enumerate(node.value)
         ]
     if not isinstance(node, yaml.MappingNode):
-        return _SCALARS.construct_object(node)
+        return _SCALARS.construct_document(node)  # construct_object would keep the node
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1

@@ -16,11 +16,13 @@ import yaml
 
 from gcsim.errors import Problem, ProfileError
 from gcsim.profiles import library
+from gcsim.profiles.assemble import assembled, read_chip
 from gcsim.profiles.base import Spec
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.load import Lines, read_mapping, validate
 from gcsim.profiles.model import Model
 from gcsim.profiles.scenario import Scenario
+from gcsim.profiles.stack import ServingStack
 from gcsim.profiles.workload import Workload, read_workload, resolve_workload
 
 # Where a scenario may name a profile instead of giving its mapping.
@@ -97,12 +99,16 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def resolve(
-    name: str | Path, settings: Settings | None = None, seed: int | None = None
+    name: "str | Path | Resolved", settings: Settings | None = None, seed: int | None = None
 ) -> Resolved:
     """Load a scenario by name or path, apply settings (dotted path -> value), check everything.
 
-    Errors: `ProfileError` with every problem of the first file that has any.
+    One that is resolved already gets further settings. Errors: `ProfileError` with every problem
+    of the first file that has any.
     """
+    if isinstance(name, Resolved):
+        more = dict(settings or {}) | ({} if seed is None else {"run.seed": seed})
+        return with_settings(name, more) if more else name
     path = library.find("scenario", str(name))
     mapping, lines = read_mapping(path)
     beside = path.parent
@@ -156,9 +162,19 @@ def load_chip(name: str, beside: Path | None = None) -> Chip:
     >>> load_chip("sn40l").vendor
     'SambaNova'
     """
-    path = library.find("chip", name, beside)
-    data, lines = read_mapping(path)
-    return validate(Chip, data, str(path), lines)
+    data, lines, file = read_chip(name, beside)
+    return validate(Chip, data, file, lines)
+
+
+def load_stack(name: str, beside: Path | None = None) -> ServingStack:
+    """A serving stack by name, alias or path.
+
+    >>> load_stack("sglang").batching.policy
+    'prefill_first'
+    """
+    path = library.find("stack", name, beside)
+    mapping, lines = read_mapping(path)
+    return validate(ServingStack, mapping, str(path), lines)
 
 
 def load_model(name: str) -> Model:
@@ -174,6 +190,8 @@ def load_model(name: str) -> Model:
 def _read(kind: str, name: str, beside: Path | None) -> tuple[dict[str, Any], Lines, str]:
     if kind == "workload":
         return read_workload(name, beside)
+    if kind == "chip":
+        return read_chip(name, beside)
     path = library.find(kind, name, beside)
     if kind == "model" and path.suffix == ".json":
         from gcsim.profiles.huggingface import from_config
@@ -196,6 +214,8 @@ def _inline(holder: dict[str, Any], key: str, beside: Path | None) -> None:
         holder[key] = mapping
     elif kind == "workload" and isinstance(value, dict):
         holder[key] = resolve_workload(value, beside)
+    elif kind == "chip" and isinstance(value, dict):
+        holder[key] = assembled(value, f"chip {value.get('name', '')}".strip(), beside)
 
 
 def _trace_beside(workload: Any, beside: Path) -> None:
@@ -232,6 +252,12 @@ def _set(node: Any, keys: list[str], value: Any, dotted: str, beside: Path | Non
         else:
             node[key] = value
         return
+    if dotted.split(".")[: -len(keys)] == ["deployment"] and key == "pools":
+        pools = node.get("pools")
+        if isinstance(pools, dict) and len(keys) > 2 and keys[1] not in pools:
+            why = f"{node.get('name')} has no pool {keys[1]!r}, only {', '.join(pools)}"
+            hint = "gcsim compare --vary changes what has such a setting"
+            raise ProfileError.one("--set", dotted, value, why, hint)
     if key in _NAMED or key == "chip":
         _inline(node, key, beside)
     child = node.setdefault(key, {})

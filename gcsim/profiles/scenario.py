@@ -23,7 +23,7 @@ class Network(Spec):
     gateway: PlainSeconds = 0.002
 
 
-class Run(Spec):
+class RunSettings(Spec):
     """How much is played, and what of it counts.
 
     trajectories: how many start; horizon: when the run is cut off (None: when all have ended);
@@ -51,7 +51,7 @@ class Scenario(Spec):
     arrivals: Arrivals
     slo: Slo | None = None
     network: Network = Network()
-    run: Run = Field(default=Run())
+    run: RunSettings = RunSettings()
     engine: Literal["coalesced", "iteration"] = "coalesced"
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from gcsim.errors import ProfileError
 from gcsim.profiles import library
 from gcsim.profiles.arrivals import Positive, Slo
-from gcsim.profiles.base import Count, Number, PlainSeconds, Quantity, Seconds, Spec
+from gcsim.profiles.base import Count, Number, PlainBytes, PlainSeconds, Quantity, Seconds, Spec
 from gcsim.profiles.distribution import Constant, Delay, Origin, Tokens, constant
 from gcsim.profiles.load import Lines, read_mapping, validate
 
@@ -94,7 +94,8 @@ class Trace(Spec):
 
     Of the file the trajectories that start within [`start`, `end`) are played, until `requests`
     requests are reached. `models`: which model serves one that the trace names; the scenario's
-    serves all others.
+    serves all others. `unpacked_max`: bytes that a packed file may become; None is the usual limit.
+    `columns`: what holds what in a log (isl, osl, time, end, delay, session, model, cached).
     """
 
     path: str | None = None
@@ -104,6 +105,8 @@ class Trace(Spec):
     requests: Count | None = None
     start: PlainSeconds = 0.0
     end: PlainSeconds | None = None
+    unpacked_max: PlainBytes | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
     models: dict[str, str] = Field(default_factory=dict)
 
 

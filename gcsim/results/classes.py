@@ -11,17 +11,22 @@ import pandas as pd
 
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import leaves
-from gcsim.results.summary import metrics, slos_of
+from gcsim.results.counted import count_run, slos_of
+from gcsim.results.summary import summarise
 
 TICK_S = 1e-9  # times are whole nanoseconds; seconds as floats are off by less
 
 
 def class_summaries(
-    scenario: Scenario, requests: pd.DataFrame, trajectories: pd.DataFrame, end_s: float
+    scenario: Scenario,
+    requests: pd.DataFrame,
+    trajectories: pd.DataFrame,
+    pools: pd.DataFrame,
+    end_s: float,
 ) -> list[dict[str, Any]]:
     """One summary for each class (or trace) of the workload, in the order of the mix.
 
-    The keys are those of the whole run (`gcsim.results.summary.metrics`), of the class alone;
+    The keys are those of the whole run (`gcsim.results.summary`), of the class alone;
     `share`, `priority`, `slo` say what it is. The classes sum to the run: in counts and in rates.
 
     >>> import gcsim
@@ -33,20 +38,20 @@ def class_summaries(
     True
     """
     warmup_s = scenario.run.warmup
-    span_s = max(end_s - warmup_s, 1e-9)
     slos = slos_of(scenario)
     found = []
     for leaf in leaves(scenario.workload):
         name = leaf.workload.name
         mine = requests[requests["workload"] == name]
         tasks = trajectories[trajectories["workload"] == name]
+        counted = count_run(mine, tasks, pools, {name: slos[name]}, warmup_s, end_s)
         found.append(
             {
                 "workload": name,
                 "share": leaf.share,
                 "priority": leaf.priority,
                 "slo": slos[name].model_dump(exclude_none=True),
-                **metrics(mine, tasks, {name: slos[name]}, warmup_s, span_s),
+                **summarise(counted),
                 "steps_within_budget": steps_within(mine, tasks, scenario, end_s),
             }
         )

@@ -6,12 +6,13 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from gcsim import __version__
 from gcsim.errors import ProfileError, nearest
-from gcsim.results.paired import RATES, Ratio, ratio, ratios
+from gcsim.results.metrics import named, rates
+from gcsim.results.paired import Ratio, ratio, ratios
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
 from gcsim.results.text import PHASE_NAMES, bound_name, three
+from gcsim.version import __version__
 
 Normalize = Literal["none", "power", "cost", "chips"]
 # Per what the rates are given -> (column of the pool table, its unit, how many of it are one).
@@ -37,10 +38,8 @@ class Comparison:
     def __post_init__(self) -> None:
         if self.normalize not in get_args(Normalize):
             known = get_args(Normalize)
-            raise ProfileError.one(
-                "compare", "normalize", self.normalize, "is no way to normalize",
-                nearest(str(self.normalize), known),
-            )  # fmt: skip
+            why, hint = "is no way to normalize", nearest(str(self.normalize), known)
+            raise ProfileError.one("compare", "normalize", self.normalize, why, hint)
         first = next(iter(self.results.values()))
         found = {
             name: ratios(first, result, self.divisor(first) / self.divisor(result))
@@ -67,7 +66,7 @@ class Comparison:
             {
                 name: {
                     **{k: v for k, v in result.summary.items() if not isinstance(v, dict | list)},
-                    **{key: result.summary[key] / self.divisor(result) for key in RATES},
+                    **{m.key: result.summary[m.key] / self.divisor(result) for m in rates()},
                 }
                 for name, result in self.results.items()
             }
@@ -84,14 +83,15 @@ class Comparison:
 
     def order(self, metric: str) -> list[str]:
         """Names from best to worst by a metric; saturated runs last, undefined ones very last."""
-        sign = -1.0 if metric in RATES else 1.0
+        row, _ = named(metric)
+        sign = 1.0 if row.better == "lower" else -1.0
 
         def key(name: str) -> tuple[bool, bool, float]:
             result = self.results[name]
             value = result.summary[metric]
             if value is None:
                 return True, True, 0.0
-            scale = self.divisor(result) if metric in RATES else 1.0
+            scale = self.divisor(result) if row.rate else 1.0
             return False, bool(result.summary["saturated"]), sign * value / scale
 
         return sorted(self.results, key=key)
@@ -138,7 +138,7 @@ class Comparison:
         if self.normalize != "none":
             divisor = self.divisor(result)
             entry["normalized_by"] = {"unit": self.unit, "value": divisor}
-            entry["normalized"] = {key: result.summary[key] / divisor for key in RATES}
+            entry["normalized"] = {m.key: result.summary[m.key] / divisor for m in rates()}
         return entry
 
 

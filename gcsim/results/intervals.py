@@ -3,34 +3,35 @@
 import numpy as np
 import pandas as pd
 
+from gcsim.results.counted import Counted, counted
+from gcsim.results.metrics import BOUNDED, PERCENTILES, each
 from gcsim.results.statistics import Interval, mean_interval, mser5, percentile_interval
-from gcsim.results.summary import PERCENTILES, counted
 
-COLUMNS = {"ttft": "ttft_s", "tpot": "tpot_s", "e2el": "e2e_s", "task": "task_s"}
 Bounds = list[float] | None
 
 
-def interval_summary(
-    requests: pd.DataFrame, trajectories: pd.DataFrame, warmup_s: float, saturated: bool
-) -> dict[str, Bounds]:
-    """`ci95_mean_ttft_ms: [low, high]` and so on for TTFT, TPOT, E2E, task time [ms].
+def interval_summary(of: Counted, saturated: bool) -> dict[str, Bounds]:
+    """`ci95_mean_ttft_ms: [low, high]` and so on, for every metric with a value for each row.
 
     None (null) where a run is too short to tell, and everywhere when it is saturated: a queue that
     grows for ever has no mean. See `gcsim.results.statistics` for the methods.
     """
     found: dict[str, Bounds] = {}
-    for name, column in COLUMNS.items():
-        table = trajectories if name == "task" else requests
-        began = "start_s" if name == "task" else "sent_s"
-        done = counted(table, warmup_s).sort_values(began, kind="stable")
-        done = done[done[column].notna()]
-        values = done[column].to_numpy(dtype=np.float64) * 1e3
-        clusters = done["trajectory"].to_numpy()
-        keys = {50: "median"} | {p: f"p{p}" for p in PERCENTILES}
-        intervals = {"mean": mean_interval(values, clusters)}
-        intervals |= {key: percentile_interval(values, p, clusters) for p, key in keys.items()}
-        for key, interval in intervals.items():
-            found[f"ci95_{key}_{name}_ms"] = None if saturated else bounds(interval)
+    for metric in each():
+        rows = getattr(of, metric.of)
+        began = "start_s" if "start_s" in rows else "sent_s"
+        rows = rows.sort_values(began, kind="stable")
+        values = metric.values(rows)
+        known = values.notna()
+        numbers = values[known].to_numpy(dtype=np.float64) * metric.si
+        clusters = rows.loc[known, "trajectory"].to_numpy()
+        for which, key in metric.keys(BOUNDED).items():
+            interval = (
+                mean_interval(numbers, clusters)
+                if which == "mean"
+                else percentile_interval(numbers, PERCENTILES[which], clusters)
+            )
+            found[f"ci95_{key}"] = None if saturated else bounds(interval)
     return found
 
 

@@ -17,23 +17,19 @@ independent; replications would tell more.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import isnan, sqrt
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gcsim.results.counted import Counted, count_run, slos_of
+from gcsim.results.metrics import BOUNDED, PERCENTILES, Metric, named, second, using
 from gcsim.results.result import Result
 from gcsim.results.statistics import cluster_error, t_quantile
-from gcsim.results.summary import PERCENTILES, counted, meets, slos_of, task_meets
 
 WINDOWS = 20
 DRAWS = 1000
-REQUEST_METRICS = {"ttft": "ttft_s", "tpot": "tpot_s", "e2el": "e2e_s"}
-RATES = (
-    "request_throughput", "output_throughput", "total_token_throughput", "request_goodput",
-    "task_throughput", "task_goodput",
-)  # fmt: skip
 Floats = NDArray[np.float64]
 
 
@@ -52,33 +48,30 @@ class Ratio:
 
 
 def ratios(first: Result, other: Result, scale: float = 1.0) -> dict[str, Ratio]:
-    """Metric -> ratio of `other` to `first`; rates are multiplied by `scale` (normalisation).
+    """Key -> ratio of `other` to `first`; rates are multiplied by `scale` (normalisation).
 
     Paired: means and percentiles of the requests and trajectories that both completed.
     """
-    together = paired(first, other)
+    together, sides = paired(first, other), (counted_of(first), counted_of(other))
     found: dict[str, Ratio] = {}
-    for name, column in (*REQUEST_METRICS.items(), ("task", "task_s")):
-        tables = [_counted(result, name) for result in (first, other)]
-        found |= _pairs(name, column, *tables) if together else _apart(name, column, *tables)
-    here, there = _rate_sums(first), _rate_sums(other)
-    for name in RATES:
-        ratio = ratio_of_sums(here[name], there[name] * scale)
-        found[name] = ratio if together else Ratio(ratio.ratio)
+    for metric in using("paired"):
+        if metric.per is not None:
+            found[metric.key] = _sums(metric, *sides, together, scale)
+            continue
+        tables = [_values(side, metric) for side in sides]
+        each = _pairs(*tables) if together else _apart(*tables)
+        found |= dict(zip(metric.keys(BOUNDED).values(), each, strict=True))
     return found
 
 
-def ratio(first: Result, other: Result, metric: str, scale: float = 1.0) -> Ratio:
+def ratio(first: Result, other: Result, key: str, scale: float = 1.0) -> Ratio:
     """One of the ratios of `ratios`, a mean or a rate; the others are not computed."""
-    if metric in RATES:
-        found = ratio_of_sums(_rate_sums(first)[metric], _rate_sums(other)[metric] * scale)
-        return found if paired(first, other) else Ratio(found.ratio)
-    name = metric.removeprefix("mean_").removesuffix("_ms")
-    column = REQUEST_METRICS.get(name, "task_s")
-    tables = [_counted(result, name) for result in (first, other)]
-    if not paired(first, other):
-        return _apart(name, column, *tables)[metric]
-    return _mean(_both(name, column, *tables), column)
+    metric, _ = named(key)
+    together, sides = paired(first, other), (counted_of(first), counted_of(other))
+    if metric.per is not None:
+        return _sums(metric, *sides, together, scale)
+    tables = [_values(side, metric) for side in sides]
+    return _mean(_both(*tables)) if together else _apart(*tables)[0]
 
 
 def paired(first: Result, other: Result) -> bool:
@@ -111,68 +104,76 @@ def _around(ratio: float, spread: float, freedom: int) -> Ratio:
     return Ratio(ratio, ratio - half, ratio + half)
 
 
-def _counted(result: Result, name: str) -> pd.DataFrame:
-    table = result.trajectories if name == "task" else result.requests
-    return counted(table, result.resolved.scenario.run.warmup)
+def counted_of(result: Result) -> Counted:
+    """What the metrics of a result are over."""
+    scenario, pools = result.resolved.scenario, pd.DataFrame(result.summary["pools"])
+    tables, end_s = (result.requests, result.trajectories, pools), result.summary["simulated_s"]
+    return count_run(*tables, slos_of(scenario), scenario.run.warmup, end_s)
 
 
-def _keys(name: str) -> list[str]:
-    return [f"mean_{name}_ms", f"median_{name}_ms", *(f"p{p}_{name}_ms" for p in PERCENTILES)]
+def _values(side: Counted, metric: Metric) -> pd.DataFrame:
+    """What each request or task has of a metric: `value`, beside what it is known by."""
+    rows = getattr(side, metric.of)
+    keys = [key for key in ("trajectory", "step") if key in rows]
+    found: pd.DataFrame = rows[keys].assign(value=metric.values(rows))
+    return found
 
 
-def _apart(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Ratio]:
+def _apart(mine: pd.DataFrame, theirs: pd.DataFrame) -> list[Ratio]:
     """Equation (2): unpaired means; percentiles without an interval."""
-    values = [table[["trajectory", column]].dropna() for table in (mine, theirs)]
+    values = [table[["trajectory", "value"]].dropna() for table in (mine, theirs)]
     if any(value.empty for value in values):
-        return dict.fromkeys(_keys(name), Ratio(None))
+        return [Ratio(None)] * len(BOUNDED)
     means, variances, counts = [], [], []
     for value in values:
         _, cluster = np.unique(value["trajectory"].to_numpy(), return_inverse=True)
-        sums, number = np.bincount(cluster, value[column].to_numpy()), np.bincount(cluster)
+        sums, number = np.bincount(cluster, value["value"].to_numpy()), np.bincount(cluster)
         means.append(float(sums.sum()) / float(number.sum()))
-        variances.append((cluster_error(sums, number) / means[-1]) ** 2)
+        variances.append((cluster_error(sums, number) / means[-1]) ** 2 if means[-1] else 0.0)
         counts.append(len(sums))
-    ratio = means[1] / means[0]
+    ratio = _over(means[1], means[0])
     mean = Ratio(ratio)
-    if min(counts) > 1:
+    if ratio and min(counts) > 1:
         mean = _around(ratio, ratio * sqrt(sum(variances)), min(counts) - 1)
-    wanted = [50, *PERCENTILES]
-    plain = [np.percentile(value[column].to_numpy(), wanted) for value in values]
-    return dict(zip(_keys(name), [mean, *map(Ratio, (plain[1] / plain[0]).tolist())], strict=True))
+    wanted = list(PERCENTILES.values())
+    plain = (np.percentile(value["value"].to_numpy(), wanted).tolist() for value in values)
+    return [mean, *(Ratio(_over(b, a)) for a, b in zip(*plain, strict=True))]
 
 
-def _both(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+def _over(other: float, first: float) -> float | None:
+    """A ratio, or None where the first is 0."""
+    return other / first if first else None
+
+
+def _both(mine: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     """The rows that both have."""
-    keys = ["trajectory"] if name == "task" else ["trajectory", "step"]
-    wanted = [*keys, column]
-    return mine[wanted].merge(theirs[wanted], on=keys, suffixes=("", "_other")).dropna()
+    keys = [key for key in mine if key != "value"]
+    return mine.merge(theirs, on=keys, suffixes=("", "_other")).dropna()
 
 
-def _mean(both: pd.DataFrame, column: str) -> Ratio:
+def _mean(both: pd.DataFrame) -> Ratio:
     """Equation (1) over trajectories."""
     if both.empty:
         return Ratio(None)
-    sums = both.groupby("trajectory", sort=False)[[column, f"{column}_other"]].sum()
-    return ratio_of_sums(sums[column].to_numpy(), sums[f"{column}_other"].to_numpy())
+    sums = both.groupby("trajectory", sort=False)[["value", "value_other"]].sum()
+    return ratio_of_sums(sums["value"].to_numpy(), sums["value_other"].to_numpy())
 
 
-def _pairs(name: str, column: str, mine: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Ratio]:
+def _pairs(mine: pd.DataFrame, theirs: pd.DataFrame) -> list[Ratio]:
     """The mean, and percentiles by resampling trajectories."""
-    both = _both(name, column, mine, theirs)
-    if both.empty:
-        return dict.fromkeys(_keys(name), Ratio(None))
-    found = [_mean(both, column), *_percentiles(both, column)]
-    return dict(zip(_keys(name), found, strict=True))
+    both = _both(mine, theirs)
+    return [_mean(both), *_percentiles(both)] if len(both) else [Ratio(None)] * len(BOUNDED)
 
 
-def _percentiles(both: pd.DataFrame, column: str) -> list[Ratio]:
-    """Ratios of the median and of `PERCENTILES`, by resampling trajectories."""
-    wanted = np.array([50.0, *PERCENTILES]) / 100
+def _percentiles(both: pd.DataFrame) -> list[Ratio]:
+    """Ratios of `PERCENTILES`, by resampling trajectories."""
+    wanted = np.array(list(PERCENTILES.values())) / 100
     who, cluster = np.unique(both["trajectory"].to_numpy(), return_inverse=True)
-    values = [both[name].to_numpy() for name in (column, f"{column}_other")]
-    plain = [np.percentile(value, wanted * 100) for value in values]
+    values = [both[name].to_numpy() for name in ("value", "value_other")]
+    plain = [np.percentile(value, wanted * 100).tolist() for value in values]
+    ratios = [_over(b, a) for a, b in zip(*plain, strict=True)]
     if len(who) < 2:
-        return [Ratio(b / a if a else None) for a, b in zip(*plain, strict=True)]
+        return [Ratio(ratio) for ratio in ratios]
     orders = [np.argsort(value, kind="stable") for value in values]
     ranked = [(value[order], cluster[order]) for value, order in zip(values, orders, strict=True)]
     rng = np.random.default_rng(0)
@@ -180,11 +181,14 @@ def _percentiles(both: pd.DataFrame, column: str) -> list[Ratio]:
     for draw in drawn:
         weights = np.bincount(rng.integers(len(who), size=len(who)), minlength=len(who))
         low, high = (_weighted(value, weights[group], wanted) for value, group in ranked)
-        draw[:] = high / low
-    bounds = np.percentile(drawn, [2.5, 97.5], axis=0)
+        # Where a drawn percentile is 0 there is no ratio, and then no interval either.
+        draw[:] = np.divide(high, low, out=np.full(len(wanted), np.nan), where=low != 0)
+    bounds = np.percentile(drawn, [2.5, 97.5], axis=0).T.tolist()
     return [
-        Ratio(float(b / a), min(float(low), float(b / a)), max(float(high), float(b / a)))
-        for a, b, low, high in zip(*plain, *bounds, strict=True)
+        Ratio(ratio)
+        if ratio is None or isnan(low)
+        else Ratio(ratio, min(low, ratio), max(high, ratio))
+        for ratio, (low, high) in zip(ratios, bounds, strict=True)
     ]
 
 
@@ -195,32 +199,23 @@ def _weighted(values: Floats, weights: NDArray[np.int64], wanted: Floats) -> Flo
     return np.asarray(values[places])
 
 
-def _rate_sums(result: Result) -> dict[str, Floats]:
-    """What a run achieved in each of `WINDOWS` equal parts of its time, per second."""
-    scenario = result.resolved.scenario
-    warmup_s, end_s = scenario.run.warmup, result.summary["simulated_s"]
-    edges = np.linspace(warmup_s, max(end_s, warmup_s + 1e-9), WINDOWS + 1)
+def _sums(metric: Metric, first: Counted, other: Counted, together: bool, scale: float) -> Ratio:
+    """The ratio of a sum per something, over `WINDOWS` equal parts of both runs."""
+    assert metric.per is not None
+    if not (metric.per(first) and metric.per(other)):
+        return Ratio(None)
+    sums = [_windows(metric, side) for side in (first, other)]
+    found = ratio_of_sums(sums[0], sums[1] * (scale if metric.rate else 1.0))
+    return found if together else Ratio(found.ratio)
+
+
+def _windows(metric: Metric, of: Counted) -> Floats:
+    """What a run achieved of a metric in each of `WINDOWS` equal parts of its time."""
+    assert metric.per is not None
+    rows = getattr(of, metric.of)
+    ends = rows["end_s"] if "end_s" in rows else rows["sent_s"] + rows["e2e_s"]
+    edges = np.linspace(of.from_s, of.from_s + of.span_s, WINDOWS + 1)
+    window = np.clip(np.searchsorted(edges, ends.to_numpy(), side="right") - 1, 0, WINDOWS - 1)
+    sums = np.bincount(window, metric.values(rows).to_numpy(dtype=float), WINDOWS)
     span = (edges[-1] - edges[0]) / WINDOWS
-    done = counted(result.requests, warmup_s)
-    tasks = counted(result.trajectories, warmup_s)
-    ends = (done["sent_s"] + done["e2e_s"]).to_numpy()
-    slos = slos_of(scenario)
-    met = meets(done, slos)
-    kept = task_meets(tasks, done, met, slos)
-
-    def per_second(times: Floats, weights: Floats) -> Floats:
-        window = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, WINDOWS - 1)
-        return np.asarray(np.bincount(window, weights, WINDOWS) / span)
-
-    one = np.ones(len(done))
-    outputs = done["osl"].to_numpy(dtype=float)
-    task_ends = tasks["end_s"].to_numpy()
-    sums = (
-        per_second(ends, one),
-        per_second(ends, outputs),
-        per_second(ends, outputs + done["isl"].to_numpy()),
-        per_second(ends, met.to_numpy(dtype=float)),
-        per_second(task_ends, np.ones(len(tasks))),
-        per_second(task_ends, kept.to_numpy(dtype=float)),
-    )
-    return dict(zip(RATES, sums, strict=True))
+    return np.asarray(sums / span * (second(of) / metric.per(of)))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcsim.errors import ProfileError
+from gcsim.results.counted import counted
 from gcsim.results.result import Result
-from gcsim.results.summary import counted
 from gcsim.results.text import PHASE_NAMES
 
 BINS = 240  # of a timeline

@@ -43,11 +43,6 @@ class Interval:
         """
         return abs(self.half / self.value) if self.value else (inf if self.half else 0.0)
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 lies outside."""
-        return not self.low <= 0 <= self.high
-
 
 def t_quantile(freedom: float, level: float = LEVEL) -> float:
     """The t with P(|T| <= t) = level at so many degrees of freedom.
@@ -97,8 +92,8 @@ def welch_interval(
     Degrees of freedom after Welch 1938. Ref: Law, 5th ed., section 10.2.2.
 
     >>> interval = welch_interval([1.0, 2.0, 3.0], [2.0, 3.0, 4.0])
-    >>> interval.value, interval.excludes_zero
-    (1.0, False)
+    >>> interval.value, interval.low < 0 < interval.high
+    (1.0, True)
     """
     a, b = np.asarray(first, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if min(len(a), len(b)) < 2:

@@ -17,11 +17,10 @@ from gcsim.profiles.assumed import quantities
 from gcsim.profiles.base import Quantity
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.resolve import Resolved, resolve_mapping, with_settings
-from gcsim.results.intervals import COLUMNS
+from gcsim.results.metrics import banded as banded_keys
+from gcsim.results.metrics import named, settles
 from gcsim.results.result import Result
-from gcsim.results.summary import PERCENTILES
 from gcsim.simulate import bind_pools
-from gcsim.studies.diff import RATES
 from gcsim.studies.parallel import Fraction, simulate_all
 from gcsim.studies.replicate import Replications
 
@@ -29,26 +28,32 @@ CAUSES = {  # of a chip, `stack`: its serving stack; a name stands for everythin
     "data sheet": ("compute", "memory", "interconnect"),
     "memory": ("efficiency.memory", "efficiency.kv_read"),
     "arithmetic": (
-        "efficiency.gemm_bf16", "efficiency.gemm_fp8", "efficiency.gemm_fp4",
-        "efficiency.expert_gemm", "efficiency.attention", "stack.compute",
+        "efficiency.gemm_bf16",
+        "efficiency.gemm_fp8",
+        "efficiency.gemm_fp4",
+        "efficiency.gemm_int8",
+        "efficiency.expert_gemm",
+        "efficiency.attention",
+        "stack.compute",
     ),
     "chip-to-chip links": (
-        "efficiency.link", "stack.all_reduce_latency", "stack.all_reduce_latency_per_doubling",
+        "efficiency.link",
+        "stack.all_reduce_latency",
+        "stack.all_reduce_latency_per_doubling",
         "stack.comm_overlap",
     ),
     "fixed times": (
-        "stack.layer_overhead", "stack.moe_layer_overhead", "stack.sequence_overhead",
-        "stack.prompt_layer_overhead", "stack.iteration_overhead", "stack.mla_kernels",
+        "stack.layer_overhead",
+        "stack.moe_layer_overhead",
+        "stack.sequence_overhead",
+        "stack.prompt_layer_overhead",
+        "stack.iteration_overhead",
+        "stack.mla_kernels",
         "stack.quantized_kernels",
     ),
     "fixed time per request": ("stack.request_overhead", "stack.handoff_overhead"),
-}  # fmt: skip
+}
 EVERY = "all at once"
-METRICS = (
-    *(f"{which}_{name}_ms" for name in COLUMNS
-      for which in ("mean", "median", *(f"p{p}" for p in PERCENTILES))),
-    *RATES,
-)  # fmt: skip
 SATURATED, NO_FIT = "saturated", "does not fit"
 UNDEFINED, NO_RANGES = "undefined", "no ranges"  # nothing to take a mean of; nothing to play
 Keys = tuple[str, ...]
@@ -125,7 +130,7 @@ def bands(
     ]
     own = _row(Shift("", "", resolved), base)
     return {
-        "metrics": {key: _band(key, centre.get(key), own, runs) for key in METRICS},
+        "metrics": {key: _band(key, centre.get(key), own, runs) for key in banded_keys()},
         "runs": runs,
         "chips": _chips(resolved),
     }
@@ -191,9 +196,10 @@ def cause_of(path: str) -> str:
     ('data sheet', 'fixed times')
     """
     return next(
-        cause for cause, names in CAUSES.items()
+        cause
+        for cause, names in CAUSES.items()
         if any(path == name or path.startswith(f"{name}.") for name in names)
-    )  # fmt: skip
+    )
 
 
 def _moves(number: Quantity, side: str) -> bool:
@@ -212,8 +218,8 @@ def _row(shift: Shift, summary: Mapping[str, Any] | None) -> dict[str, Any]:
     """A run as plain data; `lost`: why it has no times (`SATURATED`, `NO_FIT`), or None."""
     lost = NO_FIT if summary is None else SATURATED if summary["saturated"] else None
     row: dict[str, Any] = {"cause": shift.cause, "end": shift.end, "lost": lost}
-    for key in METRICS:
-        known = summary is not None and not (lost and key.endswith("_ms"))
+    for key in banded_keys():
+        known = summary is not None and not (lost and settles(key))
         row[key] = summary[key] if summary is not None and known else None
     return row
 
@@ -242,7 +248,7 @@ def _band(
     band |= {"low": max(value - down, least), "high": min(value + up, most)}
     band |= {"least": least, "most": most, "cause": widest if down or up else None}
     # A load that never settles has no longest time, what does not fit has no rate.
-    inner, outer = ("high", "most") if key.endswith("_ms") else ("low", "least")
+    inner, outer = ("high", "most") if named(key)[0].better == "lower" else ("low", "least")
     for run in (run for run in reversed(runs) if run[key] is None):
         band |= {outer: None, "lost": run["lost"] or UNDEFINED}
         if run["cause"] != EVERY:

@@ -14,22 +14,11 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.load import read_mapping
 from gcsim.profiles.resolve import Resolved, content_hash, resolve_mapping
 from gcsim.results.folder import complete, read_summary
+from gcsim.results.metrics import watched
 from gcsim.results.paired import ratios
 from gcsim.results.result import Result
 from gcsim.results.statistics import Interval, paired_interval, welch_interval
 
-TIMES = tuple(
-    f"{which}_{name}_ms"
-    for name in ("ttft", "tpot", "e2el", "task")
-    for which in ("mean", "median", "p95", "p99")
-)
-RATES = (
-    "request_throughput", "output_throughput", "task_throughput", "request_goodput",
-    "task_goodput", "cache_hit_rate",
-)  # fmt: skip
-COUNTS = ("completed", "rejected", "unfinished", "preemptions")
-PRICES = ("power_w", "usd_per_hour")
-HEADLINES = (*TIMES, *RATES, *COUNTS, *PRICES)
 _TEXTS = frozenset({"source", "note", "conflicts", "description"})  # say, and do not act
 
 
@@ -63,9 +52,8 @@ class Move:
 
 
 def headlines(summary: dict[str, Any]) -> dict[str, float | None]:
-    """The metrics that are watched, from a summary; power and price are those of all pools."""
-    found = {key: summary.get(key) for key in (*TIMES, *RATES, *COUNTS)}
-    return found | {key: sum(pool[key] for pool in summary["pools"]) for key in PRICES}
+    """The metrics that are watched, from a summary."""
+    return {key: summary.get(key) for key in watched()}
 
 
 def inputs(resolved: Resolved) -> dict[str, str]:

@@ -130,7 +130,7 @@ def _chain(
 ) -> tuple[Step, ...]:
     """Steps that follow one another, with compactions, forgotten contexts and one fork."""
     ttl = agent.cache_ttl.value if agent.cache_ttl else float("inf")
-    kept = round(agent.keep.value * window)
+    kept = max(round(agent.keep.value * window), 1)  # a prompt has at least one token
     window = window or 1 << 62
     steps: list[Step] = []
     last, context = -1, shared[1]

@@ -11,7 +11,7 @@ The slot is the place of a class or trace in its mix. Ids below 0 belong to the 
 
 from hashlib import blake2b
 
-PIECE_BITS, NUMBER_BITS, SLOT_BITS, HASH_BITS = 20, 32, 8, 52
+PIECE_BITS, NUMBER_BITS, HASH_BITS = 20, 32, 52
 SHARED, HASHED = 1 << 60, 2 << 60
 
 

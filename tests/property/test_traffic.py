@@ -17,7 +17,7 @@ from gcsim.traffic import ids
 from gcsim.traffic.generate import BLOCK, trajectories
 from gcsim.traffic.traces.describe import Reuse
 from gcsim.traffic.traces.formats import FORMATS, read
-from gcsim.traffic.traces.row import Skipped
+from gcsim.traffic.traces.row import USUAL, Options, Skipped
 from gcsim.traffic.traces.write import stored, write
 from gcsim.traffic.trajectory import Trajectory
 
@@ -30,12 +30,15 @@ def spread(low: int, high: int) -> st.SearchStrategy[dict[str, Any]]:
     bounds = st.tuples(st.integers(low, high), st.integers(low, high)).map(sorted)
     return st.builds(
         lambda b, sigma: {
-            "dist": "lognormal", "median": max(1, sum(b) / 2), "sigma": sigma, "low": b[0],
+            "dist": "lognormal",
+            "median": max(1, sum(b) / 2),
+            "sigma": sigma,
+            "low": b[0],
             "high": b[1],
         },
         bounds,
         st.floats(0, 3),
-    )  # fmt: skip
+    )
 
 
 @st.composite
@@ -54,9 +57,11 @@ def workloads(draw: st.DrawFn) -> Workload:
             agent["user"] = {"append": draw(spread(1, 50)), "gap": "400 s", "every": every}
         if draw(st.booleans()):
             agent["fan_out"] = {
-                "share": draw(st.floats(0, 1)), "branches": draw(spread(1, 4)),
-                "steps": draw(spread(1, 3)), "report": draw(spread(1, 90)),
-            }  # fmt: skip
+                "share": draw(st.floats(0, 1)),
+                "branches": draw(spread(1, 4)),
+                "steps": draw(spread(1, 3)),
+                "report": draw(spread(1, 90)),
+            }
         if draw(st.booleans()):
             agent["window"] = draw(spread(500, 3_000))
         if draw(st.booleans()):
@@ -151,7 +156,7 @@ def test_gcsim_s_own_format_is_without_loss(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.jsonl"
         assert write(path, before, "gcsim") == {}
-        assert list(stored(path, None, Skipped())) == before
+        assert list(stored(path, USUAL, Skipped())) == before
 
 
 @given(workloads(), seeds)
@@ -162,7 +167,7 @@ def test_mooncake_keeps_every_prompt_length_of_a_chain(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.jsonl"
         dropped = write(path, before, "mooncake")
-        after = list(stored(path, None, Skipped()))
+        after = list(stored(path, USUAL, Skipped()))
     lengths = [isl for trajectory in before for isl in prompts(trajectory)]
     found = [isl for trajectory in after for isl in prompts(trajectory)]
     if "steps of sub-agents" in dropped:
@@ -194,7 +199,7 @@ def test_no_file_crashes_the_reader_and_no_line_is_lost(
         path = Path(folder) / "t.jsonl"
         path.write_bytes(raw)
         skipped = Skipped(allowed=True)
-        rows = [row for rows in read(path, "mooncake", None, skipped) for row in rows]
+        rows = [row for rows in read(path, Options("mooncake"), skipped) for row in rows]
     full = sum(bool(_text(line)) for line in raw.split(b"\n"))
     assert len(rows) + skipped.count == full
 
@@ -230,5 +235,5 @@ def test_any_value_in_any_key_is_a_row_or_a_counted_line(
         path = Path(folder) / "t"
         path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
         skipped = Skipped(allowed=True)
-        found = [rows for rows in read(path, name, 16, skipped) if rows]
+        found = [rows for rows in read(path, Options(name, 16), skipped) if rows]
     assert len(found) + skipped.count + skipped.failed == 1

@@ -95,3 +95,10 @@ def test_the_first_screen_answers_what_how_and_how_far_off() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     first = text[: text.index("## ")]
     assert first.index("?**") < first.index("$ make demo") < first.index("How far off")
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.name)
+def test_every_table_has_a_head(text: Path) -> None:
+    """A blank line in a table makes text of its rest."""
+    tables = re.findall(r"(?:^\|.*\n)+", text.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert not [rows for rows in tables if not re.match(r".*\n\|( -+:? \|)+\n", rows)]

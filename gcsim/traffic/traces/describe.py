@@ -6,7 +6,7 @@ before. Percentiles are linear between the two nearest requests.
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gcsim.traffic.traces import native
 from gcsim.traffic.traces.formats import NATIVE, read
 from gcsim.traffic.traces.replay import format_of
-from gcsim.traffic.traces.row import Row, Skipped
+from gcsim.traffic.traces.row import USUAL, Options, Row, Skipped
 from gcsim.traffic.trajectory import Span, Step, Trajectory
 
 PERCENTILES = (50, 90, 99)
@@ -96,6 +96,7 @@ class Description:
             self._add(row.isl, row.osl, row.time_s if len(rows) == 1 else None)
             if hashed:
                 held, hits = _held(rows, row), self.reuse.blocks(row)
+                hits -= min(hits, held // row.block_tokens) if row.whole else 0
                 self._hit(row, held, hits, -(-row.isl // row.block_tokens))
             elif row.block_count:
                 self._hit(row, 0, row.block_hits, row.block_count)
@@ -170,22 +171,17 @@ def lengths(values: NDArray[np.int64]) -> dict[str, float]:
     return {"mean": float(values.mean()), **named}
 
 
-def describe(
-    path: Path,
-    name: str | None = None,
-    block_tokens: int | None = None,
-    skipped: Skipped | None = None,
-) -> Description:
+def describe(path: Path, options: Options = USUAL, skipped: Skipped | None = None) -> Description:
     """Read a trace of any format through; `.summary()` has its statistics.
 
     Errors: `ProfileError` as in `formats.read`.
     """
     found, skipped = Description(), skipped or Skipped()
-    name = format_of(path, name)
-    if name == NATIVE:
-        for trajectory in native.read(path, skipped):
+    options = replace(options, format=format_of(path, options))
+    if options.format == NATIVE:
+        for trajectory in native.read(path, skipped, options):
             found.add_trajectory(trajectory)
     else:
-        for rows in read(path, name, block_tokens, skipped):
+        for rows in read(path, options, skipped):
             found.add_rows(rows)
     return found

@@ -3,74 +3,142 @@
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
 
-from gcsim.errors import Problem
+from gcsim.traffic.traces import fields
 from gcsim.traffic.traces.files import Line
-from gcsim.traffic.traces.row import BadLineError, Format, Record, Records, Skipped
+from gcsim.traffic.traces.row import BadLineError, Cells, Format, Record, Records
+
+Report = Callable[[BadLineError, int], None]  # what is wrong with a line: raises, or counts it
 
 
 def last_lines(lines: Iterable[Line], form: Format, header: list[str] | None) -> dict[str, int]:
     """For every session of a file the number of its last line: when it is whole, in one pass."""
     if header is not None:
-        column = next(header.index(key) for key in form.session if key in header)
-        return {
-            row[column]: number
-            for number, text in lines
-            if len(row := cells(text)) > column and number > 1
-        }
-    pattern = re.compile(rf'"(?:{"|".join(form.session)})"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+)')
-    return {
-        str(json.loads(found[1])): number
-        for number, text in lines
-        if (found := pattern.search(text)) is not None
-    }
+        return _last_of_csv(lines, [header.index(key) for key in form.session if key in header])
+    key = rf'"(?:{"|".join(form.session)})"\s*:\s*'
+    pattern = re.compile(key + r'("(?:[^"\\]|\\.)*"|-?\d+)')
+    last: dict[str, int] = {}
+    for number, text in lines:
+        found = pattern.findall(text)
+        if len(found) == 1 and "\\" not in found[0]:
+            last[found[0].strip('"')] = number
+        elif found or "\\u" in text:  # which of them is the record's own?
+            try:
+                own = session_name(record(text, None), form)
+            except BadLineError:
+                continue
+            if own is not None:
+                last[own] = number
+    return last
+
+
+def _last_of_csv(lines: Iterable[Line], columns: list[int]) -> dict[str, int]:
+    last = {}
+    for number, text in lines:
+        try:
+            row = cells(text)
+        except BadLineError:
+            continue
+        if number > 1 and len(row) > max(columns):
+            last[next(filter(None, (row[column] for column in columns)), "")] = number
+    return last
+
+
+def session_name(record: Record, form: Format) -> str | None:
+    """The session of a record under the first key of `form.session` that has one."""
+    return next(filter(None, (fields.name(record, key) for key in form.session)), None)
+
+
+def last_records(records: Iterable[tuple[int, Record]], form: Format) -> dict[str, int]:
+    """As `last_lines`, of records."""
+    last: dict[str, int] = {}
+    for number, record in records:
+        try:
+            name = session_name(record, form)
+        except BadLineError:
+            continue
+        if name is not None:
+            last[name] = number
+    return last
 
 
 def sessions(
-    records: Iterable[tuple[int, Record]], form: Format, last: dict[str, int]
+    records: Iterable[tuple[int, Record]], form: Format, last: dict[str, int] | None, report: Report
 ) -> Iterator[Records]:
     """Sessions in the order of their first lines, each as soon as its last line is read.
 
-    Memory: the sessions that are open, and those that wait for an earlier one to end.
+    last: the last line of every session; None: not known, so that they come when all is read.
+    Memory: the sessions that are open, those that wait for an earlier one to end, and the names.
     """
-    waiting: dict[Any, Records] = {}
-    for number, record in records:
-        name = next((record[key] for key in form.session if record.get(key) is not None), None)
-        key = ("alone", number) if name is None else str(name)
-        waiting.setdefault(key, []).append((number, record))
-        while waiting:
+    waiting: dict[str | int, Records] = {}
+    for place, (number, record) in enumerate(records):
+        try:
+            name = session_name(record, form)
+            if name is not None and last is not None and last.setdefault(name, number) < number:
+                raise BadLineError(form.session[0], name, "the session has ended before this line")
+        except BadLineError as bad:
+            report(bad, number)
+            continue
+        waiting.setdefault(place if name is None else name, []).append((number, record))
+        while waiting and last is not None:
             first = next(iter(waiting))
-            if not isinstance(first, tuple) and last.get(first, 0) > number:
+            if isinstance(first, str) and last[first] > number:
                 break
             yield waiting.pop(first)
     yield from waiting.values()
 
 
 def records(
-    lines: Iterable[Line], header: list[str] | None, file: str, skipped: Skipped
+    lines: Iterable[Line], header: list[str] | None, report: Report
 ) -> Iterator[tuple[int, Record]]:
     """(line, record) of every line that is one."""
     for number, text in lines:
         try:
             yield number, record(text, header)
         except BadLineError as bad:
-            skipped.add(Problem(file, bad.field, bad.value, bad.why, bad.hint, number))
+            report(bad, number)
+
+
+def split(
+    records: Iterable[tuple[int, Record]], form: Format, report: Report
+) -> Iterator[tuple[int, Record]]:
+    """The records of lines that may hold several; flat, as `form.split` makes them."""
+    assert form.split is not None
+    for number, line in records:
+        try:
+            for one in form.split(line):
+                yield number, one
+        except BadLineError as bad:
+            report(bad, number)
 
 
 def record(text: str, header: list[str] | None) -> Record:
-    """A line as a mapping: JSON, or cells under a header."""
+    """A line as a mapping: JSON, or cells under a header.
+
+    >>> record('{"a": NaN}', None)
+    Traceback (most recent call last):
+    ...
+    gcsim.traffic.traces.row.BadLineError: is not JSON: NaN is no number
+    """
     if header is not None:
         found = cells(text)
         if len(found) != len(header):
             why = f"has {len(found)} columns, the header has {len(header)}"
             raise BadLineError("", None, why, "is the line cut?")
-        return dict(zip(header, found, strict=True))
+        return Cells(zip(header, found, strict=True))
     try:
-        parsed: Any = json.loads(text)
+        parsed: Any = _JSON.decode(text)
+        if "\\ud" in text or "\\uD" in text:  # half a character, which no file can hold
+            json.dumps(parsed, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        why = f"is not JSON: {error.msg} in column {error.pos + 1}"
+        raise BadLineError("", None, why, "is the line cut?") from None
+    except UnicodeEncodeError:
+        raise BadLineError("", None, "is not JSON: half a character (a lone surrogate)") from None
     except ValueError as error:
-        raise BadLineError("", None, f"is not JSON: {error}", "is the line cut?") from None
+        raise BadLineError("", None, f"is not JSON: {error}") from None
     except RecursionError:
         raise BadLineError("", None, "is nested too deeply") from None
     if not isinstance(parsed, dict):
@@ -78,7 +146,18 @@ def record(text: str, header: list[str] | None) -> Record:
     return parsed
 
 
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number)
+
+
 def cells(text: str) -> list[str]:
     """The cells of a CSV line."""
-    found = next(csv.reader([text])) if '"' in text else text.split(",")
-    return [cell.strip() for cell in found]
+    if '"' not in text:
+        return [cell.strip() for cell in text.split(",")]
+    try:
+        return [cell.strip() for cell in next(csv.reader([text], strict=True))]
+    except (csv.Error, StopIteration) as error:
+        raise BadLineError("", None, f"is not CSV: {error}", "is the line cut?") from None

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gcsim.errors import Problem
-from gcsim.traffic.traces import group
-from gcsim.traffic.traces.fields import TOKENS_MAX, listed, seconds, tokens
+from gcsim.traffic.traces import fields, group
 from gcsim.traffic.traces.files import numbered_lines
-from gcsim.traffic.traces.row import BadLineError, Record, Skipped
+from gcsim.traffic.traces.row import USUAL, BadLineError, Options, Record, Skipped
 from gcsim.traffic.trajectory import Span, Step, Trajectory
+
+PRIORITY_MAX = 1_000_000
 
 
 def line(trajectory: Trajectory) -> str:
@@ -51,10 +51,14 @@ def _step(index: int, step: Step) -> dict[str, Any]:
     return record
 
 
-def read(path: Path, skipped: Skipped) -> Iterator[Trajectory]:
+def read(path: Path, skipped: Skipped, options: Options = USUAL) -> Iterator[Trajectory]:
     """The trajectories of a file; a line that is none is an error or, if allowed, skipped."""
+
+    def report(bad: BadLineError, line: int) -> None:
+        skipped.add(bad.at(str(path), line))
+
     index, last_s = 0, 0.0
-    for number, record in group.records(numbered_lines(path, skipped), None, str(path), skipped):
+    for number, record in group.records(numbered_lines(path, skipped, options), None, report):
         try:
             trajectory = _trajectory(index, record)
             if trajectory.start_s is not None:
@@ -62,42 +66,51 @@ def read(path: Path, skipped: Skipped) -> Iterator[Trajectory]:
                     raise BadLineError("start_s", trajectory.start_s, "the time goes back")
                 last_s = trajectory.start_s
         except BadLineError as bad:
-            skipped.add(Problem(str(path), bad.field, bad.value, bad.why, bad.hint, number))
+            report(bad, number)
             continue
         yield trajectory
         index += 1
 
 
 def _trajectory(index: int, record: Record) -> Trajectory:
-    workload, priority = record.get("workload"), record.get("priority", 0)
-    if not isinstance(workload, str) or type(priority) is not int:
-        raise BadLineError("workload", workload, "needs a name, and priority a whole number")
+    workload = fields.text(record, "workload")
+    if workload is None:
+        raise BadLineError("workload", None, "needs a name")
+    priority = fields.number(record, "priority") or 0
+    if abs(priority) > PRIORITY_MAX:
+        raise BadLineError("priority", priority, f"is beyond {PRIORITY_MAX}")
+    start_s = fields.seconds(record, "start_s")
     steps: list[Step] = []
-    for number, step in enumerate(listed(record, "steps")):
-        steps.append(_read_step(number, step))
+    for number, step in enumerate(fields.listed(record, "steps")):
+        try:
+            steps.append(_read_step(number, step))
+        except BadLineError as bad:
+            bad.field = f"steps.{number}.{bad.field}"
+            raise
     _check_sizes(steps)
-    return Trajectory(index, workload, tuple(steps), seconds(record, "start_s"), priority)
+    return Trajectory(index, workload, tuple(steps), start_s, priority)
 
 
 def _read_step(number: int, step: Record) -> Step:
     append = step.get("append")
     if not isinstance(append, list) or not all(_is_span(span) for span in append):
-        raise BadLineError(f"steps.{number}.append", None, "is not [[content id, tokens], ...]")
-    parent = step.get("parent", number - 1)
-    waits = step.get("waits_for", [number - 1] if number else [])
-    keep, model, human = step.get("keep"), step.get("model"), step.get("human", False)
-    if type(parent) is not int or not -1 <= parent < number:
-        raise BadLineError(f"steps.{number}.parent", parent, "is no earlier step")
-    if not isinstance(waits, list) or not all(type(w) is int and 0 <= w < number for w in waits):
-        raise BadLineError(f"steps.{number}.waits_for", waits, "are not earlier steps")
-    if not (keep is None or (type(keep) is int and keep > 0)) or type(human) is not bool:
-        raise BadLineError(f"steps.{number}.keep", keep, "is no number of tokens")
-    if model is not None and not isinstance(model, str):
-        raise BadLineError(f"steps.{number}.model", model, "is no name")
+        raise BadLineError("append", None, "is not [[content id, tokens], ...]")
+    parent = fields.number(step, "parent") if "parent" in step else number - 1
+    if parent is None or not -1 <= parent < number:
+        raise BadLineError("parent", parent, "is no earlier step")
+    waits = fields.whole_numbers(step, "waits_for")
+    if waits is None:
+        waits = [number - 1] if number else []
+    if len({*waits}) < len(waits) or not all(0 <= wait < number for wait in waits):
+        raise BadLineError("waits_for", waits, "are not earlier steps, each once")
+    keep = fields.tokens(step, "keep") if step.get("keep") is not None else None
+    if keep == 0 or (keep is not None and parent < 0):
+        raise BadLineError("keep", keep, "must be at least 1" if keep == 0 else "of no parent")
     spans: tuple[Span, ...] = tuple((span[0], span[1]) for span in append)
-    delay_s = seconds(step, "delay_s") or 0.0
-    if (osl := tokens(step, "osl")) == 0:
-        raise BadLineError(f"steps.{number}.osl", osl, "must be at least 1")
+    if (osl := fields.tokens(step, "osl")) == 0:
+        raise BadLineError("osl", osl, "must be at least 1")
+    delay_s = fields.delay(step, "delay_s") or 0.0
+    human, model = fields.flag(step, "human"), fields.text(step, "model")
     return Step(spans, osl, delay_s, parent, tuple(waits), human, model, keep)
 
 
@@ -105,26 +118,42 @@ def _is_span(span: Any) -> bool:
     return (
         isinstance(span, list)
         and len(span) == 2
-        and all(type(item) is int and item >= 0 for item in span)
-        and span[1] <= TOKENS_MAX
+        and all(type(item) is int for item in span)
+        and 0 <= span[0] < 1 << fields.ID_BITS - 1
+        and 0 < span[1] <= fields.TOKENS_MAX
     )
 
 
 def _check_sizes(steps: list[Step]) -> None:
-    """No prompt is empty or too long, no step keeps more than its parent has."""
+    """No prompt is empty or too long, no step keeps more than its parent has.
+
+    A parent has ended: the step waits for it, or for one that waits for it, and so on.
+    """
     totals: list[int] = []
-    ended: list[int] = []  # per step a bit mask of the steps that end before it
+    since: list[int] = []  # per step the first of the unbroken chain that it ends
     for number, step in enumerate(steps):
-        before = 0
-        for awaited in step.waits_for:
-            before |= ended[awaited] | 1 << awaited
-        ended.append(before)
-        context = totals[step.parent] + steps[step.parent].osl if step.parent >= 0 else 0
-        if step.parent >= 0 and not before >> step.parent & 1:
-            raise BadLineError(f"steps.{number}.parent", step.parent, "is not waited for")
+        since.append(since[-1] if number and step.waits_for == (number - 1,) else number)
+        parent = step.parent
+        context = totals[parent] + steps[parent].osl if parent >= 0 else 0
+        if parent >= 0 and not _has_ended(steps, since, step.waits_for, parent):
+            raise BadLineError(f"steps.{number}.parent", parent, "is not waited for")
         if step.keep is not None and step.keep > context:
             raise BadLineError(f"steps.{number}.keep", step.keep, f"only {context} are there")
         context = context if step.keep is None else step.keep
         totals.append(context + sum(count for _, count in step.append))
-        if not 0 < totals[-1] <= TOKENS_MAX:
+        if not 0 < totals[-1] <= fields.TOKENS_MAX:
             raise BadLineError(f"steps.{number}", totals[-1], "the prompt is empty or too long")
+
+
+def _has_ended(steps: list[Step], since: list[int], awaited: tuple[int, ...], parent: int) -> bool:
+    """Has `parent` ended when all of `awaited` have? Back along the chains, each once."""
+    todo, seen = list(awaited), set(awaited)
+    while todo:
+        at = todo.pop()
+        if since[at] <= parent <= at:
+            return True
+        for before in steps[since[at]].waits_for:
+            if before >= parent and before not in seen:
+                seen.add(before)
+                todo.append(before)
+    return False

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from gcsim.errors import ProfileError
 from gcsim.profiles.workload import Trace
 from gcsim.traffic import ids
-from gcsim.traffic.traces import native
+from gcsim.traffic.traces import native, parquet
 from gcsim.traffic.traces.files import members
-from gcsim.traffic.traces.formats import NATIVE, detect, first_line, read
-from gcsim.traffic.traces.row import Row, Skipped
+from gcsim.traffic.traces.formats import NATIVE, detect, detect_parquet, first_line, read
+from gcsim.traffic.traces.row import USUAL, Options, Row, Skipped
 from gcsim.traffic.trajectory import Span, Step
 
 
@@ -23,9 +23,13 @@ class Plan(NamedTuple):
     start_s: float | None = None
 
 
-def format_of(path: Path, name: str | None) -> str:
+def format_of(path: Path, options: Options = USUAL) -> str:
     """The format of a trace file: the given name, else detected by content."""
-    return name or detect(str(path), first_line(members(path)[0], Skipped(True))[1])
+    if options.format or options.columns:
+        return options.format or "log"
+    if parquet.is_parquet(members(path)[0]):
+        return detect_parquet(members(path)[0])
+    return detect(str(path), first_line(members(path)[0], Skipped(True), options)[1])
 
 
 def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
@@ -37,9 +41,8 @@ def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
         hint = "name one: --set workload.trace.path=FILE"
         raise ProfileError.one("workload", "trace.path", None, "names no trace file", hint)
     path, played = Path(trace.path).expanduser(), 0
-    for plan in sessions(
-        path, trace.format, slot, skipped, block_tokens=trace.block_tokens, models=trace.models
-    ):
+    options = Options(trace.format, trace.block_tokens, trace.unpacked_max, trace.columns)
+    for plan in sessions(path, options, skipped, slot, trace.models):
         start_s = plan.start_s
         if trace.start or trace.end is not None:
             if start_s is None:
@@ -58,11 +61,9 @@ def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
 
 def sessions(
     path: Path,
-    name: str | None,
-    slot: int,
+    options: Options,
     skipped: Skipped,
-    *,
-    block_tokens: int | None = None,
+    slot: int = 0,
     models: dict[str, str] | None = None,
 ) -> Iterator[Plan]:
     """All trajectories of a trace file in its order, lazily.
@@ -70,13 +71,13 @@ def sessions(
     models: which model serves one that the trace names, the scenario's (None) all others; None
     keeps the names. A trace in gcsim's own format names models of a deployment: those stay.
     """
-    name = format_of(path, name)
-    if name == NATIVE:
-        for trajectory in native.read(path, skipped):
+    options = replace(options, format=format_of(path, options))
+    if options.format == NATIVE:
+        for trajectory in native.read(path, skipped, options):
             yield Plan(_moved(trajectory.steps, slot), trajectory.start_s)
         return
     base = ids.hashed(slot)
-    for number, rows in zip(count(), read(path, name, block_tokens, skipped), strict=False):
+    for number, rows in zip(count(), read(path, options, skipped), strict=False):
         yield Plan(steps(rows, base, ids.private(slot, number), models), rows[0].time_s)
 
 
@@ -96,7 +97,7 @@ def steps(
             held = whole = sizes[row.parent] + max(1, rows[row.parent].osl)
             if keep is not None or sizes[index] < whole:
                 keep = held = min(sizes[index], whole if keep is None else keep)
-        append = tuple(_spans(row, sizes[index] - held, base, private + index))
+        append = tuple(_spans(row, held, sizes[index] - held, base, private + index))
         model = row.model if models is None else models.get(row.model or "")
         waits = row.waits_for
         played.append(
@@ -105,15 +106,22 @@ def steps(
     return tuple(played)
 
 
-def _spans(row: Row, tokens: int, base: int, private: int) -> list[Span]:
-    """What a request adds to its context: hash blocks, or a shared prefix and private content."""
+def _spans(row: Row, held: int, tokens: int, base: int, private: int) -> list[Span]:
+    """What a request adds to its context: hash blocks, or a shared prefix and private content.
+
+    Of hashes of the whole prompt those count that lie beyond the `held` tokens; what it goes on
+    with may end inside a block.
+    """
     found: list[Span] = []
-    if row.blocks:
+    if row.blocks and tokens > 0:
         size = row.block_tokens
-        found = [(base + ids.small(block), size) for block in row.blocks]
-        tokens -= size * len(found)
-        if tokens < 0:  # the last block is partial
-            found[-1] = (found[-1][0], size + tokens)
+        first, begun = divmod(held if row.whole else 0, size)
+        found = [(base + ids.small(block), size) for block in row.blocks[first:]]
+        if found:
+            found[0] = (found[0][0], size - begun)
+            tokens -= size * len(found) - begun
+        if found and tokens < 0:  # the last block is partial
+            found[-1] = (found[-1][0], found[-1][1] + tokens)
     elif row.prefix and row.parent < 0:
         shared = min(row.prefix[1], tokens)
         found, tokens = [(row.prefix[0], shared)], tokens - shared

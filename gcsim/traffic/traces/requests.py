@@ -1,7 +1,7 @@
 """Formats with one request a record: each a small function from a record to its `Row`."""
 
-from gcsim.traffic.traces.fields import hashes, seconds, time_of_day_ns, tokens
-from gcsim.traffic.traces.row import Context, Records, Row
+from gcsim.traffic.traces.fields import hashes, name, number, seconds, text, time_of_day_ns, tokens
+from gcsim.traffic.traces.row import BadLineError, Context, Record, Records, Row
 
 
 def azure(records: Records, context: Context) -> list[Row]:
@@ -24,17 +24,19 @@ def burstgpt(records: Records, context: Context) -> list[Row]:
     conversation's requests share is not recorded.
     """
     record = records[0][1]
-    osl = tokens(record, "Response tokens")
+    isl, osl = tokens(record, "Request tokens"), tokens(record, "Response tokens")
+    time_s, model, session = (
+        seconds(record, "Timestamp"),
+        text(record, "Model"),
+        name(record, "Session ID"),
+    )
     if osl == 0:
         context.skipped.fail()
         return []
-    name = record.get("Session ID")
-    opens = not name or name not in context.sessions
-    if name:
-        context.sessions.add(str(name))
-    time_s = seconds(record, "Timestamp")
-    model = record.get("Model") or None
-    return [Row(tokens(record, "Request tokens"), osl, time_s, model=model, opens=opens)]
+    opens = session is None or session not in context.sessions
+    if session is not None:
+        context.sessions.add(session)
+    return [Row(isl, osl, time_s, model=model, opens=opens)]
 
 
 def vidur(records: Records, _: Context) -> list[Row]:
@@ -65,13 +67,31 @@ def bailian(records: Records, context: Context) -> list[Row]:
     """
     record = records[0][1]
     isl = tokens(record, "input_length")
-    return [
-        Row(
-            isl,
-            tokens(record, "output_length"),
-            seconds(record, "timestamp"),
-            blocks=hashes(record, "hash_ids", isl, context.block_tokens),
-            block_tokens=context.block_tokens,
-            opens=record.get("parent_chat_id") == -1,
-        )
-    ]
+    row = Row(
+        isl,
+        tokens(record, "output_length"),
+        seconds(record, "timestamp"),
+        blocks=hashes(record, "hash_ids", isl, context.block_tokens),
+        block_tokens=context.block_tokens,
+    )
+    return [row._replace(opens=_opens(record, context))]
+
+
+def _opens(record: Record, context: Context) -> bool:
+    """Is this the first turn of its chat? A parent is an earlier chat; or lies before the file.
+
+    Chats are numbered in the order of the trace, so that a file which begins in the middle of it
+    names parents below its own first number.
+    """
+    chat, parent = number(record, "chat_id"), number(record, "parent_chat_id")
+    if chat is None or chat < 0 or str(chat) in context.sessions:
+        why = "is missing" if chat is None else "is negative" if chat < 0 else "comes twice"
+        raise BadLineError("chat_id", chat, why)
+    if context.origin is None:
+        context.origin = chat
+    if parent is None or parent < -1:
+        raise BadLineError("parent_chat_id", parent, "is no chat, and not -1")
+    if parent >= context.origin and str(parent) not in context.sessions:
+        raise BadLineError("parent_chat_id", parent, "is no earlier chat")
+    context.sessions.add(str(chat))
+    return parent == -1

@@ -15,8 +15,9 @@ class Row(NamedTuple):
 
     time_s: when it was sent, on the clock of the trace [s]; None where the trace does not say
     delay_s: from the end of what it waits for to its sending [s]
-    blocks: hash ids of what it appends (of all its prompt where it has no parent), known in the
-        whole trace; each is the id of the whole prefix up to it, and holds `block_tokens` tokens
+    blocks: hash ids of what it appends, known in the whole trace; each is the id of the whole
+        prefix up to it, and holds `block_tokens` tokens
+    whole: `blocks` are those of its whole prompt, as they are where it has no parent
     block_count, block_hits: blocks of its prompt, and how many leading ones its session had seen
     parent, keep, waits_for: as in `Step`, places in the session
     prefix: what other sessions begin with too: tools and system prompt
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     delay_s: float = 0.0
     blocks: tuple[int, ...] | None = None
     block_tokens: int = 0
+    whole: bool = False
     block_count: int = 0
     block_hits: int = 0
     parent: int = -1
@@ -51,6 +53,10 @@ class BadLineError(ValueError):
         super().__init__(why)
         self.field, self.value, self.why, self.hint, self.line = field, value, why, hint, line
 
+    def at(self, file: str, line: int) -> Problem:
+        """The problem in its place; `line` where the error itself knows none."""
+        return Problem(file, self.field, self.value, self.why, self.hint, self.line or line)
+
 
 @dataclass(slots=True)
 class Skipped:
@@ -62,6 +68,7 @@ class Skipped:
     allowed: bool = False
     count: int = 0
     failed: int = 0  # requests that the trace itself marks as failed
+    others: int = 0  # records of something else: spans of tools
     problems: list[Problem] = field(default_factory=list)  # the first few
     total: "Skipped | None" = None
 
@@ -82,19 +89,48 @@ class Skipped:
         for counter in filter(None, (self, self.total)):
             counter.failed += 1
 
+    def other(self) -> None:
+        """Count a record that is of something else."""
+        for counter in filter(None, (self, self.total)):
+            counter.others += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a file does not say of itself; None everywhere: it is found out, or the usual.
+
+    format: a name of `formats.FORMATS`; block_tokens: the size of its hash blocks
+    columns: what holds what in a log, as in `logs.ALIASES`
+    unpacked_max: bytes that a packed file may become
+    """
+
+    format: str | None = None
+    block_tokens: int | None = None
+    unpacked_max: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+USUAL = Options()
+
 
 @dataclass(slots=True)
 class Context:
     """What a format's function may need besides its records.
 
-    origin: the first time of the trace, for formats that write the time of day
-    sessions: names of the sessions so far, for formats whose requests are not grouped by them
+    origin: the first time (or number) of the trace, for formats that do not begin at 0
+    sessions: names so far, for formats whose requests are not grouped by them
+    columns: as in `Options`
     """
 
     block_tokens: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
     origin: int | None = None
     sessions: set[str] = field(default_factory=set)
     skipped: Skipped = field(default_factory=Skipped)
+
+
+class Cells(dict[str, str]):
+    """A line of a CSV under its header: here, and only here, numbers are written as text."""
 
 
 Record = Mapping[str, Any]
@@ -110,11 +146,14 @@ class Format:
     parse: the records of one session (of one request, where there are no sessions) -> requests
     session: keys of which one names the session of a record; empty where a record stands alone
     block_tokens: size of the hash blocks; 0 without hashes
+    split: a line -> its records; None: it is one. Such lines need not be in the order of their
+        times: sessions are sorted by them, in memory
     """
 
-    kind: Literal["csv", "jsonl"]
+    kind: Literal["csv", "jsonl", "any"]
     needs: frozenset[str]
     parse: Parse
     about: str
     session: tuple[str, ...] = ()
     block_tokens: int = 0
+    split: Callable[[Record], list[Record]] | None = None

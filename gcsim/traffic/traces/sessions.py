@@ -1,60 +1,136 @@
 """Formats whose records form sessions: each a function from a session's records to its `Row`s."""
 
+from collections import Counter
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
 from gcsim.traffic import ids
-from gcsim.traffic.traces.fields import hashes, listed, seconds, time_of_day_ns, tokens
+from gcsim.traffic.traces.fields import (
+    DELAY_S_MAX,
+    delay,
+    flag,
+    hashes,
+    listed,
+    number,
+    seconds,
+    text,
+    texts,
+    time_of_day_ns,
+    tokens,
+)
 from gcsim.traffic.traces.row import BadLineError, Context, Record, Records, Row
+from gcsim.traffic.traces.turns import turn_after
+from gcsim.traffic.trajectory import Span
 
 CHARACTERS_PER_TOKEN = 4
+AIPERF_OSL = 128  # where a turn does not say
+TRACELAB = ids.shared("tracelab", "prefix")
+
+
+@dataclass(slots=True)
+class _Prompts:
+    """Which turns of a Mooncake session hold their whole prompts, and what these continue.
+
+    first: first hash of the last whole prompt that fills a block (shorter ones change theirs)
+    repeated: hashes that begin several turns; holders: for every hash the last prompt that held it
+    """
+
+    repeated: set[int]
+    first: int | None = None
+    holders: dict[int, int] = field(default_factory=dict)
+
+    def is_whole(self, blocks: tuple[int, ...] | None) -> bool:
+        if not blocks:
+            return False
+        return blocks[0] == self.first or (self.first is None and blocks[0] in self.repeated)
+
+    def add(self, row: Row, here: int) -> tuple[int, int]:
+        """Add a whole prompt: how many leading blocks were seen, and the last turn with them."""
+        blocks, hits = row.blocks or (), 0
+        for block in blocks:
+            if block not in self.holders:
+                break
+            hits += 1
+        parent = self.holders[blocks[hits - 1]] if hits else -1
+        self.holders.update(dict.fromkeys(blocks, here))
+        if blocks and row.isl >= row.block_tokens:
+            self.first = blocks[0]
+        return hits, parent
 
 
 def mooncake(records: Records, context: Context) -> list[Row]:
     """Mooncake (FAST'25): timestamp [ms], input_length, output_length, hash_ids.
 
     Source: github.com/kvcache-ai/Mooncake; with AIPerf's session_id and delay [ms], where
-    input_length is what a later turn appends. A turn whose first hash is that of the turn before
-    (or with context_mode message_array_with_responses, or prefix_reset) holds its whole prompt.
+    input_length is what a later turn appends. A turn whose first hash is that of the turns before
+    (or with context_mode message_array_with_responses, or prefix_reset) holds its whole prompt: it
+    goes on where its hashes do. A prompt that holds all whole blocks of an earlier one goes on with
+    that one's output too, if it is long enough; else with the blocks that both have.
     """
+    firsts = Counter(_first_hash(record) for _, record in records) if len(records) > 1 else {}
+    prompts = _Prompts({first for first, n in firsts.items() if n > 1 and first is not None})
     rows: list[Row] = []
     for line, record in records:
         try:
-            rows.append(_mooncake(record, rows, context))
+            rows.append(_mooncake(record, rows, prompts, context.block_tokens))
         except BadLineError as bad:
             bad.line = line
             raise
     return rows
 
 
-def _mooncake(record: Record, rows: list[Row], context: Context) -> Row:
+def _first_hash(record: Record) -> int | None:
+    found = record.get("hash_ids")
+    first = found[0] if isinstance(found, list) and found else None
+    return first if type(first) is int and not record.get("prefix_reset") else None
+
+
+def _mooncake(record: Record, rows: list[Row], prompts: _Prompts, size: int) -> Row:
     given, osl = tokens(record, "input_length", "input_tokens"), _osl(record)
-    size = context.block_tokens
     blocks = hashes(record, "hash_ids", given, size)
     key = "timestamp" if "timestamp" in record else "created_time"
-    time_s = seconds(record, key, 1000)
-    if not rows:
-        return Row(given, osl, time_s, _delay(record), blocks, size)
-    last, here = rows[-1], len(rows)
-    delay_s = _delay(record)
-    if time_s is not None and last.time_s is not None and "delay" not in record:
-        delay_s = max(0.0, time_s - last.time_s)
-    whole = record.get("context_mode") == "message_array_with_responses"
-    whole = whole or bool(blocks and last.blocks and blocks[0] == last.blocks[0])
-    row = Row(given, osl, time_s, delay_s, blocks, size, waits_for=(here - 1,), opens=False)
-    if record.get("prefix_reset") or (whole and blocks):
+    time_s, delay_s = seconds(record, key, 1000), _delay(record)
+    reset = flag(record, "prefix_reset")
+    whole = text(record, "context_mode") == "message_array_with_responses"
+    here = len(rows)
+    if not here:
+        row = Row(given, osl, time_s, delay_s or 0.0, blocks, size)
+        prompts.add(row, here)
         return row
-    if whole:
-        return row._replace(parent=here - 1, keep=min(given, last.isl))
-    return row._replace(isl=last.isl + last.osl + given, parent=here - 1)
+    if delay_s is None:
+        delay_s = _since(key, time_s, rows[-1])
+    row = Row(given, osl, time_s, delay_s, blocks, size, waits_for=(here - 1,), opens=False)
+    if not (reset or whole or prompts.is_whole(blocks)):
+        return row._replace(isl=rows[-1].isl + rows[-1].osl + given, parent=here - 1)
+    hits, parent = prompts.add(row, here) if blocks else (0, here - 1)
+    if reset or parent < 0:
+        return row
+    last = rows[parent]
+    if blocks and hits < last.isl // size:
+        return row._replace(whole=True, parent=parent, keep=min(given, hits * size))
+    if given >= last.isl + max(1, last.osl):
+        return row._replace(whole=True, parent=parent)
+    return row._replace(whole=True, parent=parent, keep=min(given, last.isl)) if given else row
 
 
 def _osl(record: Record) -> int:
     return tokens(record, "output_length", "output_tokens")
 
 
-def _delay(record: Record) -> float:
-    return seconds(record, "delay" if "delay" in record else "delay_ms", 1000) or 0.0
+def _delay(record: Record) -> float | None:
+    return delay(record, "delay" if "delay" in record else "delay_ms", 1000)
+
+
+def _since(key: str, time_s: float | None, last: Row) -> float:
+    """The time [s] since the turn before, by the times of both; 0 where one has none."""
+    if time_s is None or last.time_s is None:
+        return 0.0
+    if time_s < last.time_s:
+        raise BadLineError(key, time_s, "the time goes back inside the session")
+    if time_s - last.time_s > DELAY_S_MAX:
+        raise BadLineError(key, time_s, f"is more than {DELAY_S_MAX:g} s after the turn before")
+    return time_s - last.time_s
 
 
 def aiperf(records: Records, _: Context) -> list[Row]:
@@ -64,45 +140,52 @@ def aiperf(records: Records, _: Context) -> list[Row]:
     the start (a system turn) are shared by sessions. A turn waits for the answer before it; between
     timestamps it waits as long as they differ. Without output_length: 128 tokens.
     """
-    record = records[0][1]
     rows: list[Row] = []
     prefix = None
-    for turn in listed(record, "turns"):
-        text = _text(turn)
-        count = ceil(len(text) / CHARACTERS_PER_TOKEN)
-        if not rows and turn.get("role") == "system" and prefix is None:
-            prefix = (ids.shared("aiperf", text), count)
-            continue
-        osl = tokens(turn, "output_length") if "output_length" in turn else 128
-        time_s = seconds(turn, "timestamp", 1000)
-        delay_s, here = seconds(turn, "delay", 1000) or 0.0, len(rows)
-        if not rows:
-            isl = count + (prefix[1] if prefix else 0)
-            rows.append(Row(isl, osl, time_s, delay_s, prefix=prefix))
-            continue
-        last = rows[-1]
-        if time_s is not None and last.time_s is not None:
-            delay_s = time_s - last.time_s
-            if delay_s < 0:
-                raise BadLineError("timestamp", time_s, "the time goes back inside the session")
-        isl = last.isl + last.osl + count
-        rows.append(
-            Row(isl, osl, time_s, delay_s, parent=here - 1, waits_for=(here - 1,), opens=False)
-        )
+    for line, record in records:
+        for turn in listed(record, "turns"):
+            try:
+                prefix = _turn(rows, turn, prefix)
+            except BadLineError as bad:
+                bad.line = line
+                raise
     if not rows:
         raise BadLineError("turns", None, "holds a system prompt and no turn")
     return rows
 
 
+def _turn(rows: list[Row], turn: Record, prefix: Span | None) -> Span | None:
+    """Add a turn to the rows, or make the system prompt the prefix."""
+    content = _text(turn)
+    count = ceil(len(content) / CHARACTERS_PER_TOKEN)
+    role, time_s = text(turn, "role"), seconds(turn, "timestamp", 1000)
+    osl = tokens(turn, "output_length") if "output_length" in turn else AIPERF_OSL
+    delay_s, here = delay(turn, "delay", 1000) or 0.0, len(rows)
+    if not rows and role == "system" and prefix is None:
+        return (ids.shared("aiperf", content), count) if count else None
+    if not rows:
+        isl = count + (prefix[1] if prefix else 0)
+        rows.append(Row(isl, osl, time_s, delay_s, prefix=prefix))
+        return prefix
+    last = rows[-1]
+    if time_s is not None and last.time_s is not None:
+        delay_s = _since("timestamp", time_s, last)
+    row = Row(last.isl + last.osl + count, osl, time_s, delay_s, parent=here - 1)
+    rows.append(row._replace(waits_for=(here - 1,), opens=False))
+    return prefix
+
+
 def _text(turn: Record) -> str:
     """All texts of a turn; each is a text or an object with `contents`."""
-    texts: list[Any] = [turn["text"]] if "text" in turn else list(turn.get("texts") or ())
-    found = []
-    for item in texts:
-        inner = item.get("contents") if isinstance(item, dict) else [item]
-        if not isinstance(inner, list) or not all(isinstance(part, str) for part in inner):
+    raw: Any = turn["text"] if "text" in turn else turn.get("texts")
+    found: list[str] = []
+    for item in raw if isinstance(raw, list) else [] if raw is None else [raw]:
+        if isinstance(item, dict):
+            found += texts(item, "contents")
+        elif isinstance(item, str):
+            found.append(item)
+        else:
             raise BadLineError("turns.text", item, "is not text")
-        found += inner
     if not found:
         raise BadLineError("turns.text", None, "is missing", "gcsim reads lengths off the text")
     return "\n".join(found)
@@ -113,20 +196,23 @@ def tracelab_csv(records: Records, _: Context) -> list[Row]:
 
     Source: github.com/uw-syfi/TraceLab, csv_export. arrival_time [ms] is the session's start.
     """
-    rounds = []
-    for number, (line, record) in enumerate(records):
-        if tokens(record, "round_idx") != number:
-            why = f"round {number} of the session should come here"
-            raise BadLineError("round_idx", record["round_idx"], why, line=line)
-        prefix = tokens(record, "prefix_len")
-        isl, osl = prefix + tokens(record, "input_len"), tokens(record, "output_len")
-        wait_s = seconds(record, "tool_wait_after_ms", 1000) or 0.0
-        rounds.append((isl, prefix, osl, wait_s))
-    start_s = seconds(records[0][1], "arrival_time", 1000)
-    waits = [0.0, *(wait_s for *_, wait_s in rounds)]
     rows: list[Row] = []
-    for (isl, prefix, osl, _wait_s), wait_s in zip(rounds, waits, strict=False):
-        rows.append(_round(rows, isl, prefix, osl, wait_s, False)._replace(time_s=start_s))
+    start_s, wait_s = seconds(records[0][1], "arrival_time", 1000), 0.0
+    for place, (line, record) in enumerate(records):
+        try:
+            if tokens(record, "round_idx") != place:
+                why = f"round {place} of the session should come here"
+                raise BadLineError("round_idx", record["round_idx"], why)
+            if seconds(record, "arrival_time", 1000) != start_s:
+                why = "is not that of the session's first round"
+                raise BadLineError("arrival_time", record["arrival_time"], why)
+            prefix, osl = tokens(record, "prefix_len"), tokens(record, "output_len")
+            row = turn_after(rows, prefix + tokens(record, "input_len"), prefix, osl, TRACELAB)
+            rows.append(row._replace(time_s=start_s, delay_s=wait_s))
+            wait_s = delay(record, "tool_wait_after_ms", 1000) or 0.0
+        except BadLineError as bad:
+            bad.line = line
+            raise
     return rows
 
 
@@ -137,38 +223,40 @@ def tracelab(records: Records, _: Context) -> list[Row]:
     round that begins with a user message for the time since the last event.
     """
     rows: list[Row] = []
-    last_ns, tools_s = 0, 0.0
+    at, begun_ns, ended_ns, tools_s = -1, 0, 0, 0.0
     for line, record in records:
         try:
-            events = listed(record, "timing_events")
-            times = [time_of_day_ns(event, "timestamp") for event in events]
-            human = events[0].get("event_type") == "user_message"
-            delay_s = max(0.0, (times[0] - last_ns) / 1e9) if human else tools_s
+            first_ns, last_ns, human = _events(record, begun_ns)
+            place = number(record, "round_index")
+            if place is not None and place <= at:
+                raise BadLineError("round_index", place, f"does not follow round {at}")
             isl, prefix = tokens(record, "input_tokens_total"), tokens(record, "prefix_tokens")
-            osl = tokens(record, "output_tokens")
-            row = _round(rows, isl, prefix, osl, delay_s if rows else 0.0, human and bool(rows))
-            rows.append(row._replace(model=record.get("model")))
-            tools = record.get("tools") or []
-            tools_s = max(
-                (seconds(t, "tool_wall_latency_ms", 1000) or 0.0 for t in tools), default=0.0
-            )
-            last_ns = times[-1]
+            if prefix > isl:
+                raise BadLineError("prefix_tokens", prefix, f"the prompt has only {isl}")
+            row = turn_after(rows, isl, prefix, tokens(record, "output_tokens"), TRACELAB)
+            if rows:
+                delay_s = max(0.0, (first_ns - ended_ns) / 1e9) if human else tools_s
+                row = row._replace(delay_s=delay_s, human=human)
+            rows.append(row._replace(model=text(record, "model")))
+            at = at if place is None else place
+            tools = listed(record, "tools", least=0)
+            walls = [delay(tool, "tool_wall_latency_ms", 1000) or 0.0 for tool in tools]
+            tools_s = max(walls, default=0.0)
+            begun_ns, ended_ns = first_ns, last_ns
         except BadLineError as bad:
             bad.line = line
             raise
     return rows
 
 
-def _round(rows: list[Row], isl: int, prefix: int, osl: int, delay_s: float, human: bool) -> Row:
-    """One more round: it goes on where its prompt holds the last one's, else with its prefix."""
-    here = len(rows)
-    if not rows:
-        shared = (ids.shared("tracelab", "prefix"), min(prefix, isl)) if prefix else None
-        return Row(isl, osl, None, delay_s, prefix=shared)
-    last = rows[-1]
-    keep = None if isl >= last.isl + last.osl else min(prefix, last.isl, isl)
-    parent = here - 1 if keep is None or keep > 0 else -1
-    return Row(
-        isl, osl, None, delay_s, parent=parent, keep=keep if parent >= 0 else None,
-        waits_for=(here - 1,), human=human, opens=False,
-    )  # fmt: skip
+def _events(record: Record, begun_ns: int) -> tuple[int, int, bool]:
+    """First and last time of a round [ns], and whether a person began it."""
+    events = listed(record, "timing_events")
+    times = [time_of_day_ns(event, "timestamp") for event in events]
+    kinds = [text(event, "event_type") for event in events]
+    if min(times) < begun_ns:
+        raise BadLineError("timing_events", None, "the time goes back inside the session")
+    if begun_ns and max(times) - begun_ns > DELAY_S_MAX * 1e9:
+        why = f"more than {DELAY_S_MAX:g} s lie between two rounds"
+        raise BadLineError("timing_events", None, why)
+    return min(times), max(times), kinds[0] == "user_message"

@@ -13,7 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gcsim.traffic import ids
-from gcsim.traffic.traces.fields import listed, seconds, tokens
+from gcsim.traffic.traces.fields import (
+    DELAY_S_MAX,
+    delay,
+    listed,
+    name,
+    seconds,
+    text,
+    texts,
+    tokens,
+    whole_numbers,
+)
 from gcsim.traffic.traces.row import BadLineError, Context, Record, Records, Row
 from gcsim.traffic.trajectory import Span
 
@@ -41,6 +51,7 @@ def weka(records: Records, context: Context) -> list[Row]:
     it is max(0, think_time - api_time), less the longest sub-agent.
     """
     record = records[0][1]
+    _only_once(name(record, "id"), context)
     size = context.block_tokens or tokens(record, "block_size")
     if size == 0:
         raise BadLineError("block_size", 0, "must be above 0")
@@ -56,10 +67,10 @@ def weka(records: Records, context: Context) -> list[Row]:
         if _is_sub(entry):
             waits.append(_sub_agent(session, entry, each, main))
             key = "dur_ms" if "dur_ms" in entry else "duration_ms"
-            dur_s = max(dur_s, seconds(entry, key, 1000) or 0.0)
+            dur_s = max(dur_s, delay(entry, key, 1000) or 0.0)
             continue
         here = len(session.rows)
-        row = _row(session, entry, next(each), prefix, here, here)
+        row = _row(session, entry, next(each), prefix, ended=here, own=here)
         delay_s, human = _gap(entry, before, dur_s)
         waits = waits or ([main] if main >= 0 else [])
         session.rows.append(
@@ -69,16 +80,24 @@ def weka(records: Records, context: Context) -> list[Row]:
     return session.rows
 
 
+def _only_once(session: str | None, context: Context) -> None:
+    if session is not None and session in context.sessions:
+        raise BadLineError("id", session, "comes twice: the same session, or another of its name?")
+    if session is not None:
+        context.sessions.add(session)
+
+
 def _is_sub(entry: Record) -> bool:
     return "sub" in entry or entry.get("type") == "subagent"
 
 
 def _sub_agent(session: _Session, entry: Record, each: Any, main: int) -> int:
     """Add the requests of one sub-agent, a chain after row `main`; the index of its last."""
+    name(entry, "sub"), seconds(entry, "t")  # said, and not needed: its place says when it starts
     prefix, before, first = _prefix(entry), None, len(session.rows)
     for request in entry["requests"]:
         here = len(session.rows)
-        row = _row(session, request, next(each), prefix, main + 1, first)
+        row = _row(session, request, next(each), prefix, ended=main + 1, own=first)
         delay_s, human = _gap(request, before, 0.0)
         waits = (here - 1,) if here > first else (main,) if main >= 0 else ()
         session.rows.append(
@@ -89,7 +108,7 @@ def _sub_agent(session: _Session, entry: Record, each: Any, main: int) -> int:
 
 
 def _row(
-    session: _Session, request: Record, runs: Runs, prefix: Span | None, ended: int, own: int
+    session: _Session, request: Record, runs: Runs, prefix: Span | None, *, ended: int, own: int
 ) -> Row:
     """A request with its parent: rows below `ended`, and from `own` on, have ended before it."""
     isl, osl, size = tokens(request, "in"), tokens(request, "out"), session.size
@@ -97,7 +116,7 @@ def _row(
     here, count = len(session.rows), isl // size
     for start, n in runs:
         session.owner[start : start + n] = here
-    model = request.get("m") or request.get("model")
+    model = text(request, "m") or text(request, "model")
     row = Row(
         isl, osl, block_tokens=size, block_count=count, block_hits=hits, prefix=prefix, model=model
     )
@@ -127,13 +146,15 @@ def _seen(owner: NDArray[np.int32], runs: Runs) -> tuple[int, int]:
 
 def _runs(request: Record, size: int) -> Runs:
     key = "h" if "h" in request else "hash_ids"
-    raw = request.get(key)
-    if not isinstance(raw, list) or not all(type(item) is int and item >= 0 for item in raw):
+    raw = whole_numbers(request, key)
+    if raw is None or (raw and min(raw) < 0):
         raise BadLineError(key, None, "is not a list of block ids")
     if key == "h":
-        if len(raw) % 2:
+        if len(raw) % 2 or 0 in raw[1::2]:
             raise BadLineError(key, None, "is not a list of [start, length] runs")
         runs = list(zip(raw[::2], raw[1::2], strict=True))
+    elif raw and max(raw) >= BLOCK_IDS_MAX:
+        raise BadLineError(key, None, f"a block id is above {BLOCK_IDS_MAX}")
     else:
         cuts = [0, *(np.flatnonzero(np.diff(raw) != 1) + 1).tolist(), len(raw)] if raw else [0]
         runs = [(raw[a], b - a) for a, b in pairwise(cuts)]
@@ -156,13 +177,16 @@ def _prefix(entry: Record) -> Span | None:
 
 def _gap(request: Record, before: Record | None, sub_agents_s: float) -> tuple[float, bool]:
     """Delay [s] of a request after the one before, and whether a person made it."""
+    think_s, api_s = delay(request, "think_time"), delay(request, "api_time") or 0.0
+    now_s, kinds = seconds(request, "t"), texts(request, "it") or texts(request, "input_types")
     if before is None:
         return 0.0, False
-    think_s, api_s = seconds(request, "think_time"), seconds(request, "api_time") or 0.0
+    then_s = seconds(before, "t")
+    if now_s is not None and then_s is not None and now_s < then_s:
+        raise BadLineError("t", now_s, f"the time goes back: {then_s:.9g} s was before")
     if think_s is None:
-        then_s, now_s = seconds(before, "t") or 0.0, seconds(request, "t") or 0.0
-        think_s = max(0.0, now_s - then_s - (seconds(before, "api_time") or 0.0))
-    kinds = request.get("it") or request.get("input_types") or ()
+        gap_s = (now_s or 0.0) - (then_s or 0.0) - (delay(before, "api_time") or 0.0)
+        think_s = min(max(0.0, gap_s), DELAY_S_MAX)
     if "tool_result" not in kinds:
         return think_s, True
     return max(0.0, think_s - api_s - sub_agents_s), False

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,12 +19,13 @@ import numpy as np
 from gcsim.errors import ProfileError, nearest
 from gcsim.traffic import ids
 from gcsim.traffic.traces import native, replay
-from gcsim.traffic.traces.chains import Dropped, chains
+from gcsim.traffic.traces.chains import Dropped, Turn, chains
 from gcsim.traffic.traces.formats import NATIVE
-from gcsim.traffic.traces.row import Skipped
+from gcsim.traffic.traces.row import Options, Skipped
 from gcsim.traffic.trajectory import Span, Trajectory
 
 BLOCK_TOKENS = 512  # Mooncake's
+BESIDE_HASHES = 1 << 40  # new ids of a trace with hashes of its own: far from those
 RESETS = "contexts that shrink: the session ends there and another one begins"
 SIZES = "requests with hash blocks of another size: read them with their own block_tokens"
 _WORDS = (
@@ -63,7 +65,7 @@ def mooncake_lines(trajectories: Iterable[Trajectory], dropped: Dropped) -> Iter
                     record["prefix_reset"] = True
                 record["input_length"] = sum(count for _, count in turn.spans)
                 record["output_length"] = turn.osl
-                hash_ids = blocks.of(turn.spans, dropped)
+                hash_ids = blocks.of(turn, dropped)
                 if hash_ids is not None:
                     record["hash_ids"] = hash_ids
                 yield json.dumps(record)
@@ -117,21 +119,13 @@ def write(path: Path, trajectories: Iterable[Trajectory], to: str) -> dict[str, 
     return {what: count for what, count in dropped.items() if count}
 
 
-def convert(
-    source: Path, target: Path, to: str, name: str | None = None, skipped: Skipped | None = None
-) -> dict[str, int]:
-    """Read a trace of any format (`name` None detects it) and write it as another."""
-    skipped = skipped or Skipped()
-    return write(target, stored(source, name, skipped), to)
-
-
-def stored(path: Path, name: str | None, skipped: Skipped) -> Iterator[Trajectory]:
+def stored(path: Path, options: Options, skipped: Skipped) -> Iterator[Trajectory]:
     """The trajectories of a trace file as they are, with their own times and content ids."""
-    name = replay.format_of(path, name)
-    if name == NATIVE:
-        yield from native.read(path, skipped)
+    options = replace(options, format=replay.format_of(path, options))
+    if options.format == NATIVE:
+        yield from native.read(path, skipped, options)
         return
-    for index, plan in enumerate(replay.sessions(path, name, 0, skipped)):
+    for index, plan in enumerate(replay.sessions(path, options, skipped)):
         yield Trajectory(index, path.name.split(".")[0], plan.steps, plan.start_s)
 
 
@@ -160,9 +154,11 @@ class _Blocks:
         """A new session: nothing private of the last one comes again."""
         self._own = {}
 
-    def of(self, spans: tuple[Span, ...], dropped: Dropped) -> list[int] | None:
-        """The ids of the blocks of a prompt; None where nothing is known of its content."""
-        if spans and all(content >> 60 == ids.HASHED >> 60 for content, _ in spans):
+    def of(self, turn: Turn, dropped: Dropped) -> list[int] | None:
+        """The ids of the blocks of a turn; None where nothing is known of its content."""
+        spans = turn.spans
+        hashed = [content >> 60 == ids.HASHED >> 60 for content, _ in spans]
+        if spans and all(hashed) and _are_blocks(turn):
             dropped[SIZES] += len(spans) > 1 and spans[0][1] != BLOCK_TOKENS
             mask = (1 << ids.HASH_BITS) - 1
             return [content & mask for content, _ in spans]
@@ -176,10 +172,17 @@ class _Blocks:
                 known = self._own
             key = (found[-1] if found else -1, *(part for piece in pieces for part in piece))
             if key not in known:
-                known[key] = self._next
+                known[key] = self._next + (BESIDE_HASHES if any(hashed) else 0)
                 self._next += 1
             found.append(known[key])
         return found
+
+
+def _are_blocks(turn: Turn) -> bool:
+    """Are all spans of one size but the last? A turn that goes on may begin inside a block."""
+    *sizes, last = [count for _, count in turn.spans]
+    size = sizes[0] if turn.afresh and sizes else BLOCK_TOKENS
+    return all(count == size for count in sizes) and last <= size
 
 
 def _cut_blocks(spans: tuple[Span, ...]) -> Iterator[list[tuple[int, int, int]]]:

@@ -4,11 +4,9 @@ from math import inf
 
 import pytest
 
-from gcsim.calibration.chip_text import efficiency_block, replace_sections
 from gcsim.calibration.claims import claims, measure, verdict_of
 from gcsim.calibration.loads import FORMATS, OUTPUT, PROMPTS, lightest, played, smallest
 from gcsim.calibration.report import claim_scenario, claims_rows
-from gcsim.calibration.tape import binned
 from gcsim.machine.machine import bind
 from gcsim.profiles.library import root
 from gcsim.profiles.resolve import resolve, with_settings
@@ -93,12 +91,3 @@ def test_bisection_finds_the_first() -> None:
     for first in range(1, 12):
         assert smallest(lambda n, first=first: n >= first, 1, 11) == (first if first < 12 else None)
     assert smallest(lambda n: n > 11, 1, 11) is None
-
-
-def test_sections_are_replaced_and_nothing_else() -> None:
-    text = "name: x\n\nefficiency:\n  memory: 1\n\nstacks: {}\n\npower:\n  node: 1\n"
-    assert replace_sections(text, "efficiency: new\n", "stacks: new\n") == (
-        "name: x\n\nefficiency: new\n\nstacks: new\n\npower:\n  node: 1\n"
-    )
-    assert callable(efficiency_block)
-    assert callable(binned)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gcsim.calibration.chip_files import calibrate
+from gcsim.calibration.one_chip import calibrate
 from gcsim.calibration.points import COLUMNS
 from gcsim.calibration.report import claims_rows, html_report, validation_text
-from gcsim.calibration.servers import calibrate_from_aiperf, calibrate_from_vllm_bench
 from gcsim.calibration.validate import shipped_points, validate
 from gcsim.errors import ProfileError
 
@@ -37,9 +36,14 @@ def test_every_point_is_compared_or_skipped_with_a_reason(points: Path) -> None:
     result = validate(points, jobs=1)
     compared = {(p["id"], p["metric"]) for p in result["points"]}
     assert compared == {
-        ("A-1", "ttft"), ("A-1", "tpot"), ("A-2", "ttft"), ("A-2", "tpot"), ("B-1", "e2e"),
-        ("C-1", "ttft"), ("C-1", "tpot"),
-    }  # fmt: skip
+        ("A-1", "ttft"),
+        ("A-1", "tpot"),
+        ("A-2", "ttft"),
+        ("A-2", "tpot"),
+        ("B-1", "e2e"),
+        ("C-1", "ttft"),
+        ("C-1", "tpot"),
+    }
     assert result["skipped"] == {"unknown chip": 1, "no concurrency or batch": 1}
     assert result["overall"]["tpot"]["n"] == 3
     for item in result["points"]:
@@ -72,43 +76,17 @@ def test_calibrate_one_chip(points: Path, tmp_path: Path) -> None:
         calibrate(points, "b200", jobs=1)
 
 
-def test_calibrate_from_vllm_bench(tmp_path: Path) -> None:
-    file, out = tmp_path / "result.json", tmp_path / "mine.yaml"
-    data = {
-        "model_id": "meta-llama/Llama-3.1-8B-Instruct", "completed": 40, "max_concurrency": 4,
-        "total_input_tokens": 40_000, "total_output_tokens": 8_000, "mean_ttft_ms": 90.0,
-        "mean_tpot_ms": 12.0,
-    }  # fmt: skip
-    file.write_text(json.dumps(data), encoding="utf-8")
-    result = calibrate_from_vllm_bench(file, "h100-sxm", out=out)
-    assert result["errors"]["tpot"]["median_ape"] < 0.2
-    assert out.is_file()
-    file.write_text(json.dumps({**data, "max_concurrency": None}), encoding="utf-8")
-    with pytest.raises(ProfileError, match="closed loop"):
-        calibrate_from_vllm_bench(file, "h100-sxm")
-
-
-def test_calibrate_from_aiperf(tmp_path: Path) -> None:
-    data = {
-        "time_to_first_token": {"avg": 90.0}, "inter_token_latency": {"avg": 12.0},
-        "request_latency": {"avg": 2500.0}, "input_sequence_length": {"avg": 1000.0},
-        "output_sequence_length": {"avg": 200.0},
-        "input_config": {
-            "endpoint": {"model_names": ["meta-llama/Llama-3.1-8B-Instruct"]},
-            "loadgen": {"concurrency": 4},
-        },
-    }  # fmt: skip
-    run = tmp_path / "run-1"
-    run.mkdir()
-    with pytest.raises(ProfileError, match="holds no"):
-        calibrate_from_aiperf(tmp_path, "h100-sxm")
-    (run / "profile_export_aiperf.json").write_text(json.dumps(data), encoding="utf-8")
-    assert calibrate_from_aiperf(tmp_path, "h100-sxm")["points"] == 1
-
-
 def test_claims_as_cells() -> None:
     claim = {
-        "claim": "c", "source": "s", "unit": "ms", "claimed": 10.0, "modeled": 9.0, "low": 8.0,
-        "high": 11.0, "verdict": "supported", "condition": "", "scenario": "f.yaml",
-    }  # fmt: skip
+        "claim": "c",
+        "source": "s",
+        "unit": "ms",
+        "claimed": 10.0,
+        "modeled": 9.0,
+        "low": 8.0,
+        "high": 11.0,
+        "verdict": "supported",
+        "condition": "",
+        "scenario": "f.yaml",
+    }
     assert claims_rows([claim])[0][1:3] == ("10 ms", "9")

@@ -118,7 +118,10 @@ def test_estimate_hits_the_published_single_stream(call: Call) -> None:
     assert "Bound by" in out
 
 
-@pytest.mark.parametrize("what", ["chips", "models", "deployments", "workloads", "scenarios"])
+LISTED = ["chips", "stacks", "models", "deployments", "workloads", "scenarios"]
+
+
+@pytest.mark.parametrize("what", LISTED)
 def test_list_names_what_is_shipped(call: Call, what: str) -> None:
     rows = as_json(call, "list", what)[what]
     code, out, _ = call("list", what)
@@ -131,6 +134,7 @@ def test_list_names_what_is_shipped(call: Call, what: str) -> None:
     ("kind", "name", "word"),
     [
         ("chip", "SambaNova SN40L", "not taken: 1.64 TB/s"),
+        ("stack", "sglang", "policy: prefill_first"),
         ("model", "gpt-oss-120b", "116.8 B"),
         ("deployment", "mi300x-prefill-sn50-decode", "400 Gbit/s"),
         ("workload", "coding-agent", "lognormal"),
@@ -237,7 +241,7 @@ def test_an_unwritable_folder_is_told_before_the_run(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("the run was started")
 
-    monkeypatch.setattr("gcsim.studies.api.simulate", never)
+    monkeypatch.setattr("gcsim.studies.run.simulate", never)
     (tmp_path / "file").write_text("")
     assert call("run", "coding-agents", "--out", str(tmp_path / "file" / "x"))[0] == 2
 
@@ -317,7 +321,7 @@ def test_a_saturated_run_shows_no_mean_that_grows_with_its_length() -> None:
     from rich.console import Console
 
     from gcsim.cli.run_text import run_table
-    from gcsim.studies.api import run
+    from gcsim.studies.run import run
 
     sound = run("chatbot", settings={"run.trajectories": 20, "run.warmup": "0 s"})
     why = {"saturated": True, "saturated_why": "the queue grows"}

@@ -33,6 +33,10 @@ def test_a_model_that_does_not_fit_says_how_many_chips_it_needs() -> None:
     with pytest.raises(CapacityError, match=r"use at least 2 chips per replica"):
         bind(load_model("llama-3.3-70b"), Pool(chip=load_chip("h100-sxm")))
     bind(load_model("llama-3.3-70b"), Pool(chip=load_chip("h100-sxm"), tp=2))
+    # The weights alone would fit 4, but not beside what is kept free for KV.
+    with pytest.raises(CapacityError, match=r"use at least 5 chips per replica"):
+        bind(load_model("deepseek-r1"), Pool(chip=load_chip("b200"), tp=4))
+    bind(load_model("deepseek-r1"), Pool(chip=load_chip("b200"), tp=5))
 
 
 def test_what_does_not_fit_the_fast_tier_is_read_from_the_next_and_is_slow() -> None:

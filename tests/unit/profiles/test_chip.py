@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 
 from gcsim.errors import ProfileError
+from gcsim.profiles.assemble import read_chip
 from gcsim.profiles.chip import Chip
-from gcsim.profiles.library import shipped
-from gcsim.profiles.load import read_mapping, validate
+from gcsim.profiles.load import validate
+from gcsim.profiles.resolve import load_chip
 
 
 def altered(**changes: Any) -> Chip:
     """The H100 with some dotted fields (`__` for `.`, a digit for a place in a list) replaced."""
-    mapping, _ = read_mapping(shipped("chip")["h100-sxm"])
+    mapping, _, _ = read_chip("h100-sxm")
     for dotted, value in changes.items():
         *path, last = (int(part) if part.isdigit() else part for part in dotted.split("__"))
         place: Any = mapping
@@ -39,6 +40,28 @@ def test_bare_values_are_the_users_own() -> None:
 
 def test_a_format_may_be_missing_with_its_factor() -> None:
     assert altered(compute__fp8=None, efficiency__gemm_fp8=None).compute.fp8 is None
+
+
+def test_a_format_may_be_as_fast_as_the_wider_one() -> None:
+    chip = altered(compute__fp8="989 TFLOP/s")  # so it is on Gaudi 3
+    assert chip.arithmetic("fp8") == "fp8"
+    assert chip.compute.fastest_flops_per_s == 989e12
+
+
+def test_weights_are_multiplied_in_their_own_format_or_widened() -> None:
+    hopper = altered()
+    assert [hopper.arithmetic(w) for w in ("bf16", "fp8", "int8")] == ["bf16", "fp8", "int8"]
+    assert [hopper.arithmetic(w) for w in ("nvfp4", "mxfp4", "int4")] == ["bf16"] * 3
+    blackwell = load_chip("b200")
+    assert blackwell.arithmetic("mxfp4") == "fp4"
+    assert blackwell.arithmetic("mxfp4", "fp8") == "fp8"
+    ampere = load_chip("a100")
+    assert ampere.arithmetic("int8") == "int8"
+    assert ampere.efficiency.gemm("int8") == ampere.efficiency.gemm("bf16")
+    assert hopper.efficiency.gemm("int8") == hopper.efficiency.gemm("fp8")
+    assert altered(efficiency__gemm_int8=0.3).efficiency.gemm("int8") == 0.3
+    assert load_chip("b300").arithmetic("int8") == "bf16", "its INT8 is slower than its BF16"
+    assert load_chip("sn50").arithmetic("int8") == "bf16", "no INT8 is published"
 
 
 @pytest.mark.parametrize(

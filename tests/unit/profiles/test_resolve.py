@@ -98,3 +98,13 @@ def test_a_pool_may_serve_a_model_of_its_own(scenario: Path) -> None:
     pool = resolve(scenario, settings).scenario.deployment.pools["serve"]
     assert pool.model is not None
     assert pool.model.layers == 80
+
+
+def test_a_setting_of_a_pool_that_is_not_there_names_those_that_are() -> None:
+    settings = {"deployment": "mi300x-prefill-sn50-decode", "deployment.pools.serve.tp": 8}
+    wanted = "mi300x-prefill-sn50-decode has no pool 'serve', only prefill, decode"
+    with pytest.raises(ProfileError, match=wanted):
+        resolve("coding-agents", settings)
+    whole = resolve("coding-agents").mapping["deployment"]["pools"]["serve"]
+    added = resolve("coding-agents", {"deployment.pools": {"serve": {**whole, "tp": 8}}})
+    assert added.scenario.deployment.pools["serve"].tp == 8

@@ -12,10 +12,11 @@ from gcsim.cli.run_text import caveats, class_tables
 from gcsim.engine.session import PATH
 from gcsim.profiles.resolve import resolve
 from gcsim.results.classes import class_summaries, steps_done, steps_within
+from gcsim.results.counted import counted
 from gcsim.results.result import Result
-from gcsim.results.summary import PHASES, counted
+from gcsim.results.summary import PHASES
 from gcsim.simulate import simulate
-from gcsim.studies.replications import combined
+from gcsim.studies.replicate import combined
 from gcsim.traffic.trajectory import Step, chain
 
 COUNTS = ("completed", "rejected", "unfinished", "counted", "trajectories", "preemptions")
@@ -143,9 +144,8 @@ def test_a_budget_changes_nothing_else(mixed: Result) -> None:
     plain = gcsim.run("mixed-agents", settings=without)
     assert plain.summary["steps_within_budget"] is None
     pd.testing.assert_frame_equal(plain.requests, mixed.requests)
-    again = class_summaries(
-        plain.resolved.scenario, plain.requests, plain.trajectories, plain.summary["simulated_s"]
-    )
+    tables, end_s = (plain.requests, plain.trajectories, plain.pools), plain.summary["simulated_s"]
+    again = class_summaries(plain.resolved.scenario, *tables, end_s)
     assert again == plain.summary["classes"]
 
 

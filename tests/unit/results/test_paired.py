@@ -1,11 +1,13 @@
 """Ratios with paired intervals: gcsim.results.paired."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import gcsim
-from gcsim.profiles.resolve import resolve
+from gcsim.profiles.resolve import resolve, with_settings
 from gcsim.results import paired
 from gcsim.results.paired import Ratio, ratio_of_sums, ratios
 from gcsim.results.result import Result
@@ -105,5 +107,26 @@ def test_percentiles_of_resampled_values_count_by_weight() -> None:
     weights = np.array([1, 0, 0, 3])
     found = paired._weighted(values, weights, np.array([0.25, 0.5, 0.99]))
     assert found.tolist() == [1.0, 4.0, 4.0]
-    table = pd.DataFrame({"trajectory": [1, 1], "a": [1.0, 2.0], "a_other": [2.0, 4.0]})
-    assert paired._percentiles(table, "a")[0] == Ratio(2.0)  # one trajectory: no interval
+    table = pd.DataFrame({"trajectory": [1, 1], "value": [1.0, 2.0], "value_other": [2.0, 4.0]})
+    assert paired._percentiles(table)[0] == Ratio(2.0)  # one trajectory: no interval
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 2)], ids=["paired", "unpaired"])
+def test_a_percentile_of_nothing_has_no_ratio(
+    two: tuple[Result, Result], seeds: tuple[int, int]
+) -> None:
+    """Where most requests wait for 0 s; what a draw gives is 0 now and then, too."""
+    first, other = (
+        replace(result, resolved=with_settings(result.resolved, {"run.seed": seed}))
+        for result, seed in zip(two, seeds, strict=True)
+    )
+    for result in (first, other):
+        part = result.requests["ttft_s"].where(result.requests.index % 12 == 0, 0.0)
+        object.__setattr__(result, "requests", result.requests.assign(ttft_s=part))
+    found = ratios(first, other)
+    assert found["median_ttft_ms"] == Ratio(None)
+    assert found["mean_ttft_ms"].ratio is not None
+    assert found["p99_ttft_ms"].ratio is not None
+    nothing = replace(first, requests=first.requests.assign(ttft_s=0.0))
+    assert ratios(nothing, other)["mean_ttft_ms"] == Ratio(None)
+    assert ratios(other, nothing)["mean_ttft_ms"].ratio == 0

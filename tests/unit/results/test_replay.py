@@ -6,6 +6,7 @@ from toys import public_trace
 import gcsim
 from gcsim.errors import ProfileError
 from gcsim.traffic.traces.formats import read
+from gcsim.traffic.traces.row import Options
 
 SESSIONS = 80
 BOTH = ("sn40l-mono", "mi300x-prefill-sn50-decode")
@@ -20,7 +21,7 @@ def test_weka_sessions_replay_and_only_those_beyond_the_window_are_rejected(
     result = gcsim.run("weka-replay", settings={**settings, "run.trajectories": SESSIONS})
     s, tasks = result.summary, result.trajectories
     window = result.resolved.scenario.model.context_window
-    sessions = [rows for _, rows in zip(range(SESSIONS), read(path, "weka"), strict=False)]
+    sessions = [rows for _, rows in zip(range(SESSIONS), read(path, Options("weka")), strict=False)]
     fit = [max(row.isl for row in rows) < window for rows in sessions]
     assert (tasks["status"] == "completed").tolist() == fit
     assert 0 < s["rejected"] < s["completed"] / 100

@@ -5,8 +5,9 @@ import pytest
 
 import gcsim
 from gcsim.profiles.arrivals import Slo
+from gcsim.results.counted import counted, meets, slos_of, task_meets
 from gcsim.results.result import Result
-from gcsim.results.summary import PHASES, counted, meets, slos_of, task_meets
+from gcsim.results.summary import PHASES
 from gcsim.results.tables import split_bounds
 
 DEPLOYMENTS = ("sn40l-mono", "mi300x-prefill-sn50-decode")
@@ -75,10 +76,11 @@ def test_goodput_counts_what_met_every_bound(result: Result) -> None:
     assert (met == by_hand).all()
     assert 0 < met.sum() < len(met)
     tasks = counted(result.trajectories, 20.0)
-    kept = task_meets(tasks, done, met, slos)
+    kept = task_meets(tasks, done.assign(good=met), slos)
     bad = set(done.loc[~met, "trajectory"])
     assert kept.tolist() == [number not in bad for number in tasks["trajectory"]]
-    strict = task_meets(tasks, done, met | True, {"coding-agent": Slo(task="0.001 s")})  # type: ignore[arg-type]
+    short = {"coding-agent": Slo(task="0.001 s")}  # type: ignore[arg-type]
+    strict = task_meets(tasks, done.assign(good=True), short)
     assert not strict.any()
 
 

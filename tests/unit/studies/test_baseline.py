@@ -14,9 +14,8 @@ from gcsim.cli import check as cli_check
 from gcsim.cli.check_text import Checked, annotation, percent
 from gcsim.errors import ProfileError
 from gcsim.profiles import library
-from gcsim.studies.baseline import bless, read
-from gcsim.studies.diff import HEADLINES
-from gcsim.studies.regression import Verdict, check
+from gcsim.results.metrics import watched
+from gcsim.studies.baseline import Verdict, bless, check, read
 
 SCENARIO = """
 name: plan
@@ -73,7 +72,7 @@ def test_a_changed_number_is_red_and_names_the_profile_and_back_is_green(
     assert gcsim("bless", str(folder / "plan.yaml"), "--why", "the first plan")[0] == 0
     code, out, _ = gcsim("check")
     assert code == 0
-    assert f"{len(HEADLINES)} metrics hold" in out
+    assert f"{len(watched())} metrics hold" in out
     edit(folder / "chip.yaml", BANDWIDTH, "value: 1.5 TB/s")
     code, out, _ = gcsim("check")
     assert code == 1
@@ -248,7 +247,7 @@ def test_the_reports_of_a_workflow(gcsim: Run, folder: Path) -> None:
     assert out.startswith("::notice title=gcsim ./plan.yaml::")
     suite = Xml.parse(junit).getroot().find("testsuite")
     assert suite is not None
-    assert (suite.get("tests"), suite.get("failures")) == (str(len(HEADLINES) + 1), "0")
+    assert (suite.get("tests"), suite.get("failures")) == (str(len(watched()) + 1), "0")
     edit(folder / "chip.yaml", BANDWIDTH, "value: 1.5 TB/s")
     code, out, _ = gcsim("check", "--format", "github", "--junit", str(junit))
     assert code == 1

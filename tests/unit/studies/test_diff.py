@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+import gcsim
 from gcsim import run
 from gcsim.cli import app as cli
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve
 from gcsim.results import folder
-from gcsim.studies.diff import HEADLINES, Move, changed, difference, headlines, inputs, moves
+from gcsim.results.metrics import watched
+from gcsim.studies.diff import Move, changed, difference, headlines, inputs, moves
 from gcsim.studies.replicate import replicate
 
 FEW = {"run.trajectories": 4}
@@ -40,7 +42,7 @@ def copy(made: Path, tmp_path: Path) -> Callable[[str], Path]:
 def test_two_runs_are_paired_and_the_inputs_that_differ_are_named(made: Path) -> None:
     found = difference(made / "a", made / "b")
     known = {move.metric: move for move in found.moves}
-    assert tuple(known) == HEADLINES
+    assert tuple(known) == watched()
     tpot = known["mean_tpot_ms"]
     assert tpot.low is not None
     assert tpot.high is not None
@@ -148,9 +150,11 @@ def test_a_move_from_nothing_is_infinite_and_an_undefined_one_has_no_interval() 
 
 
 def test_power_and_price_are_those_of_all_pools() -> None:
-    pools = [{"power_w": 1.0, "usd_per_hour": 2.0}, {"power_w": 3.0, "usd_per_hour": 4.0}]
-    found = headlines({"pools": pools})
-    assert (found["power_w"], found["usd_per_hour"]) == (4.0, 6.0)
+    settings = {**FEW, "deployment": "mi300x-prefill-sn50-decode"}
+    summary = gcsim.run("coding-agents", settings=settings).summary
+    assert len(summary["pools"]) == 2
+    for key in ("power_w", "usd_per_hour"):
+        assert headlines(summary)[key] == sum(pool[key] for pool in summary["pools"]) > 0
 
 
 def test_hashes_see_what_acts() -> None:

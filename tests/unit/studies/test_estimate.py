@@ -1,13 +1,17 @@
 """One operating point, against the kernels by hand: gcsim.studies.estimate."""
 
+import gc
+
 import pytest
 
 import gcsim
+from gcsim.engine.cluster import Cluster
 from gcsim.errors import CapacityError, ProfileError
 from gcsim.machine.machine import bind
 from gcsim.machine.roofline import batch, causal_pairs, iteration_ns, run_ns, window_pairs
 from gcsim.profiles.deployment import Pool
-from gcsim.profiles.resolve import load_chip, load_model
+from gcsim.profiles.resolve import load_chip, load_model, resolve
+from gcsim.simulate import simulate
 from gcsim.studies.estimate import WAVES, Estimate
 
 
@@ -111,3 +115,35 @@ def test_what_cannot_be_is_an_error() -> None:
         gcsim.estimate("h100-sxm", 8, "llama-3.1-8b", 10, 10, stack="abacus")
     with pytest.raises(CapacityError, match="does not fit the KV cache"):
         gcsim.estimate("h100-sxm", 2, "llama-3.3-70b", 100_000, 100)
+
+
+def test_a_sweep_leaves_nothing_behind() -> None:
+    """Neither cycles (the parts of a cluster know each other) nor caches that grow (YAML nodes)."""
+    point(), gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(50):
+        point(isl=500)
+    assert len(gc.get_objects()) - before < 2000  # was 49,000
+    assert not clusters()
+
+
+def test_a_run_keeps_no_cluster() -> None:
+    simulate(resolve("coding-agents", {"run.trajectories": 2}))
+    assert not clusters()
+
+
+def clusters() -> list[Cluster]:
+    """Those in memory, without collecting first: a sweep does not either."""
+    return [one for one in gc.get_objects() if isinstance(one, Cluster)]
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    gc.disable()
+    try:
+        point()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    with pytest.raises(ProfileError):
+        point(isl=0)
+    assert gc.isenabled()

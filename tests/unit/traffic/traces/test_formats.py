@@ -10,8 +10,8 @@ import pytest
 from gcsim.errors import ProfileError
 from gcsim.traffic.traces import requests, sessions
 from gcsim.traffic.traces.formats import FORMATS, NATIVE, detect, read
-from gcsim.traffic.traces.replay import format_of
-from gcsim.traffic.traces.row import Row, Skipped
+from gcsim.traffic.traces.replay import format_of, steps
+from gcsim.traffic.traces.row import Options, Row, Skipped
 
 MOONCAKE = [
     {"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [7, 8]},
@@ -48,18 +48,37 @@ TRACELAB_CSV = (
     "0,0,12461,5875,124,182\n0,1,18336,324,50,0\n1,0,100,20,5,7.5\n"
 )
 BAILIAN = [
-    {"chat_id": 1, "parent_chat_id": -1, "timestamp": 61.114, "input_length": 20,
-     "output_length": 132, "type": "text", "turn": 1, "hash_ids": [1089, 1090]},
-    {"chat_id": 2, "parent_chat_id": 1, "timestamp": 62.5, "input_length": 33,
-     "output_length": 13, "type": "text", "turn": 2, "hash_ids": [1089, 1090, 5]},
-]  # fmt: skip
+    {
+        "chat_id": 1,
+        "parent_chat_id": -1,
+        "timestamp": 61.114,
+        "input_length": 20,
+        "output_length": 132,
+        "type": "text",
+        "turn": 1,
+        "hash_ids": [1089, 1090],
+    },
+    {
+        "chat_id": 2,
+        "parent_chat_id": 1,
+        "timestamp": 62.5,
+        "input_length": 33,
+        "output_length": 13,
+        "type": "text",
+        "turn": 2,
+        "hash_ids": [1089, 1090, 5],
+    },
+]
 AIPERF = [
-    {"session_id": "s", "turns": [
-        {"role": "system", "text": "a" * 40},
-        {"text": "b" * 8, "timestamp": 500, "output_length": 50},
-        {"texts": ["c" * 12], "delay": 1000},
-    ]},
-]  # fmt: skip
+    {
+        "session_id": "s",
+        "turns": [
+            {"role": "system", "text": "a" * 40},
+            {"text": "b" * 8, "timestamp": 500, "output_length": 50},
+            {"texts": ["c" * 12], "delay": 1000},
+        ],
+    },
+]
 EVENTS = [
     [("user_message", "20.000"), ("text", "30.000")],
     [("tool_result", "31.000"), ("text", "40.500")],
@@ -67,8 +86,13 @@ EVENTS = [
 ]
 TRACELAB = [
     {
-        "session_id": "s", "round_index": k, "model": "m", "input_tokens_total": isl,
-        "prefix_tokens": prefix, "newly_append_tokens": isl - prefix, "output_tokens": 10,
+        "session_id": "s",
+        "round_index": k,
+        "model": "m",
+        "input_tokens_total": isl,
+        "prefix_tokens": prefix,
+        "newly_append_tokens": isl - prefix,
+        "output_tokens": 10,
         "timing_events": [
             {"event_type": kind, "timestamp": f"2026-06-01T05:40:{at}Z"} for kind, at in EVENTS[k]
         ],
@@ -77,7 +101,7 @@ TRACELAB = [
     for k, (isl, prefix, tools) in enumerate(
         [(100, 60, [860, 1291]), (150, 100, []), (140, 90, [])]
     )
-]  # fmt: skip
+]
 
 
 def jsonl(records: list[dict[str, Any]]) -> str:
@@ -94,14 +118,17 @@ TEXTS = {
     "bailian": jsonl(BAILIAN),
     "aiperf": jsonl(AIPERF),
     "tracelab": jsonl(TRACELAB),
+    "log": jsonl([{"usage": {"prompt_tokens": 70, "completion_tokens": 5}}]),
     "weka": jsonl([{"id": "x", "block_size": 64, "requests": [{"in": 70, "out": 1, "h": [1, 1]}]}]),
 }
 
 
-def rows(tmp_path: Path, text: str, **options: Any) -> list[list[Row]]:
+def rows(
+    tmp_path: Path, text: str, skipped: Skipped | None = None, **options: Any
+) -> list[list[Row]]:
     path = tmp_path / "trace"
     path.write_bytes(text.encode())
-    return list(read(path, **options))
+    return list(read(path, Options(**options), skipped))
 
 
 def one_by_one(tmp_path: Path, text: str) -> list[tuple[int, int, float | None]]:
@@ -116,7 +143,7 @@ def test_every_format_is_known_by_its_content(tmp_path: Path) -> None:
         assert detect("x", (1, text.split("\n")[0].strip())) == name
         path = tmp_path / "packed"
         path.write_bytes(gzip.compress(text.encode()))
-        assert format_of(path, None) == name
+        assert format_of(path) == name
         assert list(read(path)) == rows(tmp_path, text)
     assert detect("x", (1, '{"workload": "w", "steps": []}')) == NATIVE
 
@@ -138,17 +165,24 @@ def test_mooncake_sessions_append_and_wait(tmp_path: Path) -> None:
             {"session_id": "a", "timestamp": 10, "input_length": 300, "output_length": 40},
             {"session_id": "b", "timestamp": 20, "input_length": 30, "output_length": 4},
             {"session_id": "a", "delay": 2500, "input_length": 150, "output_length": 20},
-            {"session_id": "b", "delay_ms": 1, "input_tokens": 7, "output_tokens": 2,
-             "prefix_reset": True},
+            {
+                "session_id": "b",
+                "delay_ms": 1,
+                "input_tokens": 7,
+                "output_tokens": 2,
+                "prefix_reset": True,
+            },
         ]
-    )  # fmt: skip
+    )
     a, b = rows(tmp_path, text)
     assert [(r.isl, r.delay_s, r.parent, r.waits_for) for r in a] == [
-        (300, 0.0, -1, ()), (490, 2.5, 0, (0,)),
-    ]  # fmt: skip
+        (300, 0.0, -1, ()),
+        (490, 2.5, 0, (0,)),
+    ]
     assert [(r.isl, r.delay_s, r.parent, r.waits_for) for r in b] == [
-        (30, 0.0, -1, ()), (7, 0.001, -1, (0,)),
-    ]  # fmt: skip
+        (30, 0.0, -1, ()),
+        (7, 0.001, -1, (0,)),
+    ]
     assert (a[0].time_s, b[0].time_s) == (0.01, 0.02)
 
 
@@ -161,12 +195,46 @@ def test_mooncake_turns_that_repeat_the_first_hash_hold_their_whole_prompt(tmp_p
         ]
     )
     ((_, whole, delta),) = rows(tmp_path, text)
-    assert (whole.isl, whole.parent) == (1100, -1)
-    assert (delta.isl, delta.parent) == (1100 + 4 + 100, 1)
+    assert (whole.isl, whole.parent, whole.keep, whole.whole) == (1100, 0, None, True)
+    assert (delta.isl, delta.parent, delta.whole) == (1100 + 4 + 100, 1, False)
     mode = {"context_mode": "message_array_with_responses"}
     plain = [{"session_id": "a", "input_length": n, "output_length": 4, **mode} for n in (50, 80)]
     ((_, whole),) = rows(tmp_path, jsonl(plain))
-    assert (whole.isl, whole.parent, whole.keep) == (80, 0, 50)
+    assert (whole.isl, whole.parent, whole.keep) == (80, 0, None)
+    plain = [{"session_id": "a", "input_length": n, "output_length": 4, **mode} for n in (50, 53)]
+    ((_, short),) = rows(tmp_path, jsonl(plain))
+    assert (short.isl, short.parent, short.keep) == (53, 0, 50)
+
+
+def test_a_whole_prompt_goes_on_where_its_hashes_do(tmp_path: Path) -> None:
+    def turn(isl: int, *hash_ids: int) -> dict[str, Any]:
+        return {"session_id": "a", "input_length": isl, "output_length": 40, "hash_ids": hash_ids}
+
+    turns = [
+        turn(300, 1),  # less than a block: its hash is that of another, longer block later
+        turn(1100, 2, 3, 4),
+        turn(1140, 2, 3, 5),  # all whole blocks and the output
+        turn(1150, 2, 3, 5),  # all of that, but too short to hold the output
+        turn(700, 2, 6),  # an edit in the second block
+        turn(2000, 2, 3, 5, 7),  # back to before the edit
+        turn(600, 8, 9),  # what begins in another way is appended
+    ]
+    (found,) = rows(tmp_path, jsonl(turns))
+    assert [(row.isl, row.parent, row.keep) for row in found] == [
+        (300, -1, None),
+        (1100, -1, None),
+        (1140, 1, None),
+        (1150, 2, 1140),
+        (700, 3, 512),
+        (2000, 3, None),
+        (2000 + 40 + 600, 5, None),
+    ]
+    played = steps(found, 1000, 50)
+    assert played[2].append == ()
+    assert played[3].append == ((1005, 10),)
+    assert played[4].append == ((1006, 188),)
+    assert played[5].append == ((1005, 1536 - 1190), (1007, 464))
+    assert [sum(n for _, n in step.append) for step in played] == [300, 1100, 0, 10, 188, 810, 600]
 
 
 def test_azure_of_both_years(tmp_path: Path) -> None:
@@ -179,8 +247,10 @@ def test_burstgpt_with_and_without_sessions(tmp_path: Path) -> None:
     skipped = Skipped()
     found = rows(tmp_path, BURST_SESSIONS, skipped=skipped)
     assert [(row.isl, row.opens, row.model) for (row,) in found] == [
-        (472, True, "GPT-4"), (1087, False, "GPT-4"), (10, True, "GPT-4"),
-    ]  # fmt: skip
+        (472, True, "GPT-4"),
+        (1087, False, "GPT-4"),
+        (10, True, "GPT-4"),
+    ]
     assert (skipped.failed, skipped.count) == (1, 0)
 
 
@@ -207,8 +277,11 @@ def test_aiperf_counts_four_characters_a_token(tmp_path: Path) -> None:
 def test_tracelab_csv_waits_for_the_tools_of_the_round_before(tmp_path: Path) -> None:
     (first, second), (alone,) = rows(tmp_path, TRACELAB_CSV)
     assert (first.isl, first.osl, first.delay_s, first.prefix and first.prefix[1]) == (
-        12461 + 5875, 124, 0.0, 12461,
-    )  # fmt: skip
+        12461 + 5875,
+        124,
+        0.0,
+        12461,
+    )
     assert (second.isl, second.parent, second.keep, second.delay_s) == (18660, 0, None, 0.182)
     assert (alone.isl, alone.waits_for) == (120, ())
     dropped = TRACELAB_CSV.replace("18336,324", "18000,400")  # 18,336 <= isl < 18,336 + 124
@@ -246,7 +319,7 @@ def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
         list(read(folder))
     for name in ("b.json", "a.json"):
         (folder / name).write_text(TEXTS["weka"].replace("70", str(ord(name[0]))))
-    assert format_of(folder, None) == "weka"
+    assert format_of(folder) == "weka"
     assert [rows[0].isl for rows in read(folder)] == [ord("a"), ord("b")]
 
 
@@ -259,7 +332,7 @@ FAULTS = [
     ("half a token", VIDUR.replace("396", "3.5"), 3, "is not a whole number of tokens"),
     ("a word", VIDUR.replace("396", "many"), 3, "is not a whole number of tokens (got 'many')"),
     ("nothing", VIDUR.replace("396", ""), 3, "num_prefill_tokens: is missing"),
-    ("not a number", VIDUR.replace("0.5", "nan"), 3, "arrived_at: is not a finite time"),
+    ("not a number", VIDUR.replace("0.5", "nan"), 3, "arrived_at: is not a time"),
     ("a time that goes back", M.replace("27482", "-1"), 2, "timestamp: is negative"),
     ("an earlier time", VIDUR.replace("0.0,", "9.5,"), 3, "the time goes back: 0.5 s after 9.5 s"),
     ("an earlier date", AZURE.replace("17:04", "17:02"), 3, "the time goes back"),
@@ -298,7 +371,7 @@ def test_a_wrong_column_is_named(tmp_path: Path) -> None:
     ):
         rows(tmp_path, AZURE.replace("ContextTokens", "ContextToken"))
     with pytest.raises(ProfileError, match="TIMESTAMP: the column is missing; did you mean"):
-        rows(tmp_path, AZURE.replace("TIMESTAMP", "TIMESTAM"), name="azure")
+        rows(tmp_path, AZURE.replace("TIMESTAMP", "TIMESTAM"), format="azure")
     with pytest.raises(ProfileError, match="output_length: is missing"):
         rows(tmp_path, M.replace("output_length", "out_length"))
 
@@ -311,7 +384,7 @@ def test_what_is_no_trace_at_all_is_said(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="cannot be read: No such file"):
         list(read(tmp_path / "absent"))
     with pytest.raises(ProfileError, match="did you mean 'mooncake'"):
-        rows(tmp_path, M, name="moncake")
+        rows(tmp_path, M, format="moncake")
 
 
 def test_a_cut_gzip_stream_is_told(tmp_path: Path) -> None:

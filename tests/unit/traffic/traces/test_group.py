@@ -9,10 +9,14 @@ import pytest
 from gcsim.errors import Problem, ProfileError
 from gcsim.traffic.traces import files, group
 from gcsim.traffic.traces.formats import FORMATS, read
-from gcsim.traffic.traces.row import Skipped
+from gcsim.traffic.traces.row import BadLineError, Options, Skipped
 
 MOONCAKE = FORMATS["mooncake"]
 NAMES = ["a", None, "b", "a", 7, "b", "a", None]
+
+
+def refuse(bad: BadLineError, _: int) -> None:
+    raise bad
 
 
 def test_sessions_come_as_soon_as_they_are_whole_and_first_come_first() -> None:
@@ -26,7 +30,7 @@ def test_sessions_come_as_soon_as_they_are_whole_and_first_come_first() -> None:
     read_so_far = []
     came = []
     for session in group.sessions(
-        (read_so_far.append(pair[0]) or pair for pair in records), MOONCAKE, last
+        (read_so_far.append(pair[0]) or pair for pair in records), MOONCAKE, last, refuse
     ):
         came.append([number for number, _ in session])
         assert read_so_far[-1] >= max(came[-1])
@@ -35,7 +39,8 @@ def test_sessions_come_as_soon_as_they_are_whole_and_first_come_first() -> None:
 
 def test_a_session_whose_last_line_is_bad_still_comes() -> None:
     records = [(1, {"session_id": "a"}), (3, {"session_id": "b"})]
-    assert list(group.sessions(records, MOONCAKE, {"a": 2, "b": 3})) == [[records[0]], [records[1]]]
+    found = list(group.sessions(records, MOONCAKE, {"a": 2, "b": 3}, refuse))
+    assert found == [[records[0]], [records[1]]]
 
 
 def test_sessions_of_a_csv_are_found_under_either_name() -> None:
@@ -80,8 +85,106 @@ def test_a_line_without_end_is_an_error_not_a_full_memory(
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(b"[" * 10_000_000))
     with pytest.raises(ProfileError, match=r"bomb\.gz:1: the line is longer than 1000 bytes"):
-        list(files.numbered_lines(path, Skipped(allowed=True)))
+        list(files.numbered_lines(path, Skipped()))
     assert files.whole_json(path) is None
+    path.write_bytes(b"x\n" + b"[" * 5_000_000 + b"\ny\n")
+    skipped = Skipped(allowed=True)
+    assert list(files.numbered_lines(path, skipped)) == [(1, "x"), (3, "y")]
+    assert [(problem.line, problem.why) for problem in skipped.problems] == [
+        (2, "the line is longer than 1000 bytes")
+    ]
+
+
+@pytest.mark.parametrize("line", [b"\n", b"[1]\n", b" " * 500 + b"\n", b"x" * 10_000])
+def test_a_packed_file_may_not_become_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(line * (300_000 // len(line))))
+    plenty = Options(unpacked_max=3e5)
+    monkeypatch.setattr(files, "UNPACKED_BYTES", 2**17)
+    monkeypatch.setattr(files, "UNPACKED_TIMES", 1)
+    monkeypatch.setattr(files, "EMPTY_LINES_MAX", 300_000)
+    with pytest.raises(
+        ProfileError, match=r"larger than 0\.125 MiB; if it is sound, .*--unpacked-max"
+    ):
+        list(files.numbered_lines(path, Skipped(allowed=True)))
+    assert len(list(files.numbered_lines(path, Skipped(), plenty))) in (0, 1, 75_000)
+
+
+def test_a_file_of_empty_lines_is_no_trace(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_bytes(b"x\n" + b"\n" * 200_000)
+    with pytest.raises(ProfileError, match=r"t:100002: more than 100000 lines in a row are empty"):
+        list(files.numbered_lines(path, Skipped(allowed=True)))
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ("é".encode("latin-1"), "is not UTF-8 text (byte 1 of the line)"),
+        ("x".encode("utf-16"), "is UTF-16, not UTF-8 text"),
+        (b"ab\0c", "holds a NUL byte (byte 3 of the line)"),
+    ],
+)
+def test_what_is_no_text_is_told_with_its_place(tmp_path: Path, raw: bytes, why: str) -> None:
+    path = tmp_path / "t"
+    path.write_bytes(raw)
+    skipped = Skipped(allowed=True)
+    assert list(files.numbered_lines(path, skipped)) == []
+    assert [problem.why for problem in skipped.problems] == [why]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 5_000])
+def test_a_name_that_no_file_can_have_is_an_error(name: str) -> None:
+    with pytest.raises(ProfileError, match="cannot be read"):
+        list(read(Path(name)))
+
+
+def test_a_session_is_found_wherever_its_name_stands(tmp_path: Path) -> None:
+    """The first pass looks for names with a pattern; records decide."""
+    names = [
+        '"meta": {"session_id": "z"}, "session_id": "a"',
+        '"session_id": "b", "meta": {"session_id": "a"}',
+        r'"session\u005fid": "a"',
+        r'"session_id": "\u0061"',
+        '"meta": {"session_id": "z"}',
+    ]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(f'{{{n}, "input_length": 5, "output_length": 1}}\n' for n in names))
+    assert [len(rows) for rows in read(path)] == [3, 1, 1]
+
+
+def test_a_session_that_has_ended_does_not_go_on() -> None:
+    bad: list[tuple[str, int]] = []
+    records = [(1, {"session_id": "a"}), (2, {"session_id": "a"}), (3, {"session_id": []})]
+    found = group.sessions(records, MOONCAKE, {"a": 1}, lambda e, line: bad.append((e.why, line)))
+    assert list(found) == [[records[0]]]
+    assert bad == [("the session has ended before this line", 2), ("is no name", 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": NaN}', "NaN is no number"),
+        ('{"a": -Infinity}', "-Infinity is no number"),
+        (r'{"a": "\ud800"}', "half a character"),
+        ('{"a": ' + "9" * 5000 + "}", "is not JSON"),
+        ('{"a": 1', "in column 8"),
+        ("[1]", "is not a JSON object"),
+    ],
+)
+def test_what_is_no_record_is_told(text: str, why: str) -> None:
+    with pytest.raises(BadLineError) as caught:
+        group.record(text, None)
+    assert why in caught.value.why
+    assert group.record(r'{"a": "\ud83d\ude00"}', None) == {"a": "\U0001f600"}
+
+
+@pytest.mark.parametrize("text", ['"a"b,c', '"a', '"' + "x" * 200_000 + '",1'])
+def test_what_is_no_csv_is_told(text: str) -> None:
+    with pytest.raises(BadLineError, match="is not CSV"):
+        group.cells(text)
 
 
 def test_skipped_counts_along_and_keeps_the_first_problems() -> None:

@@ -10,7 +10,7 @@ from gcsim.profiles.workload import Workload
 from gcsim.traffic import ids
 from gcsim.traffic.traces import native
 from gcsim.traffic.traces.replay import plans, sessions, steps
-from gcsim.traffic.traces.row import Row, Skipped
+from gcsim.traffic.traces.row import USUAL, Options, Row, Skipped
 from gcsim.traffic.trajectory import Step, chain
 
 BASE = ids.hashed(3)
@@ -58,7 +58,7 @@ def test_content_of_two_traces_of_a_mix_never_meets(tmp_path: Path) -> None:
     shared = ids.shared("chatbot", "prefix")
     line = native.line(chain(0, "w", [Step(((5, 10), (shared, 4), (BASE, 3)), 1)]))
     path.write_text(line + "\n")
-    found = [next(sessions(path, None, slot, Skipped())).steps[0].append for slot in (0, 1)]
+    found = [next(sessions(path, USUAL, Skipped(), slot)).steps[0].append for slot in (0, 1)]
     for (a, _), (b, _) in zip(*found, strict=True):
         assert (a == b) == (a == shared)
     assert all(content >= 1 << 64 or content == shared for spans in found for content, _ in spans)
@@ -71,7 +71,7 @@ def test_memory_does_not_grow_with_the_length_of_a_trace(tmp_path: Path) -> None
         rows = "".join(f"{k},100,10\n" for k in range(count))
         path.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n" + rows)
         tracemalloc.start()
-        assert sum(1 for _ in sessions(path, "vidur", 0, Skipped())) == count
+        assert sum(1 for _ in sessions(path, Options("vidur"), Skipped())) == count
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] - peaks[0] < 20_000  # 2 bytes a request would be 18,000

@@ -17,8 +17,8 @@ from gcsim.traffic import ids
 from gcsim.traffic.generate import trajectories
 from gcsim.traffic.traces import chains
 from gcsim.traffic.traces.formats import read
-from gcsim.traffic.traces.row import Skipped
-from gcsim.traffic.traces.write import RESETS, SIZES, WORDS, convert, stored, text, write
+from gcsim.traffic.traces.row import USUAL, Options, Skipped
+from gcsim.traffic.traces.write import RESETS, SIZES, WORDS, stored, text, write
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 MOONCAKE = [
@@ -51,6 +51,10 @@ def shapes(found: list[Trajectory]) -> list[Any]:
     ]
 
 
+def convert(source: Path, target: Path, to: str) -> dict[str, int]:
+    return write(target, stored(source, USUAL, Skipped()), to)
+
+
 def test_mooncake_to_gcsim_and_back_is_without_loss(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in MOONCAKE))
@@ -65,7 +69,7 @@ def test_mooncake_to_gcsim_and_back_is_without_loss(tmp_path: Path) -> None:
 def test_gcsim_format_holds_everything(tmp_path: Path, name: str) -> None:
     before = generated(name)
     assert write(tmp_path / "t", before, "gcsim") == {}
-    assert list(stored(tmp_path / "t", None, Skipped())) == before
+    assert list(stored(tmp_path / "t", USUAL, Skipped())) == before
 
 
 @pytest.mark.parametrize("name", ["coding-agent", "rag", "batch-summary", "long-horizon"])
@@ -73,7 +77,7 @@ def test_mooncake_holds_lengths_times_and_links_of_agents(tmp_path: Path, name: 
     before = generated(name)
     dropped = write(tmp_path / "t", before, "mooncake")
     assert dropped.keys() <= {chains.HUMAN}
-    assert shapes(list(stored(tmp_path / "t", None, Skipped()))) == shapes(before)
+    assert shapes(list(stored(tmp_path / "t", USUAL, Skipped()))) == shapes(before)
 
 
 def test_mooncake_hashes_share_what_classes_share_and_nothing_else(tmp_path: Path) -> None:
@@ -90,7 +94,7 @@ def test_aiperf_turns_hold_the_lengths_as_text(tmp_path: Path) -> None:
     assert write(tmp_path / "t.gz", before, "aiperf") == {
         chains.HUMAN: sum(len(t.steps) - 1 for t in before)
     }
-    assert shapes(list(stored(tmp_path / "t.gz", None, Skipped()))) == shapes(before)
+    assert shapes(list(stored(tmp_path / "t.gz", USUAL, Skipped()))) == shapes(before)
     first = json.loads(gzip.decompress((tmp_path / "t.gz").read_bytes()).splitlines()[0])
     system, turn = first["turns"][:2]
     assert system["role"] == "system"
@@ -120,7 +124,7 @@ def test_a_context_that_shrinks_is_marked_or_ends_the_session(tmp_path: Path) ->
     trajectory = Trajectory(0, "w", (*chain(0, "w", steps).steps, reset), 2.0)
     assert write(tmp_path / "m", [trajectory], "mooncake") == {}
     assert [row.get("prefix_reset") for row in lines(tmp_path / "m")] == [None, None, True]
-    assert shapes(list(stored(tmp_path / "m", None, Skipped()))) == shapes([trajectory])
+    assert shapes(list(stored(tmp_path / "m", USUAL, Skipped()))) == shapes([trajectory])
     assert write(tmp_path / "a", [trajectory], "aiperf") == {RESETS: 1}
     assert [row["session_id"] for row in lines(tmp_path / "a")] == ["0.0", "0.0.1"]
 
@@ -136,9 +140,13 @@ def test_sub_agents_samples_and_edits_are_counted_when_they_do_not_fit(tmp_path:
     samples = (Step(((1, 10),), 4), Step(((1, 10),), 5))
     tasks = [Trajectory(0, "w", forked, 0.0, 3), Trajectory(1, "w", samples, 1.0)]
     assert write(tmp_path / "t", tasks, "mooncake") == {
-        chains.BRANCHES: 2, chains.TOGETHER: 2, chains.HUMAN: 1, chains.MODELS: 1,
-        chains.PRIORITY: 1, chains.KEPT: 1,
-    }  # fmt: skip
+        chains.BRANCHES: 2,
+        chains.TOGETHER: 2,
+        chains.HUMAN: 1,
+        chains.MODELS: 1,
+        chains.PRIORITY: 1,
+        chains.KEPT: 1,
+    }
     rows = list(read(tmp_path / "t"))
     assert [[row.isl for row in session] for session in rows] == [[10, 23, 22], [10], [10]]
 
@@ -157,12 +165,18 @@ def test_an_edit_of_an_edited_context_is_written_whole(tmp_path: Path) -> None:
 
 def test_hash_blocks_of_another_size_are_written_with_a_word(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
-    record = {"chat_id": 1, "parent_chat_id": -1, "timestamp": 1.5, "input_length": 20,
-              "output_length": 3, "hash_ids": [4, 5]}  # fmt: skip
+    record = {
+        "chat_id": 1,
+        "parent_chat_id": -1,
+        "timestamp": 1.5,
+        "input_length": 20,
+        "output_length": 3,
+        "hash_ids": [4, 5],
+    }
     source.write_text(json.dumps(record) + "\n")
     assert convert(source, tmp_path / "out", "mooncake") == {SIZES: 1}
     assert lines(tmp_path / "out")[0]["hash_ids"] == [4, 5]
-    assert next(read(tmp_path / "out", block_tokens=16))[0].isl == 20
+    assert next(read(tmp_path / "out", Options(block_tokens=16)))[0].isl == 20
 
 
 def test_unknown_formats_and_places_are_errors(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""A serving stack as a thing of its own: its habits, and what its fixed times are likely to be."""
+
+from math import exp
+from typing import Any, Literal
+
+from gcsim.profiles.base import Count, Number, PlainNumber, PlainSeconds, Seconds, Spec
+
+SIDE_90 = 1.64  # standard deviations from the middle to either end of a 90% range
+
+
+class TimePrior(Spec):
+    """A fixed time [s] and one standard deviation of its logarithm."""
+
+    value: PlainSeconds
+    spread: PlainNumber
+
+
+class RatioPrior(Spec):
+    """A ratio and one standard deviation of its logarithm."""
+
+    value: PlainNumber
+    spread: PlainNumber
+
+
+class Priors(Spec):
+    """Where a fit of the stack on a chip starts, and what it is drawn to where no point says more.
+
+    The names are those of `gcsim.profiles.chip.Stack`. `compute`: only of software of earlier
+    years, which reaches less of a chip's achievable arithmetic.
+    """
+
+    layer_overhead: TimePrior
+    moe_layer_overhead: TimePrior
+    all_reduce_latency: TimePrior
+    all_reduce_latency_per_doubling: TimePrior
+    sequence_overhead: TimePrior
+    prompt_layer_overhead: TimePrior
+    request_overhead: TimePrior
+    quantized_kernels: RatioPrior | None = None
+    compute: RatioPrior | None = None
+
+
+class Habits(Spec):
+    """How the stack forms batches where nobody sets it otherwise; published runs are played so."""
+
+    policy: str = "continuous"
+    max_iteration_tokens: Count = 8192
+
+
+class ServingStack(Spec):
+    """A serving software (`kind: stack`), which the chips of several vendors may share.
+
+    What it takes on a chip stands in that chip's factors; a chip without such has the priors.
+    `iteration_overhead` and `mla_kernels` are never fitted: the same on every chip.
+    """
+
+    kind: Literal["stack"]
+    name: str
+    aliases: tuple[str, ...] = ()
+    description: str = ""
+    source: str
+    batching: Habits = Habits()
+    overlap_scheduling: bool = False
+    priors: Priors
+    iteration_overhead: Seconds
+    mla_kernels: Number | None = None
+
+
+def on_any_chip(stack: ServingStack, raw: dict[str, Any]) -> dict[str, Any]:
+    """What a stack is on a chip without factors, in the form of a chip's `stacks.NAME`.
+
+    raw: the mapping that the stack was made of, whose texts are kept
+    """
+    found: dict[str, Any] = {"overlap_scheduling": True} if stack.overlap_scheduling else {}
+    for name, prior in stack.priors:
+        if prior is None:
+            continue
+        unit = " s" if isinstance(prior, TimePrior) else ""
+        ends = {"low": exp(-SIDE_90 * prior.spread), "high": exp(SIDE_90 * prior.spread)}
+        if name == "compute":
+            ends["high"] = min(ends["high"], 1 / prior.value)
+        number = {end: f"{prior.value * factor:.4g}{unit}" for end, factor in ends.items()}
+        source = f"prior of {stack.name}: {stack.source}"
+        value = raw["priors"][name]["value"]
+        found[name] = {"value": value, **number, "kind": "assumed", "source": source}
+    never_fitted = ("iteration_overhead", "mla_kernels")
+    return found | {name: raw[name] for name in never_fitted if name in raw}

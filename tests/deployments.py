@@ -1,0 +1,365 @@
+"""Random deployments and traffic, wide on purpose: every policy, role, limit and kind of agent."""
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+import toys
+from pydantic import TypeAdapter
+
+from gcsim.engine.batching import POLICIES as BATCHING
+from gcsim.engine.cluster import Cluster
+from gcsim.engine.records import REQUEST_COLUMNS
+from gcsim.engine.router import POLICIES as ROUTING
+from gcsim.profiles.arrivals import Arrivals
+from gcsim.profiles.deployment import Deployment
+from gcsim.profiles.model import Model
+from gcsim.profiles.workload import Workload
+from gcsim.traffic.generate import trajectories
+from gcsim.traffic.trajectory import Step, Trajectory
+
+SLIDING = {
+    "kind": "gqa",
+    "q_heads": 8,
+    "kv_heads": 4,
+    "head_dim": 32,
+    "window": 40,
+    "window_layers": 2,
+}
+MODELS = {
+    "dense": toys.model(),
+    "sliding": toys.model(attention=SLIDING),
+    "moe": toys.model(ffn={"d_ff": 128, "experts": 16, "experts_per_token": 2}),
+    "short": toys.model(context_window=300),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is played, and how."""
+
+    deployment: Deployment
+    model: Model
+    trajectories: list[Trajectory]
+    round_trip_s: float
+    warmup_s: float
+    horizon_s: float | None
+
+    def play(self, coalesce: bool) -> Cluster:
+        """The engine on it."""
+        return toys.serve(
+            self.deployment,
+            self.trajectories,
+            self.model,
+            coalesce,
+            self.horizon_s,
+            self.warmup_s,
+            self.round_trip_s,
+        )
+
+
+def case(rng: Random) -> Case:
+    """A random case; the same numbers give the same one."""
+    while True:
+        try:
+            what = deployment(rng)
+        except ValueError:  # not one that can be served: another
+            continue
+        break
+    return Case(
+        what,
+        MODELS[rng.choice(sorted(MODELS))],
+        agents(rng) if rng.random() < 0.5 else crowd(rng, rng.choice([1, 1, 1, 8])),
+        rng.choice([0.0, 0.0, 0.001]),
+        rng.choice([0.0, 0.0, 0.003, 0.1]),
+        rng.choice([None, None, None, 0.0005, 0.004, 0.05, 0.5]),
+    )
+
+
+def chip(rng: Random) -> Any:
+    """A toy chip: fast or slow, small or large spill, one of two ways to execute."""
+    spill = {
+        "tier": "ddr",
+        "capacity": rng.choice(["80 GB", "80 GB", "0.2 MB", "2 MB"]),
+        "bandwidth": rng.choice(["100 GB/s", "1 GB/s"]),
+        "holds": ["kv_spill"],
+    }
+    if rng.random() < 0.3:
+        spill["overlaps_compute"] = True
+    fast = {
+        "tier": "hbm",
+        "capacity": "80 GB",
+        "bandwidth": rng.choice(["1 TB/s", "50 GB/s", "7 TB/s"]),
+        "holds": ["weights", "kv"],
+    }
+    stack = {**toys.NO_TIMES, "overlap_scheduling": rng.random() < 0.5}
+    if rng.random() < 0.5:
+        stack["layer_overhead"] = rng.choice(["1 us", "50 us"])
+    if rng.random() < 0.5:
+        stack["handoff_overhead"] = rng.choice(["30 us", "3 ms"])
+    if rng.random() < 0.3:
+        stack["request_overhead"] = "1 ms"
+    return toys.chip(
+        memory=[fast] if rng.random() < 0.2 else [fast, spill],
+        stacks={"none": stack},
+        execution=rng.choice(["kernels", "fused"]),
+    )
+
+
+def pool(rng: Random, role: str) -> dict[str, Any]:
+    """A pool of a role."""
+    seqs = rng.choice([1, 2, 3, 8, 64])
+    block = rng.choice([1, 1, 3, 16, 64])
+    found: dict[str, Any] = {
+        "role": role,
+        "chip": chip(rng),
+        "replicas": rng.randint(1, 3),
+        "tp": rng.choice([1, 2]),
+        "ep": rng.choice([1, 1, 2]),
+        "pp": rng.choice([1, 1, 2]),
+        "kv_tokens": max(rng.choice([16, 120, 260, 600, 1_500, 2_999, 5_000, 20_000]), block),
+        "block_tokens": block,
+        "batching": {
+            "policy": rng.choice(sorted(BATCHING)),
+            "max_seqs": seqs,
+            "max_iteration_tokens": max(seqs, rng.choice([1, 8, 100, 1_000])) * rng.choice([1, 4]),
+        },
+        "spill": rng.random() < 0.7,
+    }
+    if rng.random() < 0.4:
+        found["prefix_cache_tokens"] = rng.choice([0, 100, 320])
+    if role != "prefill" and rng.random() < 0.25:
+        found["speculation"] = {"draft_tokens": rng.choice([1, 2, 5]), "acceptance": 0.63}
+        found["speculation"]["draft_cost"] = 0.1
+    if rng.random() < 0.15:
+        found["kv_dtype"] = "fp8"
+    return found
+
+
+def deployment(rng: Random) -> Deployment:
+    """One or two mixed pools, or prefill and decode pools with links, perhaps a mixed one too."""
+    sides: dict[str, dict[str, Any]] = {}
+    router: dict[str, Any] = {"policy": rng.choice(sorted(ROUTING))}
+    if rng.random() < 0.4:
+        for k in range(rng.choice([1, 1, 2])):
+            sides[f"m{k}"] = pool(rng, "mixed")
+        return toys.deployment(sides, router=router)
+    prefills = [f"p{k}" for k in range(rng.choice([1, 1, 2]))]
+    decodes = [f"d{k}" for k in range(rng.choice([1, 2, 2, 3]))]
+    sides |= {name: pool(rng, "prefill") for name in prefills}
+    sides |= {name: pool(rng, "decode") for name in decodes}
+    if rng.random() < 0.3:
+        sides["m"] = pool(rng, "mixed")
+    names = list(sides)
+    rng.shuffle(names)
+    links = []
+    for source in prefills:
+        for target in decodes:
+            if rng.random() < 0.85 or target == decodes[0] or source == prefills[0]:
+                links += [link(rng, source, target), link(rng, target, source)]
+    router["prefill_locally_below"] = rng.choice([0, 0, 50, 1_000])
+    handoff = {
+        "layerwise": rng.random() < 0.5,
+        "transfer": rng.choice(["delta", "full"]),
+        "return_kv": rng.random() < 0.5,
+        "first_token_from": rng.choice(["prefill", "decode"]),
+        "conversion_bandwidth": "10 GB/s",
+    }
+    ordered = {name: sides[name] for name in names}
+    return toys.deployment(ordered, links=links, kv_handoff=handoff, router=router)
+
+
+def link(rng: Random, source: str, target: str) -> dict[str, Any]:
+    """A link, fast or slow."""
+    return {
+        "from": source,
+        "to": target,
+        "bandwidth": rng.choice(["1 GB/s", "20 MB/s", "100 GB/s"]),
+        "efficiency": rng.choice([0.7, 1.0]),
+        "lanes": rng.choice([1, 4]),
+        "setup": rng.choice(["0 us", "20 us", "1 ms"]),
+        "latency": rng.choice(["0 us", "7 us"]),
+        "ramp": rng.choice(["0 kB", "10 kB"]),
+    }
+
+
+def graphs(rng: Random) -> list[Trajectory]:
+    """Some agents: shared prefixes, growing contexts, forks, compactions, zero delays (ties)."""
+    closed = rng.random() < 0.4
+    found = []
+    for index in range(rng.randint(1, 14)):
+        steps: list[Step] = []
+        for number in range(rng.randint(1, 6)):
+            fresh = (10_000 + index * 100 + number, rng.choice([1, 5, 40, 200]))
+            parent, waits = number - 1, (number - 1,) if number else ()
+            if number >= 2 and rng.random() < 0.3:  # a branch beside the last step
+                parent = steps[-1].parent
+                waits = steps[-1].waits_for
+            if number >= 2 and rng.random() < 0.2:  # a step that waits for two
+                waits = (number - 2, number - 1)
+            append: tuple[tuple[int, int], ...] = (fresh,)
+            keep = None
+            if number == 0 or rng.random() < 0.1:
+                parent, append = -1, ((1, 70), (2, rng.randint(1, 60)), fresh)
+            elif rng.random() < 0.15:
+                keep = rng.randint(1, 100)
+            osl = rng.choice([1, 1, 2, 3, 5, 40, 300])
+            delay_s = rng.choice([0.0, 0.0, 0.001, 0.2])
+            steps.append(Step(append, osl, delay_s, parent, waits, keep=keep))
+        start = None if closed and index > 2 else rng.choice([0.0, 0.01 * index, 0.0001 * index])
+        found.append(Trajectory(index, "toy", tuple(steps), start, rng.choice([0, 0, 1, 2])))
+    if not closed:
+        found.sort(key=lambda t: t.start_s or 0.0)
+    return found
+
+
+def crowd(rng: Random, parts: int) -> list[Trajectory]:
+    """Several such groups, one after another, before the last has ended."""
+    every_s = rng.choice([0.0005, 0.005, 0.05])
+    found = []
+    for part in range(parts):
+        for task in graphs(rng):
+            start = task.start_s if parts == 1 else every_s * part
+            found.append(replace(task, index=task.index + 100 * part, start_s=start))
+    return found
+
+
+def length(rng: Random, most: int) -> Any:
+    """A length in tokens, or its distribution."""
+    return rng.choice(
+        [
+            rng.randint(1, most),
+            1,
+            {"dist": "histogram", "edges": [0, 1, most + 1], "weights": [1, 1]},
+            {"dist": "choice", "values": [1, 2, most], "weights": [1, 1, 1]},
+            {"dist": "lognormal", "median": max(most / 4, 1), "sigma": 1, "high": most},
+            {"dist": "geometric", "mean": max(most / 5, 1)},
+            {"dist": "uniform", "low": 0, "high": most},
+        ]
+    )
+
+
+def delay(rng: Random) -> Any:
+    """A time, or its distribution."""
+    return rng.choice(["0 s", "1 ms", "0.2 s", {"dist": "uniform", "low": "0 s", "high": "0.01 s"}])
+
+
+def agent(rng: Random) -> dict[str, Any]:
+    """A class of agents."""
+    found: dict[str, Any] = {
+        "shared": rng.choice([0, 1, 100]),
+        "first": length(rng, 250),
+        "output": length(rng, rng.choice([3, 200])),
+    }
+    if rng.random() < 0.3:
+        found["last_output"] = length(rng, 30)
+    kind = rng.choice(["one", "samples", "tools", "user", "both", "fan_out"])
+    if kind == "samples":
+        found["samples"] = rng.choice([2, 4, length(rng, 6)])
+    if kind in ("tools", "both", "fan_out"):
+        found["tools"] = {"append": length(rng, 60), "delay": delay(rng)}
+        found["steps"] = length(rng, 6)
+    if kind in ("user", "both"):
+        found["user"] = {"append": length(rng, 30), "gap": delay(rng)}
+        found["steps"] = length(rng, 6)
+    if kind == "both":
+        found["user"]["every"] = length(rng, 3)
+    if kind == "fan_out":
+        found["fan_out"] = {
+            "share": 0.7,
+            "branches": length(rng, 4),
+            "steps": length(rng, 3),
+            "report": length(rng, 20),
+        }
+    if rng.random() < 0.4:
+        found["window"] = rng.choice([length(rng, 300), 200])
+    if rng.random() < 0.2:
+        found["cache_ttl"] = "5 ms"
+    if rng.random() < 0.3:
+        found["start_delay"] = delay(rng)
+    return found
+
+
+def agents(rng: Random) -> list[Trajectory]:
+    """Trajectories of a random workload, drawn as a scenario would draw them."""
+    parts = [{"name": f"w{k}", "agent": agent(rng)} for k in range(rng.choice([1, 1, 2]))]
+    mix = [{"workload": p, "weight": 1 + k, "priority": k} for k, p in enumerate(parts)]
+    workload = Workload.model_validate({"name": "mix", "mix": mix} if len(mix) > 1 else parts[0])
+    arrivals = TypeAdapter(Arrivals).validate_python(
+        rng.choice(
+            [
+                {"process": "static"},
+                {"process": "closed", "agents": rng.randint(1, 5)},
+                {"process": "poisson", "rate": rng.choice(["2 /s", "300 /s"])},
+                {"process": "steps", "points": [{"at": "0 s", "rate": "40 /s"}]},
+            ]
+        )
+    )
+    seed = np.random.SeedSequence(rng.randrange(2**32))
+    return list(trajectories(workload, arrivals, seed, rng.randint(1, 12)))
+
+
+def state(cluster: Cluster) -> dict[str, Any]:
+    """All that a run leaves behind, bit for bit."""
+    replicas, links = cluster.replicas, cluster.links
+    return {
+        "requests": cluster.records.requests.tobytes(),
+        "trajectories": cluster.records.trajectories.tobytes(),
+        "totals": [r.meter.totals.tobytes() for r in replicas],
+        "gaps": [r.meter.gaps.tobytes() for r in replicas],
+        "busy": [(r.meter.busy_ns, r.meter.decoded_tokens) for r in replicas],
+        "timeline": [r.meter.timeline.means(cluster.env.now) for r in replicas],
+        "peaks": [(r.kv.peak, r.meter.timeline.peak_waiting) for r in replicas],
+        "kv": [(r.kv.used, r.kv.tree.evicted_blocks, r.kv.tree.blocks) for r in replicas],
+        "sent": [(u.sent_bytes, u.received_bytes, u.transfers) for u in links],
+        "links": [(u.busy_ns, u.waited_ns) for u in links],
+        "end": cluster.env.now,
+        "created": cluster.created,
+    }
+
+
+def differences(one: Case) -> list[str]:
+    """The names of what the two engines leave behind differently."""
+    played = one.play(True)
+    fast, slow = state(played), state(one.play(False))
+    if one.horizon_s is None:
+        check(played, one)
+    return [name for name in fast if fast[name] != slow[name]]
+
+
+def check(cluster: Cluster, one: Case) -> None:
+    """The invariants of a run to its end, and that nothing is left over."""
+    table = cluster.records.requests
+    column = {name: table[:, k] for k, name in enumerate(REQUEST_COLUMNS)}
+    ids = column["request"]
+    assert len(set(ids.tolist())) == len(ids) == cluster.created
+    assert len(ids) <= sum(len(t.steps) for t in one.trajectories)
+    assert len(cluster.records.trajectories) == len(one.trajectories)
+    assert (column["status"] < 2).all(), "everything ends: completed or rejected"
+    done = column["status"] == 0
+    parts = ("network", "queue", "prefill", "kv_transfer", "decode")
+    phases = sum(column[f"{part}_ns"] for part in parts)
+    assert (phases == column["e2e_ns"])[done].all()
+    for name in REQUEST_COLUMNS:
+        if name not in ("trajectory", "reason", "replica", "ttft_ns", "e2e_ns"):
+            assert (column[name] >= 0).all(), name
+    assert (column["isl"] > 0).all()
+    assert (column["ttft_ns"] <= column["e2e_ns"])[done].all()
+    assert (column["cached_tokens"] < column["isl"]).all()
+    assert (column["own_cached_tokens"] <= column["cached_tokens"]).all()
+    for use in cluster.links:
+        assert use.sent_bytes == use.received_bytes
+    for replica in cluster.replicas:
+        replica.kv.check()
+        group = replica.group
+        for line in (group.waiting, group.running, group.inbox, group.arrived):
+            assert not line
+        assert group.coming == replica.load == replica.line_tokens == 0
+        assert replica.kv.private == replica.kv.tree.pinned_blocks == 0
+        decode = group.decode
+        assert (decode.seqs, decode.kv, decode.window_kv, decode.growing) == (0, 0, 0, 0)
+        assert replica.kv.peak <= replica.kv.total
+    sums = cluster.records.trajectories
+    tasks = sums[sums[:, 6] == 0]
+    assert (tasks[:, 3] - tasks[:, 2] == tasks[:, 7:].sum(axis=1)).all()

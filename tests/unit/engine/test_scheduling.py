@@ -1,5 +1,6 @@
 """Who is served when, seen from outside: gcsim.engine.batching, gcsim.engine.router,
-gcsim.engine.replica, gcsim.engine.group, gcsim.engine.cluster, gcsim.engine.records, gcsim.engine.play."""
+gcsim.engine.replica, gcsim.engine.group, gcsim.engine.cluster, gcsim.engine.records,
+gcsim.engine.play."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -127,9 +127,14 @@ class Replica:
         group, run = self.group, self._run
         decode = group.decode
         self.meter.count(
-            self.cost.coefficients, run.iterations, run.start_ns, now, run.extra_ns, run.prompts,
+            self.cost.coefficients,
+            run.iterations,
+            run.start_ns,
+            now,
+            run.extra_ns,
+            run.prompts,
             decode if run.decodes else None,
-        )  # fmt: skip
+        )
         if run.decodes:
             group.advance(run.iterations, now)
         else:

@@ -1,6 +1,6 @@
 """The serving side: replicas in pools, the router in front, KV handoff between them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gcsim.engine.clock import Call, Clock, to_ns
@@ -88,6 +88,8 @@ class Cluster:
         self._due_ns = [NEVER] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
+        # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
+        self.session_ended: Callable[[Session], None] = lambda _: None
 
     # -- from and to the client --------------------------------------------------------------
 
@@ -159,9 +161,6 @@ class Cluster:
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)
             self.session_ended(session)
-
-    def session_ended(self, session: Session) -> None:
-        """Replaced by who plays the trajectories (`gcsim.engine.play`)."""
 
     # -- replicas in time -----------------------------------------------------------------
 

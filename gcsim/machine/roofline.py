@@ -407,7 +407,7 @@ def account(
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
     share = 1.0 / _micro_batches(table, batch)
     x, work = _sums(table, batch, share), _sums(table, batch, 1.0)
-    work[X_LOGITS] = batch[LOGIT_SEQS]
+    work[X_LOGITS] = batch[LOGIT_SEQS]  # the FLOPs of a logit that a draft loses do not count
     flops, moved = _times(table, FLOPS, work), _times(table, BYTES, work)
     steady = _steady(table, x)
     comm, overhead, drafting = _besides(table, batch, x)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gcsim.machine import roofline
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.machine.layers import layers_of
 from gcsim.machine.machine import Machine, bind
 from gcsim.machine.roofline import TOTALS, batch
 from gcsim.profiles.deployment import Pool
@@ -27,7 +28,7 @@ def replica(chip, of: str) -> Pool:
 
 def decoding(model, context: int, seqs: int = 1):
     """A batch of sequences that decode."""
-    window = min(model.attention.window, context) * seqs
+    window = min(layers_of(model).window, context) * seqs
     return batch(
         decode_seqs=seqs, logit_seqs=seqs, decode_kv=context * seqs, decode_window_kv=window
     )
@@ -35,7 +36,7 @@ def decoding(model, context: int, seqs: int = 1):
 
 def prompt(model, tokens: int):
     """A batch of one prompt."""
-    window = model.attention.window
+    window = layers_of(model).window
     inside = roofline.window_pairs(float(tokens), 0.0, float(window)) if window else 0.0
     return batch(
         prompt_tokens=tokens,
@@ -79,14 +80,12 @@ def test_a_long_prompt_reaches_peak_flops() -> None:
     """Prefill on an ideal chip: 2 FLOPs per parameter and token, and 4 d per pair and layer."""
     model = load_model("llama-3.1-8b")
     tokens, sizes = 8192, count(load_model("llama-3.1-8b"))
-    linear = (
-        2 * tokens * (sizes.total - sizes.embedding_params - sizes.head_params - sizes.norms_params)
-    )
+    linear = 2 * tokens * (sizes.attention + sizes.ffn)
     attention = 4 * 4096 * 32 * (tokens * (tokens + 1) / 2)
     ideal_s = (linear + attention) / 100e12
     found = prefill_s(Pool(chip=toys.chip()), model, tokens)
     # The head multiplies one token only, but its weights are read.
-    assert found == pytest.approx(ideal_s + 2 * sizes.head_params / 1e12, rel=1e-3)
+    assert found == pytest.approx(ideal_s + 2 * sizes.head / 1e12, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", CHIPS)

@@ -56,17 +56,24 @@ def kv_shards(model: Model, tp: int) -> int:
     return 1 if model.attention.kind == "mla" else min(tp, model.attention.kv_heads)
 
 
+def _stages(model: Model, pool: Pool) -> float:
+    """Stages as the fullest one sees them: 61 layers in 2 are 31 and 30, so it holds 31/61."""
+    return model.layers / -(-model.layers // pool.pp)
+
+
 def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placement:
     """Place a model on the chips of one replica of a pool.
 
-    Attention weights are split over tp, all others over tp x ep, layers over pp. Errors:
-    `CapacityError` when the weights fit no tiers, or when no room for KV is left.
+    Attention weights are split over tp, all others over tp x ep, layers over pp: the chips are
+    those of the stage that has the most. Errors: `CapacityError` when the weights fit no tiers, or
+    when no room for KV is left.
     """
     chip = pool.chip
     sizes = weight_bytes(model, dtype)
-    wide = pool.tp * pool.ep * pool.pp
+    stages = _stages(model, pool)
+    wide = pool.tp * pool.ep * stages
     left = {
-        "attention": (sizes.attention + sizes.norms) / (pool.tp * pool.pp),
+        "attention": (sizes.attention + sizes.norms) / (pool.tp * stages),
         "head": sizes.head / wide,
         "ffn": (sizes.ffn + sizes.router) / wide,
         "experts": sizes.experts / wide,
@@ -98,7 +105,7 @@ def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placem
 def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float) -> Placement:
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
     # Each of the ep attention groups holds KV of its own sequences, split over its tp chips.
-    divisor = kv_shards(model, pool.tp) * pool.pp
+    divisor = kv_shards(model, pool.tp) * _stages(model, pool)
     full, window = per_token.full / divisor, per_token.window / divisor
     grown = full or window  # a model of sliding layers alone is counted as if it saw everything
     main = sum(use.kv_bytes for use in uses if "kv" in use.tier.holds)

@@ -74,10 +74,10 @@ WEIGHTS, EXPERTS, KV = 0.0, 1.0, 2.0
     EXPERTS_PER_TOKEN,
     EXPERT_SKEW,  # 1: uniform routing
     EXPOSED,  # part of the communication that does not hide behind compute
-    LINK,  # bytes per second
-) = range(10)
-# Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER.
-COUNT, CHIPS, LATENCY_S, PHASES_S, BYTES_PER_TOKEN = range(5)
+) = range(9)
+# Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER: how often in an iteration, and fixed time
+# and time per token of two ways to do it [s] (`gcsim.machine.network`).
+COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
 
 # The time of an iteration and its parts, and what `account` adds up besides.
 PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "communication_s", "overhead_s")
@@ -103,7 +103,7 @@ def batch(**sums: float) -> np.ndarray:
     return found
 
 
-# -- attention pairs, experts, collectives ---------------------------------------------------
+# -- attention pairs, experts, communication -------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -149,82 +149,53 @@ def distinct_experts(experts: float, per_token: float, tokens: float, skew: floa
 
 
 @numba.njit(cache=True)
-def all_reduce_s(
-    moved_bytes: float, chips: float, latency_s: float, phases_s: float, bytes_per_s: float
-) -> float:
-    """Time of one all-reduce of m `moved_bytes` per chip over n `chips` [s].
-
-    one-shot:                     a + (n - 1) m / B                                        (6)
-    reduce-scatter + all-gather:  a + p + 2 (n - 1)/n m / B                                (7)
-
-    The faster of the two. a: latency_s, start and synchronisation [s]; p: phases_s, latency of the
-    steps of (7): two where chips exchange directly (mesh, switch), 2 (n - 1) in a ring [s];
-    B: bytes_per_s, per chip and direction x efficiency [B/s].
-    Ref: Thakur et al., IJHPCA 19(1), 2005; one-shot is what serving stacks use for small messages.
-
-    >>> all_reduce_s(8e6, 8, 0.0, 0.0, 1e9) == 2 * 7 / 8 * 8e-3
-    True
-    >>> all_reduce_s(1e6, 1, 1e-5, 1e-6, 1e9)
-    0.0
-    """
-    if chips <= 1.0:
-        return 0.0
-    one_shot = (chips - 1.0) * moved_bytes / bytes_per_s
-    two_phase = phases_s + 2.0 * (chips - 1.0) / chips * moved_bytes / bytes_per_s
-    return latency_s + min(one_shot, two_phase)
-
-
-@numba.njit(cache=True)
-def all_to_all_s(moved_bytes: float, chips: float, latency_s: float, bytes_per_s: float) -> float:
-    """Time of one all-to-all in which each of n chips sends m bytes, evenly to all [s].
-
-    a + (n - 1)/n m / B                                                                    (8)
-
-    >>> all_to_all_s(8e6, 8, 1e-5, 1e9)
-    0.00701
-    """
-    if chips <= 1.0:
-        return 0.0
-    return latency_s + (chips - 1.0) / chips * moved_bytes / bytes_per_s
-
-
-@numba.njit(cache=True)
 def _communication_s(table: np.ndarray, tokens: float) -> float:
     """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s]."""
-    link = table[TERMS, LINK]
-    reduce, dispatch, handover = table[ALL_REDUCE], table[DISPATCH], table[HANDOVER]
-    reduced = all_reduce_s(
-        tokens * reduce[BYTES_PER_TOKEN], reduce[CHIPS], reduce[LATENCY_S], reduce[PHASES_S], link
-    )
-    dispatched = all_to_all_s(
-        tokens * dispatch[BYTES_PER_TOKEN], dispatch[CHIPS], dispatch[LATENCY_S], link
-    )
-    handed = handover[LATENCY_S] + tokens * handover[BYTES_PER_TOKEN] / link
-    total: float = table[TERMS, EXPOSED] * (
-        reduce[COUNT] * reduced + dispatch[COUNT] * dispatched + handover[COUNT] * handed
-    )
-    return total
+    total = 0.0
+    for row in (ALL_REDUCE, DISPATCH, HANDOVER):
+        one = table[row, ONE_S] + table[row, ONE_S_PER_TOKEN] * tokens
+        other = table[row, OTHER_S] + table[row, OTHER_S_PER_TOKEN] * tokens
+        total += table[row, COUNT] * min(one, other)
+    return float(table[TERMS, EXPOSED] * total)
 
 
 # -- one iteration ---------------------------------------------------------------------------
 
 
 @numba.njit(cache=True)
-def _micro_batches(table: np.ndarray, batch: np.ndarray) -> float:
-    """Equal micro-batches that follow each other through the stages: min(stages, tokens)."""
-    tokens = batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * table[TERMS, VERIFIED]
-    return float(max(min(table[TERMS, STAGES], tokens), 1.0))
+def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float]:
+    """How a batch goes through p stages: (part of the prompts, of the decoding sequences, rounds).
+
+    The parts are those of the fullest micro-batch: there are at most p, each with whole sequences
+    and whole prompt chunks. A micro-batch takes a round of 1/p of its time in each stage, so
+
+        p rounds          when all decode: a stack keeps p batches in flight, and each sequence
+                          waits for its own only, so iterations follow without bubbles
+        p + m - 1 rounds  for m prompt chunks, whose tokens are awaited
+        m rounds          for chunks that end no prompt: the next follow them at once            (6)
+
+    Rounds are in units of p: (1, 1, 1) without stages. Ref: Huang et al., GPipe, NeurIPS 2019;
+    p batches in flight: vLLM's batch queue, SGLang's and TensorRT-LLM's pipeline loops.
+    """
+    stages = table[TERMS, STAGES]
+    chunks = max(min(stages, batch[PROMPTS]), 1.0)
+    seqs = max(min(stages, batch[DECODE_SEQS]), 1.0)
+    rounds = stages
+    if batch[PROMPT_TOKENS] > 0.0:
+        rounds = chunks if batch[LOGIT_SEQS] == 0.0 else stages + chunks - 1.0
+    return 1.0 / chunks, 1.0 / seqs, rounds / stages
 
 
 @numba.njit(cache=True)
-def _sums(table: np.ndarray, batch: np.ndarray, share: float) -> np.ndarray:
-    """x: the sums of one micro-batch, which is a `share` of the batch."""
+def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> np.ndarray:
+    """x: the sums of one micro-batch, which has these parts of the prompts and of the sequences."""
     x = np.empty(len(SUMS))
-    verified = table[TERMS, VERIFIED]
-    tokens = (batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * verified) * share
+    verified, decoding = table[TERMS, VERIFIED], batch[DECODE_SEQS] * seqs
+    tokens = batch[PROMPT_TOKENS] * prompts + decoding * verified
+    completed = (batch[LOGIT_SEQS] - batch[DECODE_SEQS]) * prompts
     x[X_ITERATIONS] = 1.0
     x[X_TOKENS] = tokens
-    x[X_LOGITS] = batch[LOGIT_SEQS] * (verified if batch[DECODE_SEQS] > 0.0 else 1.0) * share
+    x[X_LOGITS] = (decoding + completed) * (verified if batch[DECODE_SEQS] > 0.0 else 1.0)
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
     x[X_EXPERTS] = 0.0
     if table[TERMS, EXPERT_COUNT] > 0.0:
@@ -234,21 +205,23 @@ def _sums(table: np.ndarray, batch: np.ndarray, share: float) -> np.ndarray:
             tokens,
             table[TERMS, EXPERT_SKEW],
         )
-    x[X_STATES] = (batch[DECODE_SEQS] + batch[PROMPTS]) * share
-    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * share
-    x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * share
+    x[X_STATES] = decoding + batch[PROMPTS] * prompts
+    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * prompts
+    x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * prompts
     return x
 
 
 @numba.njit(cache=True)
-def _grow(x: np.ndarray, batch: np.ndarray, gained: float, verified: float, share: float) -> None:
+def _grow(
+    x: np.ndarray, batch: np.ndarray, gained: float, verified: float, prompts: float, seqs: float
+) -> None:
     """Set the sums of x that change when every decoding sequence has gained so many tokens."""
-    kv = batch[DECODE_KV] + batch[DECODE_SEQS] * gained
-    window_kv = batch[DECODE_WINDOW_KV] + batch[GROWING] * gained
-    x[X_PAIRS] = kv * verified * share
-    x[X_WINDOW_PAIRS] = window_kv * verified * share
-    x[X_KV] = (kv + batch[PREFILL_KV]) * share
-    x[X_WINDOW_KV] = (window_kv + batch[PREFILL_WINDOW_KV]) * share
+    kv = (batch[DECODE_KV] + batch[DECODE_SEQS] * gained) * seqs
+    window_kv = (batch[DECODE_WINDOW_KV] + batch[GROWING] * gained) * seqs
+    x[X_PAIRS] = kv * verified
+    x[X_WINDOW_PAIRS] = window_kv * verified
+    x[X_KV] = kv + batch[PREFILL_KV] * prompts
+    x[X_WINDOW_KV] = window_kv + batch[PREFILL_WINDOW_KV] * prompts
 
 
 @numba.njit(cache=True)
@@ -310,9 +283,16 @@ def _bounds(
 
 
 @numba.njit(cache=True)
-def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float) -> Parts:
+def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float, rounds: float) -> Parts:
     """The whole and its parts (`PARTS`) [s]; drafting takes a fraction of the iteration besides."""
     compute, weights, experts, kv = bounds
+    compute, weights, experts, kv = (
+        compute * rounds,
+        weights * rounds,
+        experts * rounds,
+        kv * rounds,
+    )
+    comm, overhead = comm * rounds, overhead * rounds
     overhead += (compute + weights + experts + kv + comm + overhead) * drafting
     total = compute + weights + experts + kv + comm + overhead
     return total, compute, weights, experts, kv, comm, overhead
@@ -330,18 +310,18 @@ def _drafting(table: np.ndarray, batch: np.ndarray) -> float:
 def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     """Time of one iteration and its parts, in the order of `PARTS` [s]: equations (1) and (2).
 
-    An operator's time counts as compute or as what it reads, whichever bounds it. With p stages
-    it is the time of one of min(p, tokens) equal micro-batches, which in steady state follow each
-    other through the stages without bubbles.
+    An operator's time counts as compute or as what it reads, whichever bounds it. With stages it
+    is the time of the fullest micro-batch in all of them, times rounds / stages: (6).
     """
-    share = 1.0 / _micro_batches(table, batch)
-    x = _sums(table, batch, share)
-    _grow(x, batch, 0.0, table[TERMS, VERIFIED], share)
+    prompts, seqs, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, seqs)
+    _grow(x, batch, 0.0, table[TERMS, VERIFIED], prompts, seqs)
     return _parts(
         _bounds(table, _steady(table, x), x),
         _communication_s(table, x[X_TOKENS]),
         _dot(table[OVERHEAD], x, 0, X_PAIRS),
         _drafting(table, batch),
+        rounds,
     )
 
 
@@ -373,15 +353,15 @@ def run_ns(
     """
     accepted, verified = int(table[TERMS, ACCEPTED_PPM]), table[TERMS, VERIFIED]
     now, origin = start_ns, first * accepted // MILLION
-    share = 1.0 / _micro_batches(table, batch)
-    x = _sums(table, batch, share)
+    prompts, seqs, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, seqs)
     steady = _steady(table, x)
     comm, overhead = _communication_s(table, x[X_TOKENS]), _dot(table[OVERHEAD], x, 0, X_PAIRS)
     drafting = _drafting(table, batch)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
-        _grow(x, batch, float(gained), verified, share)
-        now += _to_ns(_parts(_bounds(table, steady, x), comm, overhead, drafting)[0])
+        _grow(x, batch, float(gained), verified, prompts, seqs)
+        now += _to_ns(_parts(_bounds(table, steady, x), comm, overhead, drafting, rounds)[0])
         if now >= until_ns:
             return played + 1, now
     return iterations, now
@@ -404,18 +384,18 @@ def account(
     """
     accepted, verified = int(table[TERMS, ACCEPTED_PPM]), table[TERMS, VERIFIED]
     origin = first * accepted // MILLION
-    seqs, first_ns = int(batch[DECODE_SEQS]), 0
-    share = 1.0 / _micro_batches(table, batch)
-    x, work = _sums(table, batch, share), _sums(table, batch, 1.0)
+    decoding, first_ns = int(batch[DECODE_SEQS]), 0
+    prompts, seqs, rounds = _shares(table, batch)
+    x, work = _sums(table, batch, prompts, seqs), _sums(table, batch, 1.0, 1.0)
     work[X_LOGITS] = batch[LOGIT_SEQS]
     steady = _steady(table, x)
     comm, overhead = _communication_s(table, x[X_TOKENS]), _dot(table[OVERHEAD], x, 0, X_PAIRS)
     drafting = _drafting(table, batch)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
-        _grow(x, batch, float(gained), verified, share)
-        _grow(work, batch, float(gained), verified, 1.0)
-        parts = _parts(_bounds(table, steady, x), comm, overhead, drafting)
+        _grow(x, batch, float(gained), verified, prompts, seqs)
+        _grow(work, batch, float(gained), verified, 1.0, 1.0)
+        parts = _parts(_bounds(table, steady, x), comm, overhead, drafting, rounds)
         for index in range(len(PARTS)):
             totals[index] += parts[index]
         totals[7] += _dot(table[FLOPS], work, 0, len(SUMS))
@@ -426,10 +406,10 @@ def account(
         if played == 0:
             gap_ns += wait_ns
             first_ns = gap_ns
-        if seqs > 0:
+        if decoding > 0:
             step = (first + played + 1) * accepted // MILLION - origin - gained
-            gaps[gap_bin(gap_ns)] += seqs
-            gaps[0] += seqs * (step - 1)
+            gaps[gap_bin(gap_ns)] += decoding
+            gaps[0] += decoding * (step - 1)
     return first_ns
 
 

@@ -18,19 +18,6 @@ def test_distinct_experts_stay_between_one_tokens_and_all(
     assert found <= roofline.distinct_experts(experts, float(per_token), tokens, 1.0) * (1 + 1e-12)
 
 
-@given(st.floats(0, 1e9), st.sampled_from([2.0, 4.0, 8.0, 16.0]))
-def test_an_all_reduce_takes_the_faster_algorithm(moved: float, chips: float) -> None:
-    one_shot = roofline.all_reduce_s(moved, chips, 1e-5, 1e9, 1e11)
-    two_phase = 1e-5 + 2e-6 + 2 * (chips - 1) / chips * moved / 1e11
-    found = roofline.all_reduce_s(moved, chips, 1e-5, 2e-6, 1e11)
-    assert found == pytest.approx(min(one_shot, two_phase), rel=1e-12)
-
-
-def test_all_to_all_sends_all_but_ones_own_part() -> None:
-    assert roofline.all_to_all_s(1e9, 4.0, 0.0, 1e9) == 0.75
-    assert roofline.all_to_all_s(1e9, 1.0, 1.0, 1e9) == 0.0
-
-
 @given(st.integers(1, 2**62))
 def test_a_gap_is_within_half_a_percent_of_its_bins_middle(gap_ns: int) -> None:
     number = roofline.gap_bin(gap_ns)

@@ -103,8 +103,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     Equations: docs/cost-model.md. tp chips share attention and KV of a sequence, ep such groups
     hold different sequences, tp x ep chips share FFN and experts, pp stages share the layers.
     """
-    placement = place(model, pool, dtype)
-    speculation = pool.speculation
+    placement, stack, speculation = place(model, pool, dtype), _stack(pool), pool.speculation
     verified, accepted, drafting = 1, 1.0, 0.0
     if speculation is not None:
         a, k = speculation.acceptance, speculation.draft_tokens
@@ -119,14 +118,18 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     table[roofline.OVERHEAD] = row_of(_overheads(model, pool, dtype))
     flops, moved = _work(model, pool, dtype)
     table[roofline.FLOPS], table[roofline.BYTES] = row_of(flops), row_of(moved)
-    network.write(table, model, pool, _stack(pool))
+    network.write(table, model, pool, stack)
     terms, counts = table[roofline.TERMS], count(model)
     terms[roofline.STAGES], terms[roofline.FUSED] = pool.pp, pool.chip.execution == "fused"
     terms[roofline.EXPERT_COUNT] = counts.experts
     terms[roofline.EXPERTS_PER_TOKEN] = counts.experts_per_token
+    if pool.ep > 1 and counts.experts:
+        terms[roofline.EXPERT_RANKS] = min(pool.tp * pool.ep, counts.experts)
+    if stack.expert_imbalance is not None:
+        terms[roofline.EXPERT_IMBALANCE] = stack.expert_imbalance.value
     terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
     terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
-    chip, chips, stack = pool.chip, pool.chips_per_replica, _stack(pool)
+    chip, chips = pool.chip, pool.chips_per_replica
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
     window = model.attention.window
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
@@ -180,7 +183,7 @@ def table_of(operators: Iterable[Operator]) -> "NDArray[np.float64]":
     table = np.stack(rows)
     for term in (roofline.STAGES, roofline.VERIFIED, roofline.DRAFT_FACTOR):
         table[roofline.TERMS, term] = 1.0
-    for term in (roofline.EXPERT_SKEW, roofline.EXPOSED):
+    for term in (roofline.EXPERT_RANKS, roofline.EXPERT_IMBALANCE, roofline.EXPOSED):
         table[roofline.TERMS, term] = 1.0
     table[roofline.TERMS, roofline.ACCEPTED_PPM] = roofline.MILLION
     return table
@@ -300,10 +303,10 @@ def _feed_forward(
     )
     experts = Operator(
         "experts",
-        {"tokens": 2 * chosen / expert_rate},
+        {"fullest_tokens": 2 * chosen / expert_rate},
         {
-            "experts": one_expert / wide * expert_byte,
-            "tokens": expert_moved * counts.moe_layers / wide * expert_byte,
+            "fullest_experts": one_expert / wide * expert_byte,
+            "fullest_tokens": expert_moved * counts.moe_layers / wide * expert_byte,
         },
         roofline.EXPERTS,
     )

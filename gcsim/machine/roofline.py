@@ -14,7 +14,7 @@ cached when the file of the caller changes, not when that of a callee does.
 Ref: Williams et al., CACM 52(4), 2009.
 """
 
-from math import frexp
+from math import frexp, log, sqrt
 
 import numba
 import numpy as np
@@ -45,6 +45,8 @@ SUMS = (
     "logits",  # tokens that go through the output head
     "prompts",  # 1 if there is a prompt
     "experts",  # different experts that are touched, per MoE layer
+    "fullest_experts",  # ... those of the rank that has most, times ranks
+    "fullest_tokens",  # tokens of the rank that has most, times ranks / experts per token
     "states",  # sequences, each with the state that it has in layers without KV
     "decode_pairs",  # attention pairs of decode
     "decode_window_pairs",
@@ -53,8 +55,9 @@ SUMS = (
     "prefill_pairs",
     "prefill_window_pairs",
 )
-X_ITERATIONS, X_TOKENS, X_LOGITS, X_PROMPTS, X_EXPERTS, X_STATES = range(6)
-X_PAIRS, X_WINDOW_PAIRS, X_KV, X_WINDOW_KV, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS = range(6, 12)
+X_ITERATIONS, X_TOKENS, X_LOGITS, X_PROMPTS = range(4)
+X_EXPERTS, X_FULLEST_EXPERTS, X_FULLEST_TOKENS, X_STATES = range(4, 8)
+X_PAIRS, X_WINDOW_PAIRS, X_KV, X_WINDOW_KV, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS = range(8, 14)
 
 # The table of a machine: these rows, then a row of C and one of M for every operator.
 TERMS, OVERHEAD, FLOPS, BYTES, ALL_REDUCE, DISPATCH, HANDOVER = range(7)
@@ -72,9 +75,10 @@ WEIGHTS, EXPERTS, KV = 0.0, 1.0, 2.0
     DRAFT_FACTOR,  # 1 + time of drafting as a fraction of an iteration
     EXPERT_COUNT,  # experts of a layer, 0 without
     EXPERTS_PER_TOKEN,
-    EXPERT_SKEW,  # 1: uniform routing
+    EXPERT_RANKS,  # that hold whole experts; 1: every chip has a part of each
+    EXPERT_IMBALANCE,  # tokens of the fullest rank, as a multiple of uniform routing
     EXPOSED,  # part of the communication that does not hide behind compute
-) = range(9)
+) = range(10)
 # Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER: how often in an iteration, and fixed time
 # and time per token of two ways to do it [s] (`gcsim.machine.network`).
 COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
@@ -132,20 +136,57 @@ def window_pairs(new: float, past: float, window: float) -> float:
 
 
 @numba.njit(cache=True)
-def distinct_experts(experts: float, per_token: float, tokens: float, skew: float) -> float:
-    """Expected number of different experts that T `tokens` touch in one layer.
+def distinct_experts(experts: float, per_token: float, tokens: float) -> float:
+    """Expected number of different experts that T `tokens` touch in one layer, routed uniformly.
 
-    D = E (1 - (1 - k/E)^(T/skew)), at least k                                             (5)
+    D = E (1 - (1 - k/E)^T), at least k                                                    (5)
 
-    Routing is uniform at skew 1; a larger skew means favourite experts, so fewer different ones.
-
-    >>> distinct_experts(128, 4, 1, 1.0)
+    >>> distinct_experts(128, 4, 1)
     4.0
-    >>> round(distinct_experts(128, 4, 32, 1.0), 2)
+    >>> round(distinct_experts(128, 4, 32), 2)
     81.66
     """
-    touched: float = experts * (1.0 - (1.0 - per_token / experts) ** (tokens / skew))
+    touched: float = experts * (1.0 - (1.0 - per_token / experts) ** tokens)
     return max(touched, min(per_token * tokens, per_token))
+
+
+@numba.njit(cache=True)
+def fullest(trials: float, chance: float, ranks: float) -> float:
+    """Expected maximum over R `ranks` of a count that is Binomial(n, q) on each: n q, and more.
+
+    sum over j >= 0 of 1 - F(j)^R, F the distribution function                             (6)
+    n q + z s + (1 - 2 q) (z^2 - 1)/6 for large counts, s^2 = n q (1 - q)                  (7)
+
+    z: the normal quantile of (R - 3/8)/(R + 1/4) (Blom, 1958), by 26.2.23 of Abramowitz and Stegun.
+    The ranks are taken as independent; that their sum is given changes 3%, 8% at four hits or less.
+
+    >>> round(fullest(32, 8 / 256, 8), 2), fullest(10, 0.3, 1)
+    (2.54, 3.0)
+    """
+    mean = trials * chance
+    if ranks <= 1.0 or chance <= 0.0 or chance >= 1.0:
+        return mean
+    rare = min(chance, 1.0 - chance)
+    if trials * rare > 48.0:
+        t = sqrt(-2.0 * log(0.625 / (ranks + 0.25)))
+        z = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (
+            1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))
+        )
+        return float(mean + z * sqrt(mean * (1.0 - chance)) + (1 - 2 * chance) * (z * z - 1.0) / 6)
+    count = cumulated = total = 0.0
+    part = (1.0 - rare) ** trials
+    while count < trials:
+        cumulated = min(cumulated + part, 1.0)
+        # Where hits are the rule, the rank with the fewest misses is the fullest.
+        term = 1.0 - cumulated**ranks if chance == rare else (1.0 - cumulated) ** ranks
+        total += term
+        if term < 1e-7 and count > trials * rare:
+            break
+        part *= (trials - count) / (count + 1.0) * rare / (1.0 - rare)
+        count += 1.0
+    if chance != rare:
+        return float(trials - total)
+    return float(max(total, mean, min(ranks * mean, 1.0)))
 
 
 @numba.njit(cache=True)
@@ -172,7 +213,7 @@ def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float]:
         p rounds          when all decode: a stack keeps p batches in flight, and each sequence
                           waits for its own only, so iterations follow without bubbles
         p + m - 1 rounds  for m prompt chunks, whose tokens are awaited
-        m rounds          for chunks that end no prompt: the next follow them at once            (6)
+        m rounds          for chunks that end no prompt: the next follow them at once            (8)
 
     Rounds are in units of p: (1, 1, 1) without stages. Ref: Huang et al., GPipe, NeurIPS 2019;
     p batches in flight: vLLM's batch queue, SGLang's and TensorRT-LLM's pipeline loops.
@@ -187,6 +228,25 @@ def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float]:
 
 
 @numba.njit(cache=True)
+def _route(table: np.ndarray, x: np.ndarray) -> None:
+    """Set the sums of x that say where its tokens go: to which experts, and most to which rank."""
+    experts, per_token = table[TERMS, EXPERT_COUNT], table[TERMS, EXPERTS_PER_TOKEN]
+    ranks, imbalance = table[TERMS, EXPERT_RANKS], table[TERMS, EXPERT_IMBALANCE]
+    tokens = x[X_TOKENS]
+    touched = distinct_experts(experts, per_token, tokens) if experts > 0.0 else 0.0
+    x[X_EXPERTS] = x[X_FULLEST_EXPERTS] = touched
+    x[X_FULLEST_TOKENS] = tokens
+    if experts == 0.0 or ranks <= 1.0:
+        return
+    own = experts / ranks
+    chance = min(per_token * imbalance / experts, 1.0)
+    most = fullest(own, 1.0 - (1.0 - chance) ** tokens, ranks)
+    x[X_FULLEST_EXPERTS] = ranks * max(most, touched / ranks)
+    most = fullest(own * tokens, per_token / experts, ranks) * imbalance
+    x[X_FULLEST_TOKENS] = ranks * min(most, tokens * min(own, per_token)) / per_token
+
+
+@numba.njit(cache=True)
 def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> np.ndarray:
     """x: the sums of one micro-batch, which has these parts of the prompts and of the sequences."""
     x = np.empty(len(SUMS))
@@ -197,14 +257,7 @@ def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> 
     x[X_TOKENS] = tokens
     x[X_LOGITS] = (decoding + completed) * (verified if batch[DECODE_SEQS] > 0.0 else 1.0)
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
-    x[X_EXPERTS] = 0.0
-    if table[TERMS, EXPERT_COUNT] > 0.0:
-        x[X_EXPERTS] = distinct_experts(
-            table[TERMS, EXPERT_COUNT],
-            table[TERMS, EXPERTS_PER_TOKEN],
-            tokens,
-            table[TERMS, EXPERT_SKEW],
-        )
+    _route(table, x)
     x[X_STATES] = decoding + batch[PROMPTS] * prompts
     x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * prompts
     x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * prompts
@@ -311,7 +364,7 @@ def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     """Time of one iteration and its parts, in the order of `PARTS` [s]: equations (1) and (2).
 
     An operator's time counts as compute or as what it reads, whichever bounds it. With stages it
-    is the time of the fullest micro-batch in all of them, times rounds / stages: (6).
+    is the time of the fullest micro-batch in all of them, times rounds / stages: (8).
     """
     prompts, seqs, rounds = _shares(table, batch)
     x = _sums(table, batch, prompts, seqs)

@@ -143,8 +143,9 @@ class Stack(Spec):
     so that a request which arrives meanwhile joins the one after; `mla_kernels`: layer_overhead
     of a layer with latent attention, as a multiple of one with grouped-query attention (1 where
     left out); `quantized_kernels`: what quantizing activations adds, as a fraction (0 where left
-    out); `compute`: what its kernels reach of the chip's achievable arithmetic (software of 2023
-    and 2024 reaches less; 1 where left out).
+    out); `expert_imbalance`: tokens of the expert rank that has most, as a multiple of what
+    uniform routing gives it, with `ep` (1 where left out); `compute`: what its kernels reach of
+    the chip's achievable arithmetic (software of 2023 and 2024 reaches less; 1 where left out).
     """
 
     layer_overhead: Seconds
@@ -158,6 +159,7 @@ class Stack(Spec):
     handoff_overhead: Seconds | None = None
     overlap_scheduling: bool = False
     comm_overlap: Number | None = None
+    expert_imbalance: Number | None = None
     mla_kernels: Number | None = None
     quantized_kernels: Number | None = None
     compute: Number | None = None

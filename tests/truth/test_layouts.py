@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import toys
 
@@ -248,3 +249,77 @@ def test_only_groups_and_stages_go_beyond_a_domain() -> None:
         Pool(chip=chip, tp=16)
     with pytest.raises(ValueError, match="fill these"):
         Pool(chip=chip, tp=3, ep=4)
+
+
+# -- the fullest rank ------------------------------------------------------------------------
+
+
+def drawn(experts: int, per_token: int, tokens: int, ranks: int) -> tuple[float, float]:
+    """Monte Carlo: mean over layers of the most (experts touched, tokens) that a rank has."""
+    rng, layers = np.random.default_rng(7), max(60, min(1500, 2_000_000 // (tokens * experts)))
+    most = np.zeros(2)
+    for _ in range(layers):
+        chosen = rng.random((tokens, experts)).argpartition(per_token - 1, axis=1)[:, :per_token]
+        hits = np.bincount(chosen.ravel(), minlength=experts).reshape(ranks, -1)
+        most += (hits > 0).sum(axis=1).max(), hits.sum(axis=1).max()
+    touched, received = most / layers
+    return float(touched), float(received)
+
+
+def test_eight_experts_over_eight_ranks_put_two_and_a_half_on_one() -> None:
+    """One token, 8 of 256 experts: the fullest of 8 ranks has 2.55 times the mean of 1."""
+    touched, received = drawn(256, 8, 1, 8)
+    assert touched == received == pytest.approx(2.55, rel=0.02)
+    assert roofline.fullest(32.0, 8 / 256, 8.0) == pytest.approx(touched, rel=0.02)
+    pool = Pool(chip=toys.chip(), ep=8)
+    model = toys.model(ffn={"d_ff": 128, "experts": 256, "experts_per_token": 8})
+    even = 4 * 8 / 8 * 3 * model.hidden * 128 * 2 / 1e12  # were each rank to read one expert
+    assert parts(pool, model, **decoding(1, 10))["experts_s"] == pytest.approx(
+        2.55 * even, rel=0.03
+    )
+
+
+@pytest.mark.parametrize(("experts", "per_token"), [(8, 2), (128, 4), (256, 8), (512, 10)])
+@pytest.mark.parametrize("tokens", [1, 3, 16, 128, 1024])
+@pytest.mark.parametrize("ranks", [2, 8, 32])
+def test_the_fullest_rank_against_a_draw(
+    experts: int, per_token: int, tokens: int, ranks: int
+) -> None:
+    """Within 3%, 8% where a layer gets eight (token, expert) pairs or fewer."""
+    if ranks > experts:
+        pytest.skip("more ranks than experts")
+    own, off = experts / ranks, 0.03 if per_token * tokens > 8 else 0.08
+    touched, received = drawn(experts, per_token, tokens, ranks)
+    chance = 1 - (1 - per_token / experts) ** tokens
+    assert roofline.fullest(own, chance, float(ranks)) == pytest.approx(touched, rel=off)
+    found = roofline.fullest(own * tokens, per_token / experts, float(ranks))
+    assert found == pytest.approx(received, rel=off)
+
+
+def test_an_expert_layer_lasts_as_long_as_its_fullest_rank() -> None:
+    """Bytes: touched experts of that rank x size / B; FLOPs: its tokens x 2 x size / P."""
+    model = toys.model(ffn=MOE)
+    size, tokens = 3.0 * model.hidden * 128, 4096
+    pool = Pool(chip=toys.chip(), ep=8)
+    at_one = parts(pool, model, **decoding(1, 10))["experts_s"]
+    moved = 4 * 2 / 8 * 2 * (2 + 1) * 2.0 * model.hidden / 2 / 1e12  # activations, below 1%
+    touched = roofline.fullest(2.0, 2 / 16, 8.0)
+    assert at_one == pytest.approx(4 * touched * size * 2 / 1e12 + moved, rel=0.01)
+    received = roofline.fullest(2.0 * tokens, 2 / 16, 8.0)
+
+    def computed_s(**more: Any) -> float:
+        stack = {**toys.NO_TIMES, **more}
+        busy = Pool(chip=toys.chip(stacks={"none": stack}), ep=8)
+        return parts(busy, model, **prompts(1, tokens))["compute_s"]
+
+    even = computed_s()
+    extra = 4 * 2 * size * received / 100e12
+    assert computed_s(expert_imbalance=1.5) - even == pytest.approx(extra / 2, rel=1e-6)
+
+
+def test_experts_in_parts_have_no_fullest_rank() -> None:
+    """tp alone: every chip has its part of each expert."""
+    model = toys.model(ffn=MOE)
+    whole = parts(Pool(chip=toys.chip()), model, **decoding(3, 10))["experts_s"]
+    split = parts(Pool(chip=toys.chip(), tp=8), model, **decoding(3, 10))["experts_s"]
+    assert split == pytest.approx(whole / 8, rel=1e-9)

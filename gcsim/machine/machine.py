@@ -7,12 +7,11 @@ Equations: docs/cost-model.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log2
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcsim.machine import roofline
+from gcsim.machine import network, roofline
 from gcsim.machine.counts import KV_BYTES, count, formats, kv_bytes_per_token, weight_bytes
 from gcsim.machine.layers import Layers, layers_of
 from gcsim.machine.placement import Placement, kv_shards, place
@@ -107,8 +106,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     Equations: docs/cost-model.md. tp chips share attention and KV of a sequence, ep such groups
     hold different sequences, tp x ep chips share FFN and experts, pp stages share the layers.
     """
-    placement = place(model, pool, dtype)
-    speculation = pool.speculation
+    placement, stack, speculation = place(model, pool, dtype), _stack(pool), pool.speculation
     verified, accepted, drafting = 1, 1.0, 0.0
     if speculation is not None:
         a, k = speculation.acceptance, speculation.draft_tokens
@@ -123,11 +121,18 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     table[roofline.OVERHEAD] = row_of(_overheads(model, pool, dtype))
     flops, moved = _work(model, pool, dtype)
     table[roofline.FLOPS], table[roofline.BYTES] = row_of(flops), row_of(moved)
-    _communication(table, model, pool)
-    terms = table[roofline.TERMS]
+    network.write(table, model, pool, stack)
+    terms, layers = table[roofline.TERMS], layers_of(model)
+    terms[roofline.STAGES], terms[roofline.FUSED] = pool.pp, pool.chip.execution == "fused"
+    terms[roofline.EXPERT_COUNT] = layers.experts
+    terms[roofline.EXPERTS_PER_TOKEN] = layers.experts_per_token
+    if pool.ep > 1 and layers.experts:
+        terms[roofline.EXPERT_RANKS] = min(pool.tp * pool.ep, layers.experts)
+    if stack.expert_imbalance is not None:
+        terms[roofline.EXPERT_IMBALANCE] = stack.expert_imbalance.value
     terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
     terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
-    chip, chips, stack = pool.chip, pool.chips_per_replica, _stack(pool)
+    chip, chips = pool.chip, pool.chips_per_replica
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
     window = layers_of(model).window
     beside = window * placement.window_bytes_per_chip_token + placement.state_bytes_per_chip
@@ -185,7 +190,7 @@ def table_of(operators: Sequence[Operator]) -> "NDArray[np.float64]":
     table[roofline.TERMS, roofline.CORE] = reads.index(roofline.KV)
     for term in (roofline.STAGES, roofline.VERIFIED, roofline.DRAFT_FACTOR):
         table[roofline.TERMS, term] = 1.0
-    for term in (roofline.EXPERT_SKEW, roofline.EXPOSED, roofline.LINK):
+    for term in (roofline.EXPERT_RANKS, roofline.EXPERT_IMBALANCE, roofline.EXPOSED):
         table[roofline.TERMS, term] = 1.0
     table[roofline.TERMS, roofline.ACCEPTED_PPM] = roofline.MILLION
     return table
@@ -295,10 +300,10 @@ def _feed_forward(
     )
     experts = Operator(
         "experts",
-        {"tokens": 2 * counts.active_experts / expert_rate},
+        {"fullest_tokens": 2 * counts.active_experts / expert_rate},
         {
-            "experts": one_expert / wide * expert_byte,
-            "tokens": ACTIVATION_BYTES * expert_moved * hidden / wide * expert_byte,
+            "fullest_experts": one_expert / wide * expert_byte,
+            "fullest_tokens": ACTIVATION_BYTES * expert_moved * hidden / wide * expert_byte,
         },
         roofline.EXPERTS,
     )
@@ -308,53 +313,6 @@ def _feed_forward(
         {"iterations": sizes.head / wide * head_byte},
     )
     return ffn, experts, head
-
-
-def _communication(table: "NDArray[np.float64]", model: Model, pool: Pool) -> None:
-    """Write the collectives of an iteration, and what they depend on, into a table.
-
-    Two all-reduces per layer over tp; with ep, MoE layers dispatch and combine instead of one. The
-    latency of an all-reduce over n chips is a + b log2(n / 2), both of the serving stack.
-    """
-    chip, stack, layers = pool.chip, _stack(pool), layers_of(model)
-    up = chip.interconnect.scale_up
-    wide = pool.tp * pool.ep
-
-    def latency(chips: int) -> float:
-        doublings = log2(max(chips, 2) / 2)
-        first = float(stack.all_reduce_latency.value)
-        return first + float(stack.all_reduce_latency_per_doubling.value) * doublings
-
-    token = ACTIVATION_BYTES * model.hidden
-    dispatches = layers.moe if pool.ep > 1 else 0
-    hidden_part = stack.comm_overlap.value if stack.comm_overlap is not None else 0.0
-    spread = min(layers.experts_per_token, wide)
-    one_way = up.latency.value
-
-    def collective(kind: int, count: float, chips: int, phases: int, moved: float) -> None:
-        row = table[kind]
-        row[roofline.COUNT], row[roofline.CHIPS] = count, chips
-        row[roofline.LATENCY_S] = one_way if kind == roofline.HANDOVER else latency(chips)
-        row[roofline.PHASES_S] = one_way * phases
-        row[roofline.BYTES_PER_TOKEN] = moved
-
-    reduces = 2.0 * layers.count - dispatches
-    phases = _phases(up.topology, pool.tp)
-    collective(roofline.ALL_REDUCE, reduces, pool.tp, phases, token / pool.ep)
-    collective(roofline.DISPATCH, 2.0 * dispatches, wide, 0, token * spread / wide)
-    collective(roofline.HANDOVER, pool.pp - 1.0, pool.pp, 0, token / pool.ep)
-    terms = table[roofline.TERMS]
-    terms[roofline.LINK] = up.bandwidth.value * chip.efficiency.link.value
-    terms[roofline.EXPOSED] = 1.0 - hidden_part
-    terms[roofline.STAGES] = pool.pp
-    terms[roofline.FUSED] = chip.execution == "fused"
-    terms[roofline.EXPERT_COUNT] = layers.experts
-    terms[roofline.EXPERTS_PER_TOKEN] = layers.experts_per_token
-
-
-def _phases(topology: str, chips: int) -> int:
-    """Steps of a reduce-scatter and an all-gather: direct exchange needs one each, a ring n - 1."""
-    return 2 * (chips - 1) if topology == "torus" else 2
 
 
 def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> Row:

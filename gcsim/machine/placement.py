@@ -54,17 +54,24 @@ def kv_shards(mixer: Sublayer, tp: int) -> int:
     return min(tp, mixer.heads)
 
 
+def _stages(model: Model, pool: Pool) -> float:
+    """Stages as the fullest one sees them: 61 layers in 2 are 31 and 30, so it holds 31/61."""
+    return model.layers / -(-model.layers // pool.pp)
+
+
 def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placement:
     """Place a model on the chips of one replica of a pool.
 
-    Attention weights are split over tp, all others over tp x ep, layers over pp. Errors:
-    `CapacityError` when the weights fit no tiers, or when no room for KV is left.
+    Attention weights are split over tp, all others over tp x ep, layers over pp: the chips are
+    those of the stage that has the most. Errors: `CapacityError` when the weights fit no tiers, or
+    when no room for KV is left.
     """
     chip = pool.chip
     sizes = weight_bytes(model, dtype)
-    wide = pool.tp * pool.ep * pool.pp
+    stages = _stages(model, pool)
+    wide = pool.tp * pool.ep * stages
     left = {
-        "attention": (sizes.attention + sizes.norms) / (pool.tp * pool.pp),
+        "attention": (sizes.attention + sizes.norms) / (pool.tp * stages),
         "head": sizes.head / wide,
         "ffn": (sizes.ffn + sizes.router) / wide,
         "experts": sizes.experts / wide,
@@ -97,7 +104,7 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
     # Each of the ep attention groups holds KV of its own sequences, split over its tp chips.
     element, full, window, state = KV_BYTES[pool.kv_dtype or model.kv], 0.0, 0.0, 0.0
     for number, mixer in layers_of(model).runs:
-        chips = kv_shards(mixer, pool.tp) * pool.pp
+        chips = kv_shards(mixer, pool.tp) * _stages(model, pool)
         kept = number * mixer.kv_elements * element / chips
         full, window = (full, window + kept) if mixer.window else (full + kept, window)
         state += number * mixer.state_bytes / chips

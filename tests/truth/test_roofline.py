@@ -184,15 +184,7 @@ def test_expected_experts_against_a_draw() -> None:
         len(set(np.concatenate([rng.choice(64, 4, replace=False) for _ in range(20)])))
         for _ in range(2_000)
     ]
-    assert roofline.distinct_experts(64.0, 4.0, 20.0, 1.0) == pytest.approx(
-        np.mean(draws), rel=0.005
-    )
-
-
-@pytest.mark.parametrize("chips", [2, 4, 8, 16])
-def test_a_large_all_reduce_moves_two_n_minus_one_over_n(chips: int) -> None:
-    found = roofline.all_reduce_s(1e9, float(chips), 1e-5, 0.0, 1e11)
-    assert found == pytest.approx(2 * (chips - 1) / chips * 1e9 / 1e11 + 1e-5, rel=1e-12)
+    assert roofline.distinct_experts(64.0, 4.0, 20.0) == pytest.approx(np.mean(draws), rel=0.005)
 
 
 @given(st.integers(1, 300), st.integers(0, 10**12), st.integers(1, 50), st.integers(0, 10**6))
@@ -256,7 +248,11 @@ def test_without_memory_limits_time_is_the_flops_that_mfu_counts(
     model = load_model(of)
     cost = bind(model, ideal(model, "100 TFLOP/s", "1e12 TB/s", **parallel))
     found = accounted(cost, prompt(model, new) + decoding(model, context, seqs))
-    assert found["busy_s"] == pytest.approx(found["flops"] / cost.peak_flops_per_s, rel=1e-6)
+    ideal_s = found["flops"] / cost.peak_flops_per_s
+    if "ep" in parallel and model.ffn.experts:  # as long as the fullest rank takes
+        assert ideal_s < found["busy_s"] < ideal_s * 1.7
+    else:
+        assert found["busy_s"] == pytest.approx(ideal_s, rel=1e-6)
 
 
 @pytest.mark.parametrize("of", [*MODELS, "qwen3-235b-a22b", "minimax-m2"])

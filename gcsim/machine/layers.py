@@ -233,7 +233,7 @@ Part = tuple[int, str, dict[str, Callable[..., Sublayer]], dict[str, Any]]
 
 def _listed(model: Model) -> list[Part]:
     parts: list[Part] = []
-    for index, run in enumerate(model.runs):
+    for index, run in enumerate(model.runs or ()):
         parts.append((run.repeat, f"layers.{index}.mixer", MIXERS, run.mixer.model_dump()))
         parts.append((run.repeat, f"layers.{index}.ffn", FFNS, run.ffn.model_dump()))
     return parts

@@ -119,8 +119,15 @@ def test_latent_attention_and_quantization_launch_more_kernels() -> None:
         chip = toys.chip(stacks={"none": {**times, **more}})
         return float(bind(model, Pool(chip=chip)).table[OVERHEAD, X_ITERATIONS])
 
-    latent = {"kind": "mla", "q_heads": 4, "q_lora": 16, "kv_lora": 32, "rope_dim": 8,
-              "nope_dim": 16, "v_dim": 16}  # fmt: skip
+    latent = {
+        "kind": "mla",
+        "q_heads": 4,
+        "q_lora": 16,
+        "kv_lora": 32,
+        "rope_dim": 8,
+        "nope_dim": 16,
+        "v_dim": 16,
+    }
     experts = {"d_ff": 128, "experts": 16, "experts_per_token": 2}
     narrow = {"attention": "fp8", "ffn": "fp8", "experts": "fp8"}
     wide, mla = toys.model(), toys.model(attention=latent)

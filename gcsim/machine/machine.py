@@ -129,6 +129,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         terms[roofline.EXPERT_IMBALANCE] = stack.expert_imbalance.value
     terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
     terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
+    terms[roofline.EXPANDED], terms[roofline.ABSORBED] = _latents(model, pool, dtype)
     chip, chips = pool.chip, pool.chips_per_replica
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
     window = model.attention.window
@@ -271,6 +272,21 @@ def _flops_per_pair(model: Model) -> tuple[float, float]:
         return 4.0 * a.q_heads * a.head_dim, 4.0 * a.q_heads * a.head_dim
     decode = 2.0 * a.q_heads * (2 * a.kv_lora + a.rope_dim)
     return decode, 2.0 * a.q_heads * (a.nope_dim + a.rope_dim + a.v_dim)
+
+
+def _latents(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[float, float]:
+    """Of MLA prefill, in times of one expanded pair: expanding a cached latent, an absorbed pair.
+
+    A latent becomes keys and values by 2 q kv_lora (nope + v) FLOPs per layer, a matrix product.
+    """
+    a, chip = model.attention, pool.chip
+    if a.kind == "gqa":
+        return 0.0, 1.0
+    decode, prefill = _flops_per_pair(model)
+    pair_rate = chip.compute.bf16.value * chip.efficiency.attention.value
+    expand = 2.0 * a.q_heads * a.kv_lora * (a.nope_dim + a.v_dim)
+    expand /= math_flops_per_s(chip, formats(model, dtype).attention)
+    return expand / (prefill / pair_rate), decode / prefill
 
 
 def _feed_forward(

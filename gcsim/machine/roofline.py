@@ -78,7 +78,9 @@ WEIGHTS, EXPERTS, KV = 0.0, 1.0, 2.0
     EXPERT_RANKS,  # that hold whole experts; 1: every chip has a part of each
     EXPERT_IMBALANCE,  # tokens of the fullest rank, as a multiple of uniform routing
     EXPOSED,  # part of the communication that does not hide behind compute
-) = range(10)
+    EXPANDED,  # pairs that take as long as expanding one cached latent; 0 without latents
+    ABSORBED,  # pairs of expanded keys that take as long as one pair of latents
+) = range(12)
 # Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER: how often in an iteration, and fixed time
 # and time per token of two ways to do it [s] (`gcsim.machine.network`).
 COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
@@ -247,6 +249,21 @@ def _route(table: np.ndarray, x: np.ndarray) -> None:
 
 
 @numba.njit(cache=True)
+def _prefill_pairs(table: np.ndarray, batch: np.ndarray) -> float:
+    """Attention pairs of prompts, as many as take as long as what latent attention does [pairs].
+
+    Expanded: its pairs, and the cached latents of each chunk to expand; or absorbed, as in decode.
+    The faster of the two.                                                                 (9)
+    """
+    pairs: float = batch[PREFILL_PAIRS]
+    if table[TERMS, EXPANDED] == 0.0:
+        return pairs
+    cached = max(batch[PREFILL_KV] - batch[PROMPT_TOKENS], 0.0)
+    expanded: float = pairs + table[TERMS, EXPANDED] * cached
+    return float(min(expanded, pairs * table[TERMS, ABSORBED]))
+
+
+@numba.njit(cache=True)
 def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> np.ndarray:
     """x: the sums of one micro-batch, which has these parts of the prompts and of the sequences."""
     x = np.empty(len(SUMS))
@@ -259,7 +276,7 @@ def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> 
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
     _route(table, x)
     x[X_STATES] = decoding + batch[PROMPTS] * prompts
-    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * prompts
+    x[X_PREFILL_PAIRS] = _prefill_pairs(table, batch) * prompts
     x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * prompts
     return x
 
@@ -336,8 +353,10 @@ def _bounds(
 
 
 @numba.njit(cache=True)
-def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float, rounds: float) -> Parts:
-    """The whole and its parts (`PARTS`) [s]; drafting takes a fraction of the iteration besides."""
+def _parts(
+    bounds: Bounds, comm: float, overhead: float, drafting: tuple[float, float], rounds: float
+) -> Parts:
+    """The whole and its parts (`PARTS`) [s]; drafting: a fraction of the iteration, and a time."""
     compute, weights, experts, kv = bounds
     compute, weights, experts, kv = (
         compute * rounds,
@@ -346,17 +365,35 @@ def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float, rounds
         kv * rounds,
     )
     comm, overhead = comm * rounds, overhead * rounds
-    overhead += (compute + weights + experts + kv + comm + overhead) * drafting
+    overhead += (compute + weights + experts + kv + comm + overhead) * drafting[0] + drafting[1]
     total = compute + weights + experts + kv + comm + overhead
     return total, compute, weights, experts, kv, comm, overhead
 
 
 @numba.njit(cache=True)
-def _drafting(table: np.ndarray, batch: np.ndarray) -> float:
-    """Time of drafting as a fraction of an iteration; no prompt is drafted."""
-    if batch[DECODE_SEQS] > 0.0:
-        return float(table[TERMS, DRAFT_FACTOR] - 1.0)
-    return 0.0
+def _played(table: np.ndarray, batch: np.ndarray, drafting: tuple[float, float]) -> Parts:
+    """`iteration_s` with this drafting."""
+    prompts, seqs, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, seqs)
+    _grow(x, batch, 0.0, table[TERMS, VERIFIED], prompts, seqs)
+    bounds = _bounds(table, _steady(table, x), x)
+    comm, overhead = _communication_s(table, x[X_TOKENS]), _dot(table[OVERHEAD], x, 0, X_PAIRS)
+    return _parts(bounds, comm, overhead, drafting, rounds)
+
+
+@numba.njit(cache=True)
+def _drafting(table: np.ndarray, batch: np.ndarray) -> tuple[float, float]:
+    """Drafting as a fraction of the iteration, or [s] of what decodes in it, not of prompts."""
+    fraction = table[TERMS, DRAFT_FACTOR] - 1.0
+    if batch[DECODE_SEQS] == 0.0 or fraction == 0.0:
+        return 0.0, 0.0
+    if batch[PROMPT_TOKENS] == 0.0:
+        return fraction, 0.0
+    decode = batch.copy()
+    decode[PROMPT_TOKENS] = decode[PROMPTS] = 0.0
+    decode[PREFILL_PAIRS : PREFILL_WINDOW_KV + 1] = 0.0
+    decode[LOGIT_SEQS] = decode[DECODE_SEQS]
+    return 0.0, fraction * _played(table, decode, (0.0, 0.0))[0]
 
 
 @numba.njit(cache=True)
@@ -366,16 +403,7 @@ def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     An operator's time counts as compute or as what it reads, whichever bounds it. With stages it
     is the time of the fullest micro-batch in all of them, times rounds / stages: (8).
     """
-    prompts, seqs, rounds = _shares(table, batch)
-    x = _sums(table, batch, prompts, seqs)
-    _grow(x, batch, 0.0, table[TERMS, VERIFIED], prompts, seqs)
-    return _parts(
-        _bounds(table, _steady(table, x), x),
-        _communication_s(table, x[X_TOKENS]),
-        _dot(table[OVERHEAD], x, 0, X_PAIRS),
-        _drafting(table, batch),
-        rounds,
-    )
+    return _played(table, batch, _drafting(table, batch))
 
 
 @numba.njit(cache=True)
@@ -440,7 +468,7 @@ def account(
     decoding, first_ns = int(batch[DECODE_SEQS]), 0
     prompts, seqs, rounds = _shares(table, batch)
     x, work = _sums(table, batch, prompts, seqs), _sums(table, batch, 1.0, 1.0)
-    work[X_LOGITS] = batch[LOGIT_SEQS]
+    work[X_LOGITS], work[X_PREFILL_PAIRS] = batch[LOGIT_SEQS], batch[PREFILL_PAIRS]
     steady = _steady(table, x)
     comm, overhead = _communication_s(table, x[X_TOKENS]), _dot(table[OVERHEAD], x, 0, X_PAIRS)
     drafting = _drafting(table, batch)

@@ -144,8 +144,11 @@ class Stack(Spec):
     of a layer with latent attention, as a multiple of one with grouped-query attention (1 where
     left out); `quantized_kernels`: what quantizing activations adds, as a fraction (0 where left
     out); `expert_imbalance`: tokens of the expert rank that has most, as a multiple of what
-    uniform routing gives it, with `ep` (1 where left out); `compute`: what its kernels reach of
-    the chip's achievable arithmetic (software of 2023 and 2024 reaches less; 1 where left out).
+    uniform routing gives it, with `ep` (1 where left out); `runtime_reserve`: memory of a chip that
+    graphs, activations and contexts take from weights and KV (0 where left out); `mxfp4_tile`: its
+    kernels store experts in MXFP4 padded to a multiple of this width; `compute`: what its kernels
+    reach of the chip's achievable arithmetic (software of 2023 and 2024 reaches less; 1 where left
+    out).
     """
 
     layer_overhead: Seconds
@@ -160,6 +163,8 @@ class Stack(Spec):
     overlap_scheduling: bool = False
     comm_overlap: Number | None = None
     expert_imbalance: Number | None = None
+    runtime_reserve: Bytes | None = None
+    mxfp4_tile: Count | None = None
     mla_kernels: Number | None = None
     quantized_kernels: Number | None = None
     compute: Number | None = None

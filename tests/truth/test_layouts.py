@@ -323,3 +323,68 @@ def test_experts_in_parts_have_no_fullest_rank() -> None:
     whole = parts(Pool(chip=toys.chip()), model, **decoding(3, 10))["experts_s"]
     split = parts(Pool(chip=toys.chip(), tp=8), model, **decoding(3, 10))["experts_s"]
     assert split == pytest.approx(whole / 8, rel=1e-9)
+
+
+# -- memory, prompts and drafts --------------------------------------------------------------
+
+
+def test_kv_of_gpt_oss_on_one_h100_is_what_a_server_logs() -> None:
+    """64.4 GiB loaded, about 50,000 tokens of KV (vLLM issues 33155, 27508); we said 375,000.
+
+    0.92 x 80 GiB - 4.3 GB - 60.9 GB x 3072/2880 - 7.4 GiB = 1.8 GB, at 36,864 B a token.
+    """
+    model, chip = load_model("gpt-oss-120b"), load_chip("h100-sxm")
+    found = place(model, Pool(chip=chip))
+    weights = sum(use.used_bytes for use in found.tiers)
+    assert weights / 2**30 == pytest.approx(64.4, rel=0.01)
+    assert found.kv_tokens == pytest.approx(50_000, rel=0.15)
+    sizes = weight_bytes(model)
+    by_hand = 0.92 * 80 * 2**30 - (sizes.total - sizes.experts) - sizes.experts * 3072 / 2880
+    assert found.kv_tokens == pytest.approx((by_hand - 7.4 * 2**30) / 36_864, rel=0.001)
+
+
+def test_kv_of_a_dense_model_on_two_h100_is_what_a_server_logs() -> None:
+    """Qwen3-32B, tp 2: 307,328 tokens (llm-d's benchmark of vLLM)."""
+    found = place(load_model("qwen3-32b"), Pool(chip=load_chip("h100-sxm"), tp=2))
+    assert found.kv_tokens == pytest.approx(307_328, rel=0.15)
+
+
+def test_latent_attention_expands_what_is_cached_or_absorbs() -> None:
+    """Per layer and head: 2 x 512 x 256 a cached token to expand; 2 x 320 a pair, absorbed 2 x 1,088.
+
+    128 tokens after 64k: expanding 64k costs more than absorbing; 8,192 after 8,192: less.
+    """
+    model = load_model("deepseek-r1")
+    memory = [
+        {"tier": "hbm", "capacity": "9 TB", "bandwidth": "1e9 TB/s", "holds": ["weights", "kv"]}
+    ]
+    pool = Pool(chip=toys.chip(memory=memory, compute={"bf16": "100 TFLOP/s"}))
+
+    def attention_flops(new: int, past: int) -> float:
+        def flops(pairs: float, kv: int) -> float:
+            sums = {"prompt_tokens": new, "prompts": 1, "prefill_pairs": pairs, "prefill_kv": kv}
+            return parts(pool, model, **sums)["compute_s"] * 100e12
+
+        return flops(roofline.causal_pairs(float(new), float(past)), past + new) - flops(0.0, new)
+
+    for new, past in ((128, 65_536), (8192, 8192), (8192, 0)):
+        pairs = new * past + new * (new + 1) / 2
+        expanded = 61 * 128 * (2 * 320 * pairs + 2 * 512 * 256 * past)
+        absorbed = 61 * 128 * 2 * 1088 * pairs
+        assert attention_flops(new, past) == pytest.approx(min(expanded, absorbed), rel=1e-6)
+
+
+def test_drafting_costs_a_part_of_what_decodes_and_no_prompt() -> None:
+    """1.5 x the time of decode alone, and the prompt's own time once."""
+    model = toys.model()
+
+    def busy_s(cost: float, **sums: float) -> float:
+        spec = {"draft_tokens": 3, "acceptance": 0.5, "draft_cost": cost}
+        return parts(Pool(chip=toys.chip(), speculation=spec), model, **sums)["busy_s"]
+
+    decode, both = decoding(8, 1000), {**prompts(1, 4000), **decoding(8, 1000)}
+    both["logit_seqs"] = 9
+    assert busy_s(0.5, **decode) == pytest.approx(1.5 * busy_s(0.0, **decode), rel=1e-12)
+    extra = busy_s(0.5, **both) - busy_s(0.0, **both)
+    assert extra == pytest.approx(0.5 * busy_s(0.0, **decode), rel=1e-9)
+    assert busy_s(0.5, **prompts(1, 4000)) == busy_s(0.0, **prompts(1, 4000))

@@ -9,15 +9,17 @@ per unit of each [s], row h what the serving stack adds:
 so that a batch of any size costs the same to time. `gcsim.machine.machine.bind` writes C, M and h,
 with the FLOPs and bytes per unit of x and the collectives, into the one table of a machine.
 
-All compiled code that calls each other stands in this file, because numba renews what it has
-cached when the file of the caller changes, not when that of a callee does.
+Compiled code that calls each other stands in this file (but for `gcsim.machine.experts`), because
+numba renews what it has cached when the file of the caller changes, not when that of a callee does.
 Ref: Williams et al., CACM 52(4), 2009.
 """
 
-from math import frexp, log, sqrt
+from math import frexp
 
 import numba
 import numpy as np
+
+from gcsim.machine.experts import distinct_experts, fullest
 
 # A batch as the engine sums it up; KV and pairs with `window` are those of sliding layers.
 BATCH = (
@@ -66,21 +68,16 @@ OPERATORS = 7
 READS = len(SUMS)
 WIDTH = READS + 1
 WEIGHTS, EXPERTS, KV = 0.0, 1.0, 2.0
-# Columns of row TERMS.
-(
-    FUSED,  # 1: equation (2), 0: equation (1)
-    STAGES,  # of the pipeline
-    VERIFIED,  # tokens that a decode iteration verifies per sequence (1 + draft tokens)
-    ACCEPTED_PPM,  # ... and yields, in millionths
-    DRAFT_FACTOR,  # 1 + time of drafting as a fraction of an iteration
-    EXPERT_COUNT,  # experts of a layer, 0 without
-    EXPERTS_PER_TOKEN,
-    EXPERT_RANKS,  # that hold whole experts; 1: every chip has a part of each
-    EXPERT_IMBALANCE,  # tokens of the fullest rank, as a multiple of uniform routing
-    EXPOSED,  # part of the communication that does not hide behind compute
-    EXPANDED,  # pairs that take as long as expanding one cached latent; 0 without latents
-    ABSORBED,  # pairs of expanded keys that take as long as one pair of latents
-) = range(12)
+# Columns of row TERMS: 1 for equation (2), 0 for (1); stages of the pipeline; tokens that a decode
+# iteration verifies per sequence (1 + draft tokens) and, in millionths, yields; 1 + time of drafting
+# as a fraction of an iteration.
+FUSED, STAGES, VERIFIED, ACCEPTED_PPM, DRAFT_FACTOR = range(5)
+# Experts of a layer (0 without), of a token; ranks that hold whole ones (1: every chip has a part of
+# each); tokens of the fullest rank, as a multiple of uniform routing.
+EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_RANKS, EXPERT_IMBALANCE = range(5, 9)
+# Part of the communication that does not hide behind compute; pairs that take as long as expanding
+# a cached latent (0 without), and pairs of expanded keys that take as long as one of latents.
+EXPOSED, EXPANDED, ABSORBED = range(9, 12)
 # Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER: how often in an iteration, and fixed time
 # and time per token of two ways to do it [s] (`gcsim.machine.network`).
 COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
@@ -109,7 +106,7 @@ def batch(**sums: float) -> np.ndarray:
     return found
 
 
-# -- attention pairs, experts, communication -------------------------------------------------
+# -- attention pairs, communication ----------------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -138,60 +135,6 @@ def window_pairs(new: float, past: float, window: float) -> float:
 
 
 @numba.njit(cache=True)
-def distinct_experts(experts: float, per_token: float, tokens: float) -> float:
-    """Expected number of different experts that T `tokens` touch in one layer, routed uniformly.
-
-    D = E (1 - (1 - k/E)^T), at least k                                                    (5)
-
-    >>> distinct_experts(128, 4, 1)
-    4.0
-    >>> round(distinct_experts(128, 4, 32), 2)
-    81.66
-    """
-    touched: float = experts * (1.0 - (1.0 - per_token / experts) ** tokens)
-    return max(touched, min(per_token * tokens, per_token))
-
-
-@numba.njit(cache=True)
-def fullest(trials: float, chance: float, ranks: float) -> float:
-    """Expected maximum over R `ranks` of a count that is Binomial(n, q) on each: n q, and more.
-
-    sum over j >= 0 of 1 - F(j)^R, F the distribution function                             (6)
-    n q + z s + (1 - 2 q) (z^2 - 1)/6 for large counts, s^2 = n q (1 - q)                  (7)
-
-    z: the normal quantile of (R - 3/8)/(R + 1/4) (Blom, 1958), by 26.2.23 of Abramowitz and Stegun.
-    The ranks are taken as independent; that their sum is given changes 3%, 8% at four hits or less.
-
-    >>> round(fullest(32, 8 / 256, 8), 2), fullest(10, 0.3, 1)
-    (2.54, 3.0)
-    """
-    mean = trials * chance
-    if ranks <= 1.0 or chance <= 0.0 or chance >= 1.0:
-        return mean
-    rare = min(chance, 1.0 - chance)
-    if trials * rare > 48.0:
-        t = sqrt(-2.0 * log(0.625 / (ranks + 0.25)))
-        z = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (
-            1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))
-        )
-        return float(mean + z * sqrt(mean * (1.0 - chance)) + (1 - 2 * chance) * (z * z - 1.0) / 6)
-    count = cumulated = total = 0.0
-    part = (1.0 - rare) ** trials
-    while count < trials:
-        cumulated = min(cumulated + part, 1.0)
-        # Where hits are the rule, the rank with the fewest misses is the fullest.
-        term = 1.0 - cumulated**ranks if chance == rare else (1.0 - cumulated) ** ranks
-        total += term
-        if term < 1e-7 and count > trials * rare:
-            break
-        part *= (trials - count) / (count + 1.0) * rare / (1.0 - rare)
-        count += 1.0
-    if chance != rare:
-        return float(trials - total)
-    return float(max(total, mean, min(ranks * mean, 1.0)))
-
-
-@numba.njit(cache=True)
 def _communication_s(table: np.ndarray, tokens: float) -> float:
     """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s]."""
     total = 0.0
@@ -215,7 +158,7 @@ def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float]:
         p rounds          when all decode: a stack keeps p batches in flight, and each sequence
                           waits for its own only, so iterations follow without bubbles
         p + m - 1 rounds  for m prompt chunks, whose tokens are awaited
-        m rounds          for chunks that end no prompt: the next follow them at once            (8)
+        m rounds          for chunks that end no prompt: the next follow them at once            (5)
 
     Rounds are in units of p: (1, 1, 1) without stages. Ref: Huang et al., GPipe, NeurIPS 2019;
     p batches in flight: vLLM's batch queue, SGLang's and TensorRT-LLM's pipeline loops.
@@ -253,7 +196,7 @@ def _prefill_pairs(table: np.ndarray, batch: np.ndarray) -> float:
     """Attention pairs of prompts, as many as take as long as what latent attention does [pairs].
 
     Expanded: its pairs, and the cached latents of each chunk to expand; or absorbed, as in decode.
-    The faster of the two.                                                                 (9)
+    The faster of the two.                                                                 (6)
     """
     pairs: float = batch[PREFILL_PAIRS]
     if table[TERMS, EXPANDED] == 0.0:
@@ -401,7 +344,7 @@ def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     """Time of one iteration and its parts, in the order of `PARTS` [s]: equations (1) and (2).
 
     An operator's time counts as compute or as what it reads, whichever bounds it. With stages it
-    is the time of the fullest micro-batch in all of them, times rounds / stages: (8).
+    is the time of the fullest micro-batch in all of them, times rounds / stages: (5).
     """
     return _played(table, batch, _drafting(table, batch))
 

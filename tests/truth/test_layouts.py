@@ -8,6 +8,7 @@ import toys
 
 from gcsim.machine import network, roofline
 from gcsim.machine.counts import kv_bytes_per_token, weight_bytes
+from gcsim.machine.experts import fullest
 from gcsim.machine.machine import bind
 from gcsim.machine.placement import place
 from gcsim.machine.roofline import PARTS, batch
@@ -270,7 +271,7 @@ def test_eight_experts_over_eight_ranks_put_two_and_a_half_on_one() -> None:
     """One token, 8 of 256 experts: the fullest of 8 ranks has 2.55 times the mean of 1."""
     touched, received = drawn(256, 8, 1, 8)
     assert touched == received == pytest.approx(2.55, rel=0.02)
-    assert roofline.fullest(32.0, 8 / 256, 8.0) == pytest.approx(touched, rel=0.02)
+    assert fullest(32.0, 8 / 256, 8.0) == pytest.approx(touched, rel=0.02)
     pool = Pool(chip=toys.chip(), ep=8)
     model = toys.model(ffn={"d_ff": 128, "experts": 256, "experts_per_token": 8})
     even = 4 * 8 / 8 * 3 * model.hidden * 128 * 2 / 1e12  # were each rank to read one expert
@@ -291,8 +292,8 @@ def test_the_fullest_rank_against_a_draw(
     own, off = experts / ranks, 0.03 if per_token * tokens > 8 else 0.08
     touched, received = drawn(experts, per_token, tokens, ranks)
     chance = 1 - (1 - per_token / experts) ** tokens
-    assert roofline.fullest(own, chance, float(ranks)) == pytest.approx(touched, rel=off)
-    found = roofline.fullest(own * tokens, per_token / experts, float(ranks))
+    assert fullest(own, chance, float(ranks)) == pytest.approx(touched, rel=off)
+    found = fullest(own * tokens, per_token / experts, float(ranks))
     assert found == pytest.approx(received, rel=off)
 
 
@@ -303,9 +304,9 @@ def test_an_expert_layer_lasts_as_long_as_its_fullest_rank() -> None:
     pool = Pool(chip=toys.chip(), ep=8)
     at_one = parts(pool, model, **decoding(1, 10))["experts_s"]
     moved = 4 * 2 / 8 * 2 * (2 + 1) * 2.0 * model.hidden / 2 / 1e12  # activations, below 1%
-    touched = roofline.fullest(2.0, 2 / 16, 8.0)
+    touched = fullest(2.0, 2 / 16, 8.0)
     assert at_one == pytest.approx(4 * touched * size * 2 / 1e12 + moved, rel=0.01)
-    received = roofline.fullest(2.0 * tokens, 2 / 16, 8.0)
+    received = fullest(2.0 * tokens, 2 / 16, 8.0)
 
     def computed_s(**more: Any) -> float:
         stack = {**toys.NO_TIMES, **more}
@@ -350,7 +351,7 @@ def test_kv_of_a_dense_model_on_two_h100_is_what_a_server_logs() -> None:
 
 
 def test_latent_attention_expands_what_is_cached_or_absorbs() -> None:
-    """Per layer and head: 2 x 512 x 256 a cached token to expand; 2 x 320 a pair, absorbed 2 x 1,088.
+    """Per layer and head: 2 x 512 x 256 a cached token to expand; 2 x 320 a pair, or 2 x 1,088.
 
     128 tokens after 64k: expanding 64k costs more than absorbing; 8,192 after 8,192: less.
     """

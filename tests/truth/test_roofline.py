@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gcsim.machine import roofline
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.machine.experts import distinct_experts
 from gcsim.machine.machine import Machine, bind
 from gcsim.machine.roofline import TOTALS, batch
 from gcsim.profiles.deployment import Pool
@@ -185,9 +186,7 @@ def test_expected_experts_against_a_draw() -> None:
         len(set(np.concatenate([rng.choice(64, 4, replace=False) for _ in range(20)])))
         for _ in range(2_000)
     ]
-    assert roofline.distinct_experts(64.0, 4.0, 20.0) == pytest.approx(
-        np.mean(draws), rel=0.005
-    )
+    assert distinct_experts(64.0, 4.0, 20.0) == pytest.approx(np.mean(draws), rel=0.005)
 
 
 @given(st.integers(1, 300), st.integers(0, 10**12), st.integers(1, 50), st.integers(0, 10**6))

@@ -50,8 +50,9 @@ class Machine:
     window: of the sliding layers, 0 without;
     kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a replica in blocks;
     reload_s_per_token: per lower tier; peak_flops_per_s, peak_bytes_per_s: of a replica;
-    kv_bytes, window_kv_bytes: of one token, once, as it travels over a link; the overheads, and
-    overlap_scheduling: of the serving stack.
+    kv_bytes, window_kv_bytes: of one token, once, as it travels over a link; the overheads, what
+    tokenizing a token takes (on arrival, and again after a handoff) and overlap_scheduling: of the
+    serving stack.
     """
 
     model: str
@@ -70,6 +71,8 @@ class Machine:
     reload_overlaps: bool
     request_overhead_s: float
     handoff_overhead_s: float
+    tokenize_s_per_token: float
+    retokenize_s_per_token: float
     overlap_scheduling: bool
     peak_flops_per_s: float
     peak_bytes_per_s: float
@@ -119,18 +122,12 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     flops, moved = _work(model, pool, dtype)
     table[roofline.FLOPS], table[roofline.BYTES] = row_of(flops), row_of(moved)
     network.write(table, model, pool, stack)
-    terms, counts = table[roofline.TERMS], count(model)
-    terms[roofline.STAGES], terms[roofline.FUSED] = pool.pp, pool.chip.execution == "fused"
-    terms[roofline.EXPERT_COUNT] = counts.experts
-    terms[roofline.EXPERTS_PER_TOKEN] = counts.experts_per_token
-    if pool.ep > 1 and counts.experts:
-        terms[roofline.EXPERT_RANKS] = min(pool.tp * pool.ep, counts.experts)
-    if stack.expert_imbalance is not None:
-        terms[roofline.EXPERT_IMBALANCE] = stack.expert_imbalance.value
+    terms = table[roofline.TERMS]
     terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
     terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
-    terms[roofline.EXPANDED], terms[roofline.ABSORBED] = _latents(model, pool, dtype)
+    _terms(terms, model, pool, dtype)
     chip, chips = pool.chip, pool.chips_per_replica
+    tokenize = stack.tokenize_per_token.value if stack.tokenize_per_token else 0.0
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
     window = model.attention.window
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
@@ -156,6 +153,8 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         reload_overlaps=any(tier.overlaps_compute for tier, _ in placement.spill),
         request_overhead_s=stack.request_overhead.value,
         handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
+        tokenize_s_per_token=tokenize,
+        retokenize_s_per_token=tokenize if stack.tokenizes_again else 0.0,
         overlap_scheduling=stack.overlap_scheduling,
         peak_flops_per_s=chips * chip.compute.fastest_flops_per_s,
         peak_bytes_per_s=chips * main.bandwidth.value,
@@ -165,6 +164,21 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         expert_tiers=placement.share("experts") or placement.share("ffn"),
         kv_tier=main.tier,
     )
+
+
+def _terms(
+    terms: "NDArray[np.float64]", model: Model, pool: Pool, dtype: WeightFormat | None
+) -> None:
+    """Write what the kernels ask of the layout and of the layers into row TERMS of a table."""
+    counts, imbalance = count(model), _stack(pool).expert_imbalance
+    terms[roofline.STAGES], terms[roofline.FUSED] = pool.pp, pool.chip.execution == "fused"
+    terms[roofline.EXPERT_COUNT] = counts.experts
+    terms[roofline.EXPERTS_PER_TOKEN] = counts.experts_per_token
+    if pool.ep > 1 and counts.experts:
+        terms[roofline.EXPERT_RANKS] = min(pool.tp * pool.ep, counts.experts)
+    if imbalance is not None:
+        terms[roofline.EXPERT_IMBALANCE] = imbalance.value
+    terms[roofline.EXPANDED], terms[roofline.ABSORBED] = _latents(model, pool, dtype)
 
 
 def row_of(row: Row) -> "NDArray[np.float64]":

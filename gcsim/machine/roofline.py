@@ -69,11 +69,11 @@ READS = len(SUMS)
 WIDTH = READS + 1
 WEIGHTS, EXPERTS, KV = 0.0, 1.0, 2.0
 # Columns of row TERMS: 1 for equation (2), 0 for (1); stages of the pipeline; tokens that a decode
-# iteration verifies per sequence (1 + draft tokens) and, in millionths, yields; 1 + time of drafting
-# as a fraction of an iteration.
+# iteration verifies per sequence (1 + draft tokens) and, in millionths, yields; 1 + time of
+# drafting as a fraction of an iteration.
 FUSED, STAGES, VERIFIED, ACCEPTED_PPM, DRAFT_FACTOR = range(5)
-# Experts of a layer (0 without), of a token; ranks that hold whole ones (1: every chip has a part of
-# each); tokens of the fullest rank, as a multiple of uniform routing.
+# Experts of a layer (0 without), of a token; ranks that hold whole ones (1: every chip has a part
+# of each); tokens of the fullest rank, as a multiple of uniform routing.
 EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_RANKS, EXPERT_IMBALANCE = range(5, 9)
 # Part of the communication that does not hide behind compute; pairs that take as long as expanding
 # a cached latent (0 without), and pairs of expanded keys that take as long as one of latents.

@@ -139,8 +139,11 @@ class Stack(Spec):
     """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline.
 
     `handoff_overhead`: of a request that goes on to another pool, beside the travel of its KV (0
-    where left out); `overlap_scheduling`: the scheduler fixes the next iteration while one runs,
-    so that a request which arrives meanwhile joins the one after; `mla_kernels`: layer_overhead
+    where left out); `tokenize_per_token`: of the host, for each token of a prompt, cached or not,
+    before the request is queued (0 where left out: then part of `request_overhead`), and
+    `tokenizes_again`: once more where it decodes in another pool; `overlap_scheduling`: the
+    scheduler fixes the next iteration while one runs, so that a request which arrives meanwhile
+    joins the one after; `mla_kernels`: layer_overhead
     of a layer with latent attention, as a multiple of one with grouped-query attention (1 where
     left out); `quantized_kernels`: what quantizing activations adds, as a fraction (0 where left
     out); `expert_imbalance`: tokens of the expert rank that has most, as a multiple of what
@@ -160,6 +163,8 @@ class Stack(Spec):
     iteration_overhead: Seconds
     request_overhead: Seconds
     handoff_overhead: Seconds | None = None
+    tokenize_per_token: Seconds | None = None
+    tokenizes_again: bool = False
     overlap_scheduling: bool = False
     comm_overlap: Number | None = None
     expert_imbalance: Number | None = None

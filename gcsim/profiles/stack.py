@@ -11,6 +11,8 @@ NEVER_FITTED = (
     "expert_imbalance",
     "runtime_reserve",
     "mxfp4_tile",
+    "tokenize_per_token",
+    "tokenizes_again",
 )
 SIDE_90 = 1.64  # standard deviations from the middle to either end of a 90% range
 
@@ -74,6 +76,8 @@ class ServingStack(Spec):
     expert_imbalance: Number | None = None
     runtime_reserve: Bytes | None = None
     mxfp4_tile: Count | None = None
+    tokenize_per_token: Seconds | None = None
+    tokenizes_again: bool = False
 
 
 def on_any_chip(stack: ServingStack, raw: dict[str, Any]) -> dict[str, Any]:

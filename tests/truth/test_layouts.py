@@ -16,6 +16,7 @@ from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip, load_model
+from gcsim.results.tables import request_table
 
 US = 1e-6
 MOE = {"d_ff": 128, "experts": 16, "experts_per_token": 2}
@@ -389,3 +390,28 @@ def test_drafting_costs_a_part_of_what_decodes_and_no_prompt() -> None:
     extra = busy_s(0.5, **both) - busy_s(0.0, **both)
     assert extra == pytest.approx(0.5 * busy_s(0.0, **decode), rel=1e-9)
     assert busy_s(0.5, **prompts(1, 4000)) == busy_s(0.0, **prompts(1, 4000))
+
+
+# -- tokenizing ------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_tokenized_before_it_is_queued_and_again_where_it_decodes() -> None:
+    """2 us x 1,000 tokens on arrival, part of TTFT and `network`; as much in `kv_transfer`."""
+
+    def served(again: bool, **times: Any) -> Any:
+        chip = toys.chip(stacks={"none": {**toys.NO_TIMES, **times, "tokenizes_again": again}})
+        what = toys.deployment(
+            {"in": {"role": "prefill", "chip": chip}, "out": {"role": "decode", "chip": chip}},
+            links=[{"from": "in", "to": "out", "bandwidth": "1 GB/s", "efficiency": 1}],
+            kv_handoff={"first_token_from": "decode"},
+        )
+        played = toys.serve(what, [toys.one_step(0, 1000, 5)])
+        return request_table(played).iloc[0]
+
+    free, once = served(False), served(False, tokenize_per_token="2 us")
+    twice = served(True, tokenize_per_token="2 us")
+    for name in ("ttft_s", "e2e_s", "network_s"):
+        assert once[name] - free[name] == pytest.approx(2e-3, abs=1e-9)
+    assert once["queue_s"] == free["queue_s"]
+    assert twice["kv_transfer_s"] - once["kv_transfer_s"] == pytest.approx(2e-3, abs=1e-9)
+    assert twice["ttft_s"] - once["ttft_s"] == pytest.approx(2e-3, abs=1e-9)

@@ -33,13 +33,22 @@ class Terms:
 class Service:
     """The replicas that serve one model: where its requests enter, and where they may decode."""
 
-    __slots__ = ("context_window", "decode_state", "decoders", "entry", "entry_state")
+    __slots__ = (
+        "context_window",
+        "decode_state",
+        "decoders",
+        "entry",
+        "entry_state",
+        "tokenize_s",
+    )
 
     def __init__(self, replicas: list[Replica]) -> None:
         self.entry = [r.group for r in replicas if r.pool.role != "decode"]
         self.decoders = [r.group for r in replicas if r.pool.role == "decode"]
         self.context_window = min(r.cost.context_window for r in replicas)
         self.entry_state, self.decode_state = State(), State()
+        # Routing sees tokens, so the text is tokenized before.
+        self.tokenize_s = max((r.cost.tokenize_s_per_token for r in self.entry), default=0.0)
 
 
 class Cluster:
@@ -105,7 +114,13 @@ class Cluster:
         request.service = service
         self.created += 1
         self.live[request] = None
-        Call(self.env, at_ns + self._up_ns - self.env.now, self._arrive, request)
+        Call(self.env, at_ns + self._in_ns(request) - self.env.now, self._arrive, request)
+
+    def _in_ns(self, request: Request) -> int:
+        """From the client to the router: the way, and tokenizing the prompt [ns]."""
+        service: Service | None = request.service
+        tokenize_s = service.tokenize_s if service is not None else 0.0
+        return self._up_ns + to_ns(request.isl * tokenize_s)
 
     def _arrive(self, call: Call) -> None:
         request: Request = call.argument
@@ -153,7 +168,7 @@ class Cluster:
         request.status = status
         del self.live[request]
         down_ns = self._down_ns[max(request.replica, 0)]
-        network_ns, client_ns = self._up_ns + down_ns, now + down_ns
+        network_ns, client_ns = self._in_ns(request) + down_ns, now + down_ns
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
         self.records.request(request, network_ns, ttft_ns, client_ns - sent)
@@ -294,6 +309,7 @@ class Cluster:
         if rate is not None and source.cost.kv_bytes != target.cost.kv_bytes:
             arrival_ns += to_ns(moved / rate)
         arrival_ns += to_ns(source.cost.handoff_overhead_s)
+        arrival_ns += to_ns(request.isl * target.cost.retokenize_s_per_token)
         Call(self.env, arrival_ns - now, self._transferred, request)
 
     def _transferred(self, call: Call) -> None:

@@ -92,9 +92,8 @@ class Cluster:
         self._down_ns = [
             to_ns(terms.round_trip_s / 2 + r.cost.request_overhead_s) for r in self.replicas
         ]
-        # The call at which each replica has its next boundary, and when that is.
+        # The call at which each replica has its next boundary.
         self._calls: list[Call | None] = [None] * len(self.replicas)
-        self._due_ns = [NEVER] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
@@ -151,12 +150,13 @@ class Cluster:
 
     def _enqueue(self, request: Request, replica: Replica) -> None:
         request.replica = replica.index
-        if not replica.kv.fits(request.prompt_tokens + 1):
+        kv, prompt = replica.kv, request.prompt_tokens
+        if not kv.fits(prompt + 1):
             self._refuse(request, "kv_capacity")
             return
-        request.estimate = request.prompt_tokens - replica.kv.cached_tokens(request)
-        replica.enqueue(request, self.env.now)
-        self._plan(replica)
+        request.estimate = prompt - kv.usable(kv.look_up(request).depth, prompt - 1)
+        if replica.enqueue(request, self.env.now):
+            self._plan(replica)
 
     def _refuse(self, request: Request, reason: str) -> None:
         request.reason = reason
@@ -180,39 +180,36 @@ class Cluster:
     # -- replicas in time -----------------------------------------------------------------
 
     def _plan(self, replica: Replica) -> None:
-        """Call a replica at its next boundary, which may have moved."""
-        index, due_ns = replica.index, replica.next_ns
-        if due_ns == self._due_ns[index]:
-            return
+        """Call a replica at its next boundary, which has moved."""
+        index = replica.index
         call = self._calls[index]
         if call is not None:
             call.cancel()
-        self._due_ns[index] = due_ns
-        self._calls[index] = Call(
-            self.env, due_ns - self.env.now, self._boundary, replica, 1 + index
-        )
+        delay_ns = replica.next_ns - self.env.now
+        self._calls[index] = Call(self.env, delay_ns, self._boundary, replica, 1 + index)
 
     def _boundary(self, call: Call) -> None:
         """A replica has ended its iterations and planned the next: act on what happened."""
+        env = self.env
         replica: Replica = call.argument
-        env, index = self.env, replica.index
         happened = replica.boundary(env.now)
-        due_ns = self._due_ns[index] = replica.next_ns
-        self._calls[index] = None
-        if due_ns != NEVER:
-            self._calls[index] = Call(env, due_ns - env.now, self._boundary, replica, 1 + index)
+        index, end_ns = replica.index, replica.next_ns
+        self._calls[index] = (
+            Call(env, end_ns - env.now, self._boundary, replica, 1 + index)
+            if end_ns != NEVER
+            else None
+        )
         for verb, request in happened:
-            match verb:
-                case "completed":
-                    self._completed(request, replica)
-                case "admitted":
-                    self._admitted(request, replica)
-                case "reserved":
-                    self._reserved(request)
-                case "prefilled":
-                    self._prefilled(request)
-                case "rejected":  # it can never be run
-                    self._close(request, REJECTED)
+            if verb == "completed":
+                self._completed(request, replica)
+            elif verb == "admitted":
+                self._admitted(request, replica)
+            elif verb == "reserved":
+                self._reserved(request)
+            elif verb == "prefilled":
+                self._prefilled(request)
+            else:  # rejected: it can never be run
+                self._close(request, REJECTED)
 
     # -- what happens to requests in replicas ------------------------------------------------
 
@@ -223,8 +220,8 @@ class Cluster:
             if self.deployment.kv_handoff.return_kv:
                 self._return_kv(request)
         elif handoff is not None and handoff.offered:  # its first token was its last
-            handoff.target.cancel(request, self.env.now)
-            self._plan(handoff.target)
+            if handoff.target.cancel(request, self.env.now):
+                self._plan(handoff.target)
         self._close(request, COMPLETED)
 
     def _admitted(self, request: Request, replica: Replica) -> None:
@@ -248,8 +245,8 @@ class Cluster:
     def _offer(self, request: Request) -> None:
         handoff = request.handoff
         handoff.offered = True
-        handoff.target.offer(request, self.env.now)
-        self._plan(handoff.target)
+        if handoff.target.offer(request, self.env.now):
+            self._plan(handoff.target)
 
     def _reserved(self, request: Request) -> None:
         """Decode has room for it."""
@@ -318,10 +315,10 @@ class Cluster:
         request.end_transfer(self.env.now)
         handoff.link.received_bytes += handoff.moved_bytes
         handoff.source.kv.release(handoff.source_lease)
-        handoff.source.wake(self.env.now)
-        self._plan(handoff.source)
-        handoff.target.receive(request, self.env.now)
-        self._plan(handoff.target)
+        if handoff.source.wake(self.env.now):
+            self._plan(handoff.source)
+        if handoff.target.receive(request, self.env.now):
+            self._plan(handoff.target)
 
     def _return_kv(self, request: Request) -> None:
         """What decode generated travels back, so that the next step need not prefill it again."""
@@ -343,5 +340,5 @@ class Cluster:
         link.received_bytes += moved
         source = request.handoff.source
         source.kv.absorb(request, request.isl, request.isl + request.osl - 1)
-        source.wake(self.env.now)
-        self._plan(source)
+        if source.wake(self.env.now):
+            self._plan(source)

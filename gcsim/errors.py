@@ -53,7 +53,14 @@ class ProfileError(GcsimError):
 
     @classmethod
     def one(
-        cls, file: str, field: str, value: object, why: str, hint: str = "", line: int | None = None
+        cls,
+        file: str,
+        field: str,
+        value: object,
+        why: str,
+        hint: str = "",
+        *,
+        line: int | None = None,
     ) -> "ProfileError":
         """The common case of a single problem."""
         return cls([Problem(file, field, value, why, hint, line)])

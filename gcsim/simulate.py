@@ -88,7 +88,9 @@ def play_scenario(
         coalesce=scenario.engine == "coalesced",
     )
     machines, horizon_s = bind_pools(scenario), scenario.run.horizon
-    return play(scenario.deployment, machines, traffic, terms, horizon_s, progress)
+    return play(
+        scenario.deployment, machines, traffic, terms, horizon_s=horizon_s, progress=progress
+    )
 
 
 def bind_pools(scenario: Scenario) -> dict[str, Machine]:

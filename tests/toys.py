@@ -96,7 +96,7 @@ def serve(
     of = of or model()
     costs = costs or {name: bind(pool.model or of, pool) for name, pool in what.pools.items()}
     terms = Terms(of.name, round_trip_s, 0.0, int(warmup_s * 1e9), coalesce)
-    return play(what, costs, trajectories, terms, horizon_s)
+    return play(what, costs, trajectories, terms, horizon_s=horizon_s)
 
 
 def records(table: Any) -> list[dict[str, int]]:

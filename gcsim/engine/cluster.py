@@ -109,7 +109,7 @@ class Cluster:
         if service is not None:
             # The client asks for no more than the model's context window has room for.
             osl = max(min(osl, service.context_window - context.tokens), 1)
-        request = Request(self.created, session, step, context, osl, at_ns)
+        request = Request(self.created, session, step, context, osl=osl, sent_ns=at_ns)
         request.service = service
         self.created += 1
         self.live[request] = None

@@ -30,6 +30,7 @@ class Meter:
         iterations: int,
         start: int,
         end: int,
+        *,
         extra_ns: int,
         decode: DecodeSet | None,
     ) -> None:

@@ -20,6 +20,7 @@ def play(
     costs: dict[str, Machine],
     trajectories: Iterable[Trajectory],
     terms: Terms,
+    *,
     horizon_s: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Cluster:

@@ -140,8 +140,8 @@ class Replica:
             run.iterations,
             run.start_ns,
             now,
-            run.extra_ns,
-            decode if run.decodes else None,
+            extra_ns=run.extra_ns,
+            decode=decode if run.decodes else None,
         )
         if run.decodes:
             group.advance(run.iterations, now)

@@ -84,7 +84,7 @@ class Request:
     )
 
     def __init__(
-        self, index: int, session: Any, step: int, context: Context, osl: int, sent_ns: int
+        self, index: int, session: Any, step: int, context: Context, *, osl: int, sent_ns: int
     ) -> None:
         self.index, self.session, self.step, self.context = index, session, step, context
         self.owner: int = session.trajectory.index

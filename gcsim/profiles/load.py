@@ -65,11 +65,11 @@ def _no_aliases(text: str, file: str) -> str:
         line = event.start_mark.line + 1 if event.start_mark else None
         if isinstance(event, yaml.AliasEvent):
             why, hint = "uses a YAML alias", "write the value out"
-            raise ProfileError.one(file, "", f"*{event.anchor}", why, hint, line)
+            raise ProfileError.one(file, "", f"*{event.anchor}", why, hint, line=line)
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > 50:
-            raise ProfileError.one(file, "", None, "is nested too deeply", "", line)
+            raise ProfileError.one(file, "", None, "is nested too deeply", line=line)
     return text
 
 
@@ -123,7 +123,7 @@ def _problems(
         elif isinstance(value, dict | list | BaseModel):
             value = None
         line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
-        found.append(Problem(file, ".".join(map(str, loc)), value, why, hint, line))
+        found.append(Problem(file, ".".join(map(str, loc)), value, why, hint, line=line))
     return found
 
 

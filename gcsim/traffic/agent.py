@@ -39,7 +39,7 @@ class Fork(NamedTuple):
 
 
 def plan_block(
-    agent: Agent, name: str, slot: int, number: int, count: int, stream: Stream
+    agent: Agent, name: str, slot: int, *, number: int, count: int, stream: Stream
 ) -> Iterator[tuple[Step, ...]]:
     """The steps of trajectories `number` ... `number + count - 1` of a class.
 

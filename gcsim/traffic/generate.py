@@ -124,7 +124,9 @@ def _agent_plans(
     who = crc32(name.encode())
     for block in counter():
         stream = partial(_stream, seed, who, block)
-        for steps in plan_block(agent, name, slot, block * BLOCK, BLOCK, stream):
+        for steps in plan_block(
+            agent, name, slot, number=block * BLOCK, count=BLOCK, stream=stream
+        ):
             yield Plan(steps)
 
 

@@ -89,7 +89,7 @@ def numbered_lines(path: Path, skipped: Skipped, options: Options = USUAL) -> It
             empty = 0 if text else empty + 1
             if empty > EMPTY_LINES_MAX:
                 why = f"more than {EMPTY_LINES_MAX} lines in a row are empty"
-                raise ProfileError.one(str(path), "", None, why, "", number)
+                raise ProfileError.one(str(path), "", None, why, line=number)
 
 
 def _pass_over(file: IO[bytes], most: float) -> int:
@@ -127,7 +127,7 @@ def _why_none(raw: bytes, number: int) -> str:
 def _too_large(path: Path, most: float, number: int) -> ProfileError:
     why = f"the packed file becomes larger than {most / 2**20:.4g} MiB"
     hint = "if it is sound, allow more: --unpacked-max, workload.trace.unpacked_max"
-    return ProfileError.one(str(path), "", None, why, hint, number)
+    return ProfileError.one(str(path), "", None, why, hint, line=number)
 
 
 def whole_json(path: Path, options: Options = USUAL) -> str | None:

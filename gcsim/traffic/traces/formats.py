@@ -270,12 +270,12 @@ def _detect(file: str, number: int, record: Record, kind: str) -> str:
     if len(missing) < len(form.needs):
         near = "name it: --columns" if form.split else nearest(missing[0], keys)
         hint = f"{near} ({name}: {form.about})"
-        raise ProfileError.one(file, missing[0], None, "is missing", hint, number)
+        raise ProfileError.one(file, missing[0], None, "is missing", hint, line=number)
     hint = (
         f"known: {', '.join([*FORMATS, NATIVE])}; or name its columns: --columns isl=NAME,osl=NAME"
     )
     raise ProfileError.one(
-        file, "", ",".join(sorted(keys)), "is no known trace format", hint, number
+        file, "", ",".join(sorted(keys)), "is no known trace format", hint, line=number
     )
 
 
@@ -293,9 +293,9 @@ def _header(file: str, first: Line, form: Format) -> list[str] | None:
     missing = sorted(form.needs - set(header))
     if missing and form.split is None:
         hint = nearest(missing[0], header)
-        raise ProfileError.one(file, missing[0], None, "the column is missing", hint, first[0])
+        raise ProfileError.one(file, missing[0], None, "the column is missing", hint, line=first[0])
     if twice := [column for column, n in Counter(header).items() if column and n > 1]:
-        raise ProfileError.one(file, twice[0], None, "the column is there twice", "", first[0])
+        raise ProfileError.one(file, twice[0], None, "the column is there twice", line=first[0])
     if form.session and form.split is None and not set(form.session) & set(header):
-        raise ProfileError.one(file, form.session[0], None, "the column is missing", "", first[0])
+        raise ProfileError.one(file, form.session[0], None, "the column is missing", line=first[0])
     return header

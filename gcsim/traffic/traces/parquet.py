@@ -44,7 +44,7 @@ def records(path: Path) -> Iterator[tuple[int, Record]]:
                     yield number, {key: _value(value) for key, value in row.items()}
     except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
         why = f"the parquet file is damaged: {str(error).splitlines()[0] if str(error) else error}"
-        raise ProfileError.one(str(path), "", None, why, "", number + 1) from error
+        raise ProfileError.one(str(path), "", None, why, line=number + 1) from error
 
 
 def _value(value: Any) -> Any:

@@ -77,7 +77,7 @@ class Skipped:
         if not self.allowed:
             hint = problem.hint or "--skip-bad-lines leaves such lines out and counts them"
             raise ProfileError.one(
-                problem.file, problem.field, problem.value, problem.why, hint, problem.line
+                problem.file, problem.field, problem.value, problem.why, hint, line=problem.line
             )
         for counter in filter(None, (self, self.total)):
             counter.count += lines

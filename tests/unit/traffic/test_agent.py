@@ -27,7 +27,12 @@ def plans(count: int = 1, seed: int = 1, **changes: Any) -> list[tuple[Step, ...
     agent = validate(Workload, data, "mine").agent
     assert agent is not None
     block = plan_block(
-        agent, "mine", 0, 0, count, lambda purpose: np.random.default_rng([seed, purpose])
+        agent,
+        "mine",
+        0,
+        number=0,
+        count=count,
+        stream=lambda purpose: np.random.default_rng([seed, purpose]),
     )
     return list(islice(block, count))
 

@@ -35,6 +35,7 @@ CAUSES = {  # of a chip, `stack`: its serving stack; a name stands for everythin
         "efficiency.expert_gemm",
         "efficiency.attention",
         "stack.compute",
+        "stack.expert_imbalance",
     ),
     "chip-to-chip links": (
         "efficiency.link",
@@ -51,7 +52,12 @@ CAUSES = {  # of a chip, `stack`: its serving stack; a name stands for everythin
         "stack.mla_kernels",
         "stack.quantized_kernels",
     ),
-    "fixed time per request": ("stack.request_overhead", "stack.handoff_overhead"),
+    "fixed time per request": (
+        "stack.request_overhead",
+        "stack.handoff_overhead",
+        "stack.tokenize_per_token",
+    ),
+    "room for KV": ("stack.runtime_reserve",),
 }
 EVERY = "all at once"
 SATURATED, NO_FIT = "saturated", "does not fit"

@@ -51,11 +51,11 @@ def check(cache: PrefixCache) -> None:
     for node in nodes(cache):
         assert node.alive
         start = node.depth - node.length
-        assert node.length == sum(end - begin for _, begin, end in node.runs)
+        assert node.length == sum(end - begin for _, begin, end in node.slices)
         tally[node.tier] += node.depth // size - start // size
         for key, child in node.children.items():
             assert child.parent is node
-            assert key == child.runs[0][:2]
+            assert key == child.slices[0][:2]
             assert child.tier >= node.tier, "what lies deeper is never in a faster tier"
             assert child.depth - child.length == node.depth
     assert tally == cache.blocks

@@ -1,7 +1,7 @@
 """Plays a scenario and makes a `Result` of what happened: what every command and study does."""
 
 from collections.abc import Callable, Iterable
-from math import inf, isnan
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,17 @@ from gcsim import __version__
 from gcsim.engine.clock import to_ns
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import forgotten, play
+from gcsim.engine.window import Window
 from gcsim.errors import CapacityError, Problem
 from gcsim.machine.machine import Machine, bind
+from gcsim.profiles.arrivals import Static
 from gcsim.profiles.assumed import assumed_values
-from gcsim.profiles.resolve import Resolved, with_settings
+from gcsim.profiles.resolve import Resolved
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import Workload
 from gcsim.results.classes import class_summaries, steps_within
-from gcsim.results.counted import count_run, slos_of
-from gcsim.results.intervals import interval_summary, settling_s
+from gcsim.results.counted import count_run, window_s
+from gcsim.results.intervals import interval_summary
 from gcsim.results.result import Result
 from gcsim.results.saturation import saturation
 from gcsim.results.summary import summarise, summarise_gaps, summarise_pools
@@ -44,23 +46,23 @@ def simulate(
 ) -> Result:
     """Play a resolved scenario, or other trajectories on it, to a `Result`.
 
-    progress: called with the number of ended trajectories. With `run.warmup: auto` it is played
-    twice; the result's own scenario has the warm-up that was found, and so repeats its numbers.
+    progress: called with the number of ended trajectories that count.
     """
-    settled: bool | None = None
-    if isnan(resolved.scenario.run.warmup):
-        traffic = None if traffic is None else list(traffic)
-        warmup_s, settled = settling_s(request_table(play_scenario(resolved.scenario, traffic)))
-        resolved = with_settings(resolved, {"run.warmup": f"{warmup_s!r} s"})
     scenario = resolved.scenario
     skipped = Skipped()
     cluster = play_scenario(scenario, traffic, progress, skipped)
-    warmup_s, end_s = scenario.run.warmup, cluster.env.now * 1e-9
-    elapsed_s = max(end_s - warmup_s, 0.0)
+    end_s, (open_s, close_s) = cluster.env.now * 1e-9, window_s(cluster)
+    elapsed_s = max(end_s - open_s, 0.0)
     requests, tasks = request_table(cluster), trajectory_table(cluster)
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, elapsed_s)
-    counted = count_run(requests, tasks, pools, slos_of(scenario), warmup_s, end_s)
-    why = saturation(scenario, requests, tasks, end_s)
+    why = saturation(scenario, requests, tasks, (open_s, close_s))
+    times = {
+        "simulated_s": end_s,
+        "window_s": [open_s, close_s],
+        "served": cluster.served,
+        "saturated": why is not None,
+    }
+    counted = count_run(requests, tasks, pools, scenario, times)
     summary: dict[str, Any] = {
         "scenario": scenario.name,
         "model": scenario.model.name,
@@ -68,20 +70,17 @@ def simulate(
         "workload": scenario.workload.name,
         "seed": scenario.run.seed,
         "version": __version__,
-        "simulated_s": end_s,
+        **times,
         **summarise(counted),
         **summarise_gaps(cluster),
         **summarise_pools(counted),
         **interval_summary(counted, why is not None),
-        "warmup_s": warmup_s,
-        "warmup_settled": settled,
-        "saturated": why is not None,
         "saturated_why": why,
         "assumed_values": len(assumed_values(scenario)),
         "skipped_lines": skipped.count,
         "skipped_failed": skipped.failed,
-        "steps_within_budget": steps_within(requests, tasks, scenario, end_s),
-        "classes": class_summaries(scenario, requests, tasks, pools, end_s),
+        "steps_within_budget": steps_within(counted, scenario.run.budget),
+        "classes": class_summaries(scenario, counted),
     }
     summary["pools"] = pools.replace({np.nan: None}).to_dict("records")
     summary["links"] = links.to_dict("records")
@@ -103,15 +102,19 @@ def play_scenario(
             within(scenario.workload, scenario.model.context_window),
             scenario.arrivals,
             np.random.SeedSequence(scenario.run.seed),
-            scenario.run.trajectories,
+            scenario.tasks if isinstance(scenario.arrivals, Static) else None,
             skipped,
         )
-    model, warmup_s = scenario.model, scenario.run.warmup
+    model, run, warmup_s = scenario.model, scenario.run, scenario.warmup_s
     terms = Terms(
         model=model.name,
         round_trip_s=scenario.network.round_trip,
         gateway_s=scenario.network.gateway,
-        count_from_ns=0 if isnan(warmup_s) else to_ns(warmup_s),
+        window=Window(
+            scenario.tasks,
+            None if warmup_s is None else to_ns(warmup_s),
+            None if run.time is None else to_ns(run.time),
+        ),
         coalesce=scenario.engine == "coalesced",
     )
     return play(

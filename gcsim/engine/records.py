@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 
 from gcsim.engine.request import Request
 from gcsim.engine.session import PATH, Session
+from gcsim.engine.window import Part
 
 REQUEST_COLUMNS = (
     "request", "trajectory", "step", "workload", "isl", "osl", "cached_tokens", "own_cached_tokens",
     "sent_ns", "ttft_ns", "e2e_ns", "network_ns", "queue_ns", "prefill_ns", "kv_transfer_ns",
-    "decode_ns", "preemptions", "replica", "status", "reason",
+    "decode_ns", "preemptions", "replica", "status", "reason", "counted",
 )  # fmt: skip
 TRAJECTORY_COLUMNS = (
-    "trajectory", "workload", "start_ns", "end_ns", "steps", "steps_done", "status",
+    "trajectory", "workload", "start_ns", "end_ns", "steps", "steps_done", "status", "counted",
     *(f"{part}_ns" for part in PATH),
 )  # fmt: skip
 
@@ -42,7 +43,10 @@ class Names(dict[str, int]):
 
 
 class Records:
-    """Rows of `REQUEST_COLUMNS` and `TRAJECTORY_COLUMNS`; 8 bytes a cell, 160 a request."""
+    """Rows of `REQUEST_COLUMNS` and `TRAJECTORY_COLUMNS`; 8 bytes a cell, 168 a request.
+
+    What only fills the load after the window (`gcsim.engine.window`) leaves none.
+    """
 
     def __init__(self) -> None:
         self._requests = array("q")
@@ -53,7 +57,9 @@ class Records:
 
     def request(self, request: Request, network_ns: int, ttft_ns: int, e2e_ns: int) -> None:
         """Add a request that has ended (or is cut off by the horizon)."""
-        trajectory = request.session.trajectory
+        session, trajectory = request.session, request.session.trajectory
+        if session.part is Part.AFTER:
+            return
         self._requests.extend(
             (
                 request.index, trajectory.index, request.step,
@@ -61,17 +67,20 @@ class Records:
                 request.hit_own, request.sent_ns, ttft_ns, e2e_ns, network_ns, request.queue_ns,
                 request.prefill_ns, request.kv_transfer_ns, request.decode_ns, request.preemptions,
                 request.replica, self.statuses[request.status], self.reasons[request.reason],
+                session.part,
             )
         )  # fmt: skip
 
     def trajectory(self, session: Session) -> None:
         """Add a trajectory that has ended (or is cut off by the horizon)."""
         trajectory = session.trajectory
+        if session.part is Part.AFTER:
+            return
         self._trajectories.extend(
             (
                 trajectory.index, self.workloads[trajectory.workload], session.start_ns,
                 session.end_ns, len(trajectory.steps), session.done,
-                self.statuses[session.status], *session.path,
+                self.statuses[session.status], session.part, *session.path,
             )
         )  # fmt: skip
 

@@ -123,6 +123,11 @@ class Replica:
     def _call(self, delay_ns: int) -> None:
         self._event = Call(self.env, delay_ns, self._boundary, None, self._rank)
 
+    def count_from(self, now: int) -> None:
+        """Count iterations that start from now on; one that goes on over several is divided."""
+        self.meter.count_from_ns = now
+        self.wake(True)
+
     # -- the boundary ----------------------------------------------------------------------
 
     def _boundary(self, _: Call) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from gcsim.profiles.arrivals import Closed, Static
 from gcsim.profiles.scenario import Scenario
 
-WINDOWS = 20  # parts of the time that is looked at, after the first quarter
+WINDOWS = 20  # parts of the time that is looked at
 T_LEAST = 4.0  # how many standard errors the slope must be from 0
 GROWTH_LEAST = 0.5  # of the mean load, over the time that is looked at
 PER_REPLICA = 4.0  # requests by which the load must grow for each replica
@@ -15,21 +15,24 @@ Floats = NDArray[np.float64]
 
 
 def saturation(
-    scenario: Scenario, requests: pd.DataFrame, trajectories: pd.DataFrame, simulated_s: float
+    scenario: Scenario,
+    requests: pd.DataFrame,
+    trajectories: pd.DataFrame,
+    window: tuple[float, float],
 ) -> str | None:
     """Why a run counts as saturated, or None.
 
     Where arrivals do not wait for answers (no closed loop, no batch job) the load, requests sent
-    and not yet answered, must settle. It has not when a straight line through it, after the first
-    quarter of the time in which trajectories start, rises by more than `GROWTH_LEAST` of its mean
-    and `PER_REPLICA` requests for each replica, and its slope is `T_LEAST` standard errors above 0
+    and not yet answered, must settle. It has not when a straight line through it, over the window
+    in which the tasks that count start, rises by more than `GROWTH_LEAST` of its mean and `PER_REPLICA` requests for each replica, and its slope is `T_LEAST` standard errors above 0
     (corrected for the correlation of neighbouring windows). A judgement, not a proof: a longer run
     decides.
     """
     if isinstance(scenario.arrivals, Closed | Static) or len(trajectories) < WINDOWS:
         return None
-    end_s = min(float(trajectories["start_s"].max()), simulated_s)
-    load = window_means(requests, np.linspace(end_s / 4, end_s, WINDOWS + 1), simulated_s)
+    if window[0] >= window[1]:
+        return None
+    load = window_means(requests, np.linspace(*window, WINDOWS + 1), window[1])
     growth, t = trend(load)
     replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())
     if t < T_LEAST or growth < max(GROWTH_LEAST * load.mean(), PER_REPLICA * replicas):

@@ -8,7 +8,6 @@ is the values' doing. Settings that have no low and high (links between pools) d
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from gcsim.errors import CapacityError, Interrupted, ProfileError
 from gcsim.profiles.assumed import quantities
 from gcsim.profiles.base import Quantity
 from gcsim.profiles.deployment import Pool
-from gcsim.profiles.resolve import Resolved, resolve_mapping, with_settings
+from gcsim.profiles.resolve import Resolved, resolve_mapping
 from gcsim.results.metrics import banded as banded_keys
 from gcsim.results.metrics import named, settles
 from gcsim.results.result import Result
@@ -108,8 +107,6 @@ def bands(
     With the changes d that a cause makes to a metric, on each side, band = value -+ sqrt(sum d^2),
     within the least and the most that any run of the set gave.
     """
-    if isnan(resolved.scenario.run.warmup):  # the same requests count in every run
-        resolved = with_settings(resolved, {"run.warmup": f"{base['warmup_s']!r} s"})
     shifts = design(resolved)
     fit = [_fits(shift.resolved) for shift in shifts]
     playable = [shift.resolved for shift, fits in zip(shifts, fit, strict=True) if fits]

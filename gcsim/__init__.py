@@ -2,10 +2,14 @@
 
 The facade is lazy: `import gcsim` loads nothing else, a name loads what it needs on first use.
 
-    run       one scenario on one deployment      -> Result
-    compare   one scenario on several deployments, under common random numbers
-    sweep     every combination of settings, deployments and loads, each a run  -> Sweep
-    estimate  one operating point: equal requests, so many at a time, played on one replica
+    run        one scenario on one deployment               -> Result
+    compare    one scenario on several deployments, under common random numbers; over=: at each
+               value of a parameter                         -> Comparison, or Series
+    sweep      every combination of settings, deployments and loads, each a run  -> Sweep
+    estimate   one operating point: equal requests, so many at a time, played on one replica
+    replicate  one scenario with several seeds, until its intervals are narrow enough
+    check      whether the scenarios of a baseline still give what was blessed
+    load       a scenario, with settings, as `run` and `compare` take it
 
 Errors: everything gcsim raises on purpose is a `GcsimError`; a file that says something wrong is a
 `ProfileError`, a model that does not fit its chips a `CapacityError`.
@@ -13,23 +17,32 @@ Errors: everything gcsim raises on purpose is a `GcsimError`; a file that says s
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from gcsim.version import __version__
+
 __all__ = [
     "CapacityError",
     "GcsimError",
     "ProfileError",
+    "__version__",
+    "check",
     "compare",
     "estimate",
+    "load",
+    "replicate",
     "run",
     "sweep",
 ]
 
 if TYPE_CHECKING:
     from gcsim.errors import CapacityError, GcsimError, ProfileError
-    from gcsim.studies.api import compare, estimate, run
+    from gcsim.studies.baseline import check
+    from gcsim.studies.compare import compare
+    from gcsim.studies.estimate import estimate
+    from gcsim.studies.replicate import replicate
+    from gcsim.studies.run import load, run
     from gcsim.studies.sweep import sweep
 else:
-    _HOMES = {"sweep": "gcsim.studies.sweep"}
+    _HOMES = {"check": "studies.baseline", "load": "studies.run"}
 
     def __getattr__(name: str) -> object:
         """Load a public name from its home on first use (PEP 562)."""
@@ -37,9 +50,8 @@ else:
             raise AttributeError(f"module 'gcsim' has no attribute {name!r}")
         from importlib import import_module
 
-        place = "gcsim.errors" if name.endswith("Error") else "gcsim.studies.api"
-        home = import_module(_HOMES.get(name, place))
-        value = globals()[name] = getattr(home, name)
+        home = "errors" if name.endswith("Error") else _HOMES.get(name, f"studies.{name}")
+        value = globals()[name] = getattr(import_module(f"gcsim.{home}"), name)
         return value
 
     def __dir__() -> list[str]:

@@ -33,8 +33,6 @@ MODELS = {
     "moe": toys.model(ffn={"d_ff": 128, "experts": 16, "experts_per_token": 2}),
     "short": toys.model(context_window=300),
 }
-# What a pool of a role may do: a policy that never decodes leaves a mixed pool with its sequences.
-SERVING = sorted(set(BATCHING) - {"prefill_only"})
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def pool(rng: Random, role: str) -> dict[str, Any]:
         "kv_tokens": max(rng.choice([16, 120, 260, 600, 1_500, 2_999, 5_000, 20_000]), block),
         "block_tokens": block,
         "batching": {
-            "policy": rng.choice(sorted(BATCHING) if role == "prefill" else SERVING),
+            "policy": rng.choice(sorted(BATCHING)),
             "max_seqs": seqs,
             "max_iteration_tokens": max(seqs, rng.choice([1, 8, 100, 1_000])) * rng.choice([1, 4]),
         },
@@ -354,11 +352,12 @@ def check(cluster: Cluster, one: Case) -> None:
         assert use.sent_bytes == use.received_bytes
     for replica in cluster.replicas:
         replica.kv.check()
-        for line in (replica.waiting, replica.running, replica.inbox, replica.arrived):
+        group = replica.group
+        for line in (group.waiting, group.running, group.inbox, group.arrived):
             assert not line
-        assert replica.coming == replica.load == replica.line_tokens == 0
+        assert group.coming == replica.load == replica.line_tokens == 0
         assert replica.kv.private == replica.kv.tree.pinned_blocks == 0
-        decode = replica.decode
+        decode = group.decode
         assert (decode.seqs, decode.kv, decode.window_kv, decode.growing) == (0, 0, 0, 0)
         assert replica.kv.peak <= replica.kv.total
     sums = cluster.records.trajectories

@@ -1,4 +1,4 @@
-"""The commands: a thin layer over `gcsim.studies.api`. Results go to stdout, talk to stderr."""
+"""The commands: a thin layer over `gcsim.run` and its like. Results to stdout, talk to stderr."""
 
 import io
 import sys
@@ -9,8 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from gcsim.cli.calibrate import calibrate, claims, validate
-from gcsim.cli.check import bless, check, diff, run_replications
+from gcsim.cli.check import Wanted, bless, check, diff, run_replications
 from gcsim.cli.console import Format, emit, guarded, note, progress, terminable
+from gcsim.cli.options import (
+    DtypeOption,
+    FormatOption,
+    JobsOption,
+    SeedOption,
+    SetOption,
+)
 from gcsim.cli.sweep import sweep
 from gcsim.cli.trace import trace
 
@@ -62,20 +69,9 @@ class Shown(StrEnum):
     placement = "placement"
 
 
-FormatOption = Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: run.trajectories=10."),
-]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Of every random stream.")]
-DtypeOption = Annotated[
-    str | None, typer.Option(help="Number format of the weights: bf16, fp8, mxfp4, ...")
-]
-
-
 def _version(wanted: bool) -> None:
     if wanted:
-        from gcsim import __version__
+        from gcsim.version import __version__
 
         emit(f"gcsim {__version__}")
         raise typer.Exit
@@ -137,16 +133,17 @@ def run(
         extra["run.budget"] = budget
     resolved = resolve(scenario, extra, seed)  # a wrong input is told before anything heavy loads
     if replications or precision or resume:
-        run_replications(resolved, replications, precision, out, resume, bands, output)
+        wanted = Wanted(replications, precision, resume)
+        run_replications(resolved, wanted, out, bands, output)
         return
     from gcsim.cli.run_text import run_table
-    from gcsim.studies.api import run as play
+    from gcsim.studies import run as study
     from gcsim.studies.bands import design
 
     runs = 1 + len(design(resolved)) if bands else 1  # so a range that is wrong is told first
     total = (resolved.scenario.run.trajectories or 0) * runs or None
     with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
-        result = play(resolved, out=out, bands=bands, progress=tell)
+        result = study.run(resolved, out=out, bands=bands, progress=tell)
     emit(result.to_json() if output is Format.json else run_table(result))
     if out is not None:
         note(f"Written to {out}")
@@ -171,19 +168,17 @@ def compare(
         str | None,
         typer.Option(metavar="PATH=A,B,...", help="At each value of a setting: who wins?"),
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes; the result does not depend on it.")
-    ] = None,
+    jobs: JobsOption = None,
     seed: SeedOption = None,
     settings: SetOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """The same trajectories on several deployments, side by side: ratios to the first."""
     from gcsim.cli.compare import comparison_table, series_table
+    from gcsim.cli.options import parse_rates, parse_vary
     from gcsim.errors import ProfileError
     from gcsim.profiles.resolve import parse_settings
-    from gcsim.studies import api
-    from gcsim.studies.series import RATE, parse_rates, parse_vary
+    from gcsim.studies import compare as study
 
     if rates and vary:
         raise ProfileError.one("compare", "--rates", None, "and --vary do not go together")
@@ -194,15 +189,13 @@ def compare(
         "normalize": normalize.value,
         "jobs": jobs,
     }
+    over = (study.RATE, parse_rates(rates)) if rates else parse_vary(vary) if vary else None
     with progress("compare", 1.0) as tell:
-        if rates or vary:
-            path, values = (RATE, parse_rates(rates)) if rates else parse_vary(vary or "")
-            series = api.compare_over(
-                *scenarios, parameter=path, values=values, progress=tell, **common
-            )
+        if over is not None:
+            series = study.compare(*scenarios, over=over, progress=tell, **common)
         else:
-            comparison = api.compare(*scenarios, progress=tell, **common)
-    if rates or vary:
+            comparison = study.compare(*scenarios, progress=tell, **common)
+    if over is not None:
         emit(series.to_json() if output is Format.json else series_table(series))
     else:
         emit(comparison.to_json() if output is Format.json else comparison_table(comparison))
@@ -226,12 +219,10 @@ def estimate(
 ) -> None:
     """One operating point: equal requests on one replica, and what each millisecond is made of."""
     from gcsim.cli.run_text import estimate_table
-    from gcsim.studies.api import estimate as point
+    from gcsim.studies import estimate as study
 
-    found = point(
-        chip, tp, model, isl, osl,
-        concurrency=concurrency, cached=cached, dtype=dtype, ep=ep, pp=pp, stack=stack,
-    )  # fmt: skip
+    load = {"isl": isl, "osl": osl, "concurrency": concurrency, "cached": cached}
+    found = study.estimate(chip, tp, model, **load, dtype=dtype, ep=ep, pp=pp, stack=stack)
     emit(found.to_json() if output is Format.json else estimate_table(found))
 
 

@@ -61,10 +61,9 @@ def calibrate(
 
     given = [source for source in (points, from_aiperf, from_vllm_bench) if source is not None]
     if len(given) != 1:
-        raise ProfileError.one(
-            "calibrate", "--points", None, "needs exactly one source of measurements",
-            "give --points, --from-aiperf or --from-vllm-bench",
-        )  # fmt: skip
+        why = "needs exactly one source of measurements"
+        hint = "give --points, --from-aiperf or --from-vllm-bench"
+        raise ProfileError.one("calibrate", "--points", None, why, hint)
     if points is not None:
         result = one_chip.calibrate(points, chip, out)
     else:

@@ -1,12 +1,14 @@
 """`gcsim bless`, `check`, `diff`, and `gcsim run --replications`: what holds, and what moved."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gcsim.cli.check_text import Checked, diff_table, replications_table, verdicts_as
 from gcsim.cli.console import Format, emit, guarded, note, progress
+from gcsim.cli.options import JobsOption, SeedOption, SetOption
 
 if TYPE_CHECKING:
     from gcsim.profiles.resolve import Resolved
@@ -14,9 +16,15 @@ if TYPE_CHECKING:
 BASELINE = Path("gcsim-baseline.json")
 
 BaselineOption = Annotated[Path, typer.Option(help="The baseline file.")]
-JobsOption = Annotated[
-    int | None, typer.Option(min=1, help="Processes; the result does not depend on it.")
-]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `gcsim run` is told about replications."""
+
+    count: int | None
+    precision: str | None
+    resume: bool
 
 
 @guarded
@@ -33,23 +41,25 @@ def bless(
     replications: Annotated[
         int | None, typer.Option(min=1, help="Seeds per scenario: 1, or 5 with --move.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of every random stream.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting.")
-    ] = None,
+    seed: SeedOption = None,
+    settings: SetOption = None,
     jobs: JobsOption = None,
 ) -> None:
     """Write what scenarios give now to a baseline file, for `gcsim check`."""
     from gcsim.profiles.resolve import parse_settings
     from gcsim.results.statistics import parse_share
-    from gcsim.studies.baseline import bless as write
+    from gcsim.studies import baseline as study
 
+    extra = parse_settings(settings or ()) | ({} if seed is None else {"run.seed": seed})
+    options: dict[str, Any] = {
+        "why": why,
+        "move": parse_share(move, "--move") if move else None,
+        "replications": replications,
+        "settings": extra,
+        "jobs": jobs,
+    }
     with progress("bless", 1.0) as tell:
-        found = write(
-            scenarios or (), baseline, why=why, move=parse_share(move, "--move") if move else None,
-            replications=replications, settings=parse_settings(settings or ()), seed=seed,
-            jobs=jobs, progress=tell,
-        )  # fmt: skip
+        found = study.bless(scenarios or (), baseline, progress=tell, **options)
     for name, what in found.blessed.items():
         moved = "new" if what == "new" else f"{len(what['moved'])} metrics moved"
         causes = ", ".join(what["inputs"]) if isinstance(what, dict) else ""
@@ -73,10 +83,10 @@ def check(
     ] = Checked.table,
 ) -> None:
     """Play a baseline again. Exit code 0: all within tolerance, 1: a metric moved, 2: an error."""
-    from gcsim.studies.regression import check as play
+    from gcsim.studies import baseline as study
 
     with progress("check", 1.0) as tell:
-        verdicts = play(baseline, seed=seed, jobs=jobs, progress=tell)
+        verdicts = study.check(baseline, seed=seed, jobs=jobs, progress=tell)
     emit(verdicts_as(output, verdicts, baseline))
     if junit is not None:
         from gcsim.cli.check_text import write_junit
@@ -100,24 +110,19 @@ def diff(
 
 
 def run_replications(
-    resolved: "Resolved",
-    count: int | None,
-    precision: str | None,
-    out: Path | None,
-    resume: bool,
-    bands: bool,
-    output: Format,
+    resolved: "Resolved", wanted: Wanted, out: Path | None, bands: bool, output: Format
 ) -> None:
     """`gcsim run --replications N` and `--precision 2%`, with `--bands` or without."""
     from gcsim.results.statistics import parse_share
+    from gcsim.studies import replicate as study
     from gcsim.studies.bands import banded_replications, design
-    from gcsim.studies.replicate import replicate
 
-    share = parse_share(precision, "--precision") if precision else None
+    share = parse_share(wanted.precision, "--precision") if wanted.precision else None
     if bands:
         design(resolved)  # a range that is wrong is told before anything is played
+    how: dict[str, Any] = {"out": out, "resume": wanted.resume}
     with progress(f"{resolved.scenario.name}, replications", 1.0) as tell:
-        found = replicate(resolved, count, share, out=out, resume=resume, progress=tell)
+        found = study.replicate(resolved, wanted.count, share, progress=tell, **how)
     if bands:
         with progress(f"{resolved.scenario.name}, bands", 1.0) as tell:
             found = banded_replications(found, out, progress=tell)

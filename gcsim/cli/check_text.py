@@ -16,8 +16,8 @@ from gcsim.results.text import three
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from gcsim.studies.baseline import Verdict
     from gcsim.studies.diff import Difference, Move
-    from gcsim.studies.regression import Verdict
 
 SHOWN = 12  # metrics of a scenario in an annotation
 

@@ -7,21 +7,24 @@ from gcsim.results.comparison import Comparison, decides
 from gcsim.results.metrics import Metric, named, using
 from gcsim.results.paired import Ratio
 from gcsim.results.text import PHASE_NAMES, three
-from gcsim.studies.series import DECIDED_BY, Crossover
+from gcsim.studies.compare import DECIDED_BY, Crossover
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
-    from gcsim.studies.series import Series
+    from gcsim.studies.compare import Series
 
 BAR = 24
 GLYPHS = {"network": "░", "queue": "▒", "prefill": "▓", "kv_transfer": "×", "decode": "█"}
 _COLOURS = {
-    "network": "bright_black", "queue": "red", "prefill": "yellow", "kv_transfer": "magenta",
+    "network": "bright_black",
+    "queue": "red",
+    "prefill": "yellow",
+    "kv_transfer": "magenta",
     "decode": "cyan",
-}  # fmt: skip
+}
 
 
 def comparison_table(comparison: Comparison) -> "RenderableType":
@@ -32,9 +35,8 @@ def comparison_table(comparison: Comparison) -> "RenderableType":
     first = next(iter(comparison.results.values())).summary
     same = len({r.summary["scenario"] for r in comparison.results.values()}) == 1
     head = f"{first['scenario']}: {first['workload']} with {first['model']}" if same else "compare"
-    parts: list[RenderableType] = [
-        Text(f"{head}, seed {first['seed']}", style="bold"), _side_by_side(comparison), _legend(),
-    ]  # fmt: skip
+    parts: list[RenderableType] = [Text(f"{head}, seed {first['seed']}", style="bold")]
+    parts += [_side_by_side(comparison), _legend()]
     if len(comparison.results) > 1:
         parts += [_ratios(comparison), Text(decides(comparison))]
     if comparison.normalize != "none":

@@ -230,11 +230,14 @@ def _placement(shape: Shape, output: Format) -> "RenderableType | dict[str, Any]
             }
         )
     found = {
-        "chip": chip.name, "chips_per_replica": shape.tp * shape.ep * shape.pp,
-        "model": model.name, "dtype": shape.dtype, "tiers_per_chip": tiers,
+        "chip": chip.name,
+        "chips_per_replica": shape.tp * shape.ep * shape.pp,
+        "model": model.name,
+        "dtype": shape.dtype,
+        "tiers_per_chip": tiers,
         "kv_tokens": placement.kv_tokens,
         "kv_bytes_per_chip_token": placement.kv_bytes_per_chip_token,
-    }  # fmt: skip
+    }
     return found if output is Format.json else _placement_table(found)
 
 

@@ -34,10 +34,8 @@ def plain_table(*headers: str, left: int = 1, title: str | None = None) -> "Tabl
     from rich import box
     from rich.table import Table
 
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", title=title, title_justify="left",
-        title_style="bold", collapse_padding=True,
-    )  # fmt: skip
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", collapse_padding=True)
+    table.title, table.title_justify, table.title_style = title, "left", "bold"
     for number, header in enumerate(headers):
         table.add_column(header, justify="left" if number < left else "right", no_wrap=number > 0)
     return table
@@ -191,10 +189,9 @@ def class_tables(classes: list[dict[str, Any]]) -> "list[RenderableType]":
     for c in classes:
         keys = ("mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "mean_e2el_ms")
         good = (_percent(c["good_request_fraction"]), _percent(c["good_task_fraction"]))
-        seen.add_row(
-            c["workload"], f"{c['trajectories_completed']:,}", *(three(c[key]) for key in keys),
-            *good, three(c["task_goodput"] * 3600),
-        )  # fmt: skip
+        means = (three(c[key]) for key in keys)
+        done, hourly = f"{c['trajectories_completed']:,}", three(c["task_goodput"] * 3600)
+        seen.add_row(c["workload"], done, *means, *good, hourly)
         times = (c["mean_task_ms"], *(c["task_breakdown_ms"][name] for name in names))
         cells = (three(None if value is None else value * 1e-3) for value in times)
         spent.add_row(c["workload"], *cells)
@@ -271,20 +268,24 @@ def _pools(pools: list[dict[str, Any]]) -> "Table":
         bounds = {k[6:]: v for k, v in pool.items() if k.startswith("bound_") and v}
         top = sorted(bounds.items(), key=lambda item: -item[1])[:3]
         table.add_row(
-            pool["pool"], f"{pool['chips']} {pool['chip']}", f"{pool['utilization']:.0%}",
-            f"{pool['mfu']:.1%}", f"{pool['mbu']:.1%}", three(pool["mean_waiting"]),
-            f"{pool['kv_peak']:.0%}", ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
-        )  # fmt: skip
+            pool["pool"],
+            f"{pool['chips']} {pool['chip']}",
+            f"{pool['utilization']:.0%}",
+            f"{pool['mfu']:.1%}",
+            f"{pool['mbu']:.1%}",
+            three(pool["mean_waiting"]),
+            f"{pool['kv_peak']:.0%}",
+            ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
+        )
     return table
 
 
 def _links(links: list[dict[str, Any]]) -> "Table":
     table = plain_table("link", "transfers", "sent GB", "busy", "mean wait ms")
     for link in links:
-        table.add_row(
-            link["link"], f"{link['transfers']:,}", three(link["sent_bytes"] / 1e9),
-            f"{link['utilization']:.1%}", three(link["mean_wait_s"] * 1e3),
-        )  # fmt: skip
+        sent, wait = three(link["sent_bytes"] / 1e9), three(link["mean_wait_s"] * 1e3)
+        count, busy = f"{link['transfers']:,}", f"{link['utilization']:.1%}"
+        table.add_row(link["link"], count, sent, busy, wait)
     return table
 
 

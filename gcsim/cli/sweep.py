@@ -70,8 +70,8 @@ def sweep(
 
 
 def _grid(texts: Sequence[str], deployments: Sequence[str]) -> dict[str, list[Any]]:
+    from gcsim.cli.options import parse_values
     from gcsim.errors import ProfileError
-    from gcsim.studies.series import parse_values
 
     axes: dict[str, list[Any]] = {"deployment": list(deployments)} if deployments else {}
     for text in texts:
@@ -87,7 +87,7 @@ def _grid(texts: Sequence[str], deployments: Sequence[str]) -> dict[str, list[An
 
 
 def _load(text: str | None) -> Any:
-    from gcsim.studies.series import parse_values
+    from gcsim.cli.options import parse_values
 
     return text if text is None or text == "auto" else parse_values(text.replace("/s", ""))
 

@@ -1,89 +1,96 @@
-"""Batching policies: what the next iteration of a replica computes.
+"""Batching policies: who is next, and what the next iteration computes.
 
-A policy is a function of the replica; it admits waiting requests (`replica.admit()`, None when
-none can be) and returns whether running sequences decode, and the prompt chunks (request, tokens).
-A new policy is one function and one line in `POLICIES`.
+A policy is two pure functions. `rank(request)` gives the key by which requests wait in line, least
+first; a higher priority comes first whatever the policy, and equal keys keep the order of arrival.
+`form(view, limits)` says how an iteration is filled; the replica then admits from the head of the
+line what its memory has room for. A new policy is one function and one line in `POLICIES`.
 """
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 from gcsim.engine.request import Request
 from gcsim.machine.roofline import causal_pairs, window_pairs
 
-if TYPE_CHECKING:
-    from gcsim.engine.replica import Replica
-
 Chunk = tuple[Request, int]
-Batch = tuple[bool, list[Chunk]]
 # New tokens, prompts completed, attention pairs, those in sliding layers, KV tokens read, likewise.
 Prompts = tuple[int, int, float, float, int, int]
 
 
-def continuous(replica: "Replica") -> Batch:
-    """Decode for all, and prompt chunks in what is left of the token budget (as vLLM V1)."""
-    decoding = replica.decode.seqs * replica.tokens_per_seq
-    return True, _fill(replica, replica.max_iteration_tokens - decoding)
+class View(NamedTuple):
+    """Sequences of a replica at an iteration boundary: decoding, with a prompt under way, in line.
+
+    Sequences that run but wait for decode to go on count as decoding.
+    """
+
+    decoding: int
+    prefilling: int
+    waiting: int
 
 
-def prefill_first(replica: "Replica") -> Batch:
+class Limits(NamedTuple):
+    """tokens: most of an iteration; tokens_per_seq: of a sequence that decodes."""
+
+    tokens: int
+    tokens_per_seq: int
+
+
+class Form(NamedTuple):
+    """How an iteration is filled.
+
+    prompt_tokens: most prompt tokens; started prompts come before those in line. beside: decode
+    goes on beside prompts, else it waits while there are any. admit: who is admitted from the line:
+    "fill" as long as prompt tokens are left, "all" whatever their length, "none".
+    """
+
+    prompt_tokens: int
+    beside: bool
+    admit: Literal["fill", "all", "none"] = "fill"
+
+
+class Policy(NamedTuple):
+    """Who is next, and how an iteration is filled."""
+
+    rank: Callable[[Request], Any]
+    form: Callable[[View, Limits], Form]
+
+
+def arrival(request: Request) -> int:
+    """First come, first served."""
+    return 0
+
+
+def shortest_prompt(request: Request) -> int:
+    """The fewest prompt tokens first."""
+    return request.prompt_tokens
+
+
+def mixed(view: View, limits: Limits) -> Form:
+    """Decode for all, and prompt chunks in what is left of the tokens (as vLLM V1)."""
+    return Form(limits.tokens - view.decoding * limits.tokens_per_seq, True)
+
+
+def prompts_first(view: View, limits: Limits) -> Form:
     """Iterations of prompts alone while there are any; decode waits (SGLang, vLLM V0)."""
-    chunks = _fill(replica, replica.max_iteration_tokens)
-    return not chunks, chunks
+    return Form(limits.tokens, False)
 
 
-def static(replica: "Replica") -> Batch:
+def batch_by_batch(view: View, limits: Limits) -> Form:
     """A batch is formed once, prefilled, and decoded until its last sequence has ended."""
-    if not replica.running:
-        while replica.admit() is not None:
-            pass
-    chunks = _chunks(replica.prefilling, replica.max_iteration_tokens)
-    return not chunks, chunks
+    return Form(limits.tokens, False, "none" if view.decoding or view.prefilling else "all")
 
 
-def prefill_only(replica: "Replica") -> Batch:
-    """The prefill side: nothing decodes here, requests leave after their first token."""
-    return False, _fill(replica, replica.max_iteration_tokens)
-
-
-POLICIES: dict[str, Callable[["Replica"], Batch]] = {
-    "continuous": continuous,
-    "prefill_first": prefill_first,
-    "static": static,
+POLICIES: dict[str, Policy] = {
+    "continuous": Policy(arrival, mixed),
+    "prefill_first": Policy(arrival, prompts_first),
+    "shortest_first": Policy(shortest_prompt, mixed),
+    "static": Policy(arrival, batch_by_batch),
     # What arrives has its prompt computed. What it still lacks (the last token, or a prompt that
     # was routed here whole) is computed in the same iterations.
-    "decode_only": continuous,
-    "prefill_only": prefill_only,
+    "decode_only": Policy(arrival, mixed),
+    # Nothing decodes here: requests leave when their prompt is computed.
+    "prefill_only": Policy(arrival, prompts_first),
 }
-
-
-def _fill(replica: "Replica", budget: int) -> list[Chunk]:
-    """Go on with started prompts, then admit waiting requests, first come first served."""
-    chunks = _chunks(replica.prefilling, budget) if replica.prefilling else []
-    for _, tokens in chunks:
-        budget -= tokens
-    while budget > 0 and replica.waiting:
-        request = replica.admit()
-        if request is None:
-            break
-        if request.todo:
-            tokens = min(request.todo, budget)
-            chunks.append((request, tokens))
-            budget -= tokens
-        else:
-            budget -= replica.tokens_per_seq
-    return chunks
-
-
-def _chunks(prefilling: Iterable[Request], budget: int) -> list[Chunk]:
-    chunks = []
-    for request in prefilling:
-        if budget <= 0:
-            break
-        tokens = min(request.todo, budget)
-        chunks.append((request, tokens))
-        budget -= tokens
-    return chunks
 
 
 def prompt_sums(chunks: list[Chunk], window: int) -> Prompts:

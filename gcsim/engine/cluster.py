@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gcsim.engine.clock import Call, Clock, to_ns
+from gcsim.engine.group import NEVER
 from gcsim.engine.handoff import Handoff, LinkUse
 from gcsim.engine.records import Records
 from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, Context, Request
 from gcsim.engine.router import POLICIES, State
-from gcsim.engine.run import NEVER
 from gcsim.engine.session import Session
 from gcsim.engine.window import Window
 from gcsim.machine.machine import Machine
@@ -40,12 +40,15 @@ class Service:
         self.entry = [r for r in replicas if r.pool.role != "decode"]
         self.decoders = [r for r in replicas if r.pool.role == "decode"]
         self.context_window = min(r.cost.context_window for r in replicas)
-        self.entry_state: State = {}
-        self.decode_state: State = {}
+        self.entry_state, self.decode_state = State(), State()
 
 
 class Cluster:
-    """A deployment at work. Sessions hand it their steps (`send`); it tells them when they end."""
+    """A deployment at work. Sessions hand it their steps (`send`); it tells them when they end.
+
+    It is the only one that looks at the clock: replicas are told the time, say when their next
+    boundary is, and return what happened there, on which it acts.
+    """
 
     def __init__(
         self,
@@ -62,12 +65,16 @@ class Cluster:
         self.replicas: list[Replica] = []
         for name, pool in deployment.pools.items():
             for _ in range(pool.replicas):
-                self.replicas.append(
-                    Replica(
-                        env, len(self.replicas), name, pool, costs[name], terms.coalesce,
-                        count_from_ns, self,
-                    )
-                )  # fmt: skip
+                replica = Replica(
+                    len(self.replicas),
+                    name,
+                    pool,
+                    costs[name],
+                    coalesce=terms.coalesce,
+                    count_from_ns=count_from_ns,
+                    first_token_here=deployment.kv_handoff.first_token_from == "prefill",
+                )
+                self.replicas.append(replica)
         self.links = [LinkUse(link) for link in deployment.links]
         self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
@@ -80,6 +87,9 @@ class Cluster:
         self._down_ns = [
             to_ns(terms.round_trip_s / 2 + r.cost.request_overhead_s) for r in self.replicas
         ]
+        # The call at which each replica has its next boundary, and when that is.
+        self._calls: list[Call | None] = [None] * len(self.replicas)
+        self._due_ns = [NEVER] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
         self.served = 0  # requests completed since the window opened, those that only fill too
@@ -105,22 +115,40 @@ class Cluster:
         request.phase_ns = self.env.now
         service: Service | None = request.service
         if service is None:
-            self.reject(request, "model_not_served")
+            self._refuse(request, "model_not_served")
             return
         if request.isl >= service.context_window:
-            self.reject(request, "context_window")
+            self._refuse(request, "context_window")
             return
         local = self.deployment.router.prefill_locally_below
         if local and service.decoders:
-            target = self._policy(request, service.decoders, service.decode_state)
+            target = self._route(request, service.decoders, service.decode_state)
             if request.isl - target.kv.cached_tokens(request) < local:
-                target.enqueue(request)
+                self._enqueue(request, target)
                 return
-        replica = self._policy(request, service.entry, service.entry_state)
+        replica = self._route(request, service.entry, service.entry_state)
         if replica.pool.role == "prefill" and not self._targets(request, replica):
-            self.reject(request, "kv_capacity")
+            self._refuse(request, "kv_capacity")
             return
-        replica.enqueue(request)
+        self._enqueue(request, replica)
+
+    def _route(self, request: Request, replicas: Sequence[Replica], state: State) -> Replica:
+        chosen = self._policy(request, replicas, state)
+        state.note(request, chosen)
+        return chosen
+
+    def _enqueue(self, request: Request, replica: Replica) -> None:
+        request.replica = replica.index
+        if not replica.kv.fits(request.prompt_tokens + 1):
+            self._refuse(request, "kv_capacity")
+            return
+        request.estimate = request.prompt_tokens - replica.kv.cached_tokens(request)
+        replica.enqueue(request, self.env.now)
+        self._plan(replica)
+
+    def _refuse(self, request: Request, reason: str) -> None:
+        request.reason = reason
+        self._close(request, REJECTED)
 
     def _close(self, request: Request, status: str) -> None:
         """A request has ended: record it and tell its session."""
@@ -142,60 +170,88 @@ class Cluster:
         """The window opens: what replicas do from now on counts."""
         for replica in self.replicas:
             replica.count_from(now)
+            self._plan(replica)
 
     def session_ended(self, session: Session) -> None:
         """Replaced by who plays the trajectories (`gcsim.engine.play`)."""
 
-    # -- Owner: what replicas tell ------------------------------------------------------------
+    # -- replicas in time -----------------------------------------------------------------
 
-    def left(self, request: Request, replica: Replica) -> None:
+    def _plan(self, replica: Replica) -> None:
+        """Call a replica at its next boundary, which may have moved."""
+        index, due_ns = replica.index, replica.next_ns
+        if due_ns == self._due_ns[index]:
+            return
+        call = self._calls[index]
+        if call is not None:
+            call.cancel()
+        self._due_ns[index] = due_ns
+        self._calls[index] = Call(
+            self.env, due_ns - self.env.now, self._boundary, replica, 1 + index
+        )
+
+    def _boundary(self, call: Call) -> None:
+        """A replica has ended its iterations and planned the next: act on what happened."""
+        replica: Replica = call.argument
+        index = replica.index
+        happened = replica.boundary(self.env.now)
+        due_ns = self._due_ns[index] = replica.next_ns
+        self._calls[index] = (
+            None
+            if due_ns == NEVER
+            else Call(self.env, due_ns - self.env.now, self._boundary, replica, 1 + index)
+        )
+        for verb, request in happened:
+            match verb:
+                case "completed":
+                    self._completed(request, replica)
+                case "admitted":
+                    self._admitted(request, replica)
+                case "reserved":
+                    self._reserved(request)
+                case "prefilled":
+                    self._prefilled(request)
+                case "rejected":  # it can never be run
+                    self._close(request, REJECTED)
+
+    # -- what happens to requests in replicas ------------------------------------------------
+
+    def _completed(self, request: Request, replica: Replica) -> None:
         """Its last token is out."""
         handoff = request.handoff
         if handoff is not None and replica is handoff.target:
             if self.deployment.kv_handoff.return_kv:
                 self._return_kv(request)
-        elif handoff is not None and handoff.offered:
-            handoff.target.cancel(request)  # its first token was its last
+        elif handoff is not None and handoff.offered:  # its first token was its last
+            handoff.target.cancel(request, self.env.now)
+            self._plan(handoff.target)
         self._close(request, COMPLETED)
 
-    def reject(self, request: Request, reason: str) -> None:
-        """It can never be run."""
-        request.reason = reason
-        self._close(request, REJECTED)
-
-    def admitted(self, request: Request, replica: Replica) -> None:
+    def _admitted(self, request: Request, replica: Replica) -> None:
         """Its prefill starts: with layer-wise streaming, ask decode for room right away."""
-        if replica.pool.role == "prefill":
-            targets = self._targets(request, replica)
-            target = self._policy(request, targets, request.service.decode_state)
-            link = self._links[replica.pool_name, target.pool_name]
-            request.handoff = Handoff(replica, target, link, self.env.now)
-            if self.deployment.kv_handoff.layerwise:
-                self._offer(request)
+        targets = self._targets(request, replica)
+        target = self._route(request, targets, request.service.decode_state)
+        link = self._links[replica.pool_name, target.pool_name]
+        request.handoff = Handoff(replica, target, link, self.env.now)
+        if self.deployment.kv_handoff.layerwise:
+            self._offer(request)
 
-    def prefilled(self, request: Request, replica: Replica) -> bool:
-        """Its prompt is computed; in a prefill pool it goes on to decode."""
-        if replica.pool.role != "prefill":
-            return False
-        handoff, terms = request.handoff, self.deployment.kv_handoff
-        now = self.env.now
-        if terms.first_token_from == "prefill":
-            if request.osl == 1:
-                return False
-            request.first_token_ns = request.last_token_ns = now
-            request.generated = 1
-        handoff.prefill_end_ns, handoff.source_lease = now, request.lease
+    def _prefilled(self, request: Request) -> None:
+        """Its prompt is computed; it goes on to decode."""
+        handoff = request.handoff
+        handoff.prefill_end_ns, handoff.source_lease = self.env.now, request.lease
         if handoff.reserved_ns >= 0:
             self._transfer(request)
         elif not handoff.offered:
             self._offer(request)
-        return True
 
     def _offer(self, request: Request) -> None:
-        request.handoff.offered = True
-        request.handoff.target.offer(request)
+        handoff = request.handoff
+        handoff.offered = True
+        handoff.target.offer(request, self.env.now)
+        self._plan(handoff.target)
 
-    def reserved(self, request: Request) -> None:
+    def _reserved(self, request: Request) -> None:
         """Decode has room for it."""
         handoff = request.handoff
         handoff.reserved_ns = self.env.now
@@ -238,7 +294,12 @@ class Cluster:
         if self.deployment.kv_handoff.layerwise:
             earliest = max(handoff.prefill_start_ns, handoff.reserved_ns)
         arrival_ns = handoff.link.carry(
-            source.index, target.index, moved, earliest, handoff.prefill_end_ns, source.cost.layers
+            source.index,
+            target.index,
+            moved,
+            earliest_ns=earliest,
+            computed_ns=handoff.prefill_end_ns,
+            layers=source.cost.layers,
         )
         rate = self.deployment.kv_handoff.conversion_bandwidth
         if rate is not None and source.cost.kv_bytes != target.cost.kv_bytes:
@@ -252,15 +313,24 @@ class Cluster:
         request.end_transfer(self.env.now)
         handoff.link.received_bytes += handoff.moved_bytes
         handoff.source.kv.release(handoff.source_lease)
-        handoff.source.wake(True)
-        handoff.target.receive(request)
+        handoff.source.wake(self.env.now)
+        self._plan(handoff.source)
+        handoff.target.receive(request, self.env.now)
+        self._plan(handoff.target)
 
     def _return_kv(self, request: Request) -> None:
         """What decode generated travels back, so that the next step need not prefill it again."""
         source, target = request.handoff.source, request.handoff.target
         link, now = self._links[target.pool_name, source.pool_name], self.env.now
         moved = source.cost.kv_bytes * (request.osl - 1)
-        arrival_ns = link.carry(target.index, source.index, moved, now, now, source.cost.layers)
+        arrival_ns = link.carry(
+            target.index,
+            source.index,
+            moved,
+            earliest_ns=now,
+            computed_ns=now,
+            layers=source.cost.layers,
+        )
         Call(self.env, arrival_ns - now, self._returned, (request, link, moved))
 
     def _returned(self, call: Call) -> None:
@@ -268,4 +338,5 @@ class Cluster:
         link.received_bytes += moved
         source = request.handoff.source
         source.kv.absorb(request, request.isl, request.isl + request.osl - 1)
-        source.wake(True)
+        source.wake(self.env.now)
+        self._plan(source)

@@ -39,24 +39,25 @@ class LinkUse:
         source: int,
         target: int,
         moved_bytes: float,
-        earliest: int,
-        computed: int,
+        *,
+        earliest_ns: int,
+        computed_ns: int,
         layers: int,
     ) -> int:
         """Take a place on the lanes of both ends; when all has arrived [ns].
 
-        earliest: when it may start; computed: when the last of its layers was computed, which can
-        only travel then.
+        source, target: numbers of the replicas; earliest_ns: when it may start; computed_ns: when
+        the last of its `layers` was computed, which can only travel then.
         """
         occupancy, free_ns = self.occupancy_ns(moved_bytes), self._free_ns
         target = -1 - target
-        start = max(earliest, free_ns.get(source, 0), free_ns.get(target, 0))
-        done = max(start + occupancy, computed + occupancy // layers)
+        start = max(earliest_ns, free_ns.get(source, 0), free_ns.get(target, 0))
+        done = max(start + occupancy, computed_ns + occupancy // layers)
         free_ns[source] = free_ns[target] = done
         self.sent_bytes += moved_bytes
         self.transfers += 1
         self.busy_ns += occupancy
-        self.waited_ns += start - earliest
+        self.waited_ns += start - earliest_ns
         return done + self.delay_ns
 
 

@@ -4,8 +4,6 @@ used + free = total at all times, where used = private blocks of sequences + blo
 A sequence shares the whole blocks of the tree's path that it pins, and owns the rest privately.
 """
 
-from typing import Any
-
 from gcsim.engine.prefix_cache import Match, Node, PrefixCache
 from gcsim.engine.request import Request
 
@@ -37,9 +35,15 @@ class KvCache:
     """
 
     def __init__(
-        self, key: Any, total: int, block_tokens: int, extra: int, tiers: tuple[int, ...] = (),
+        self,
+        key: int,
+        total: int,
+        block_tokens: int,
+        extra: int,
+        *,
+        tiers: tuple[int, ...] = (),
         limit: int = UNLIMITED,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.key = key
         self.total = total
         self.block_tokens = block_tokens

@@ -39,7 +39,7 @@ def play(
     with _no_collector():
         env.run(until=None if horizon_s is None else to_ns(horizon_s) + 1)
     for replica in cluster.replicas:
-        replica.settle()
+        replica.stop(env.now)
     for request in cluster.live:
         if request.sent_ns <= env.now:
             cluster.records.request(request, 0, -1, -1)

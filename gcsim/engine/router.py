@@ -1,48 +1,76 @@
 """Routing policies: which replica gets a request.
 
-A policy is a function `(request, replicas, state) -> replica`. It sees queue lengths, cached tokens
-and KV use, never the true output length. A new policy is one function and one line in `POLICIES`.
+A policy is a pure function `(request, replicas, state) -> replica`. It sees queue lengths, cached
+tokens and KV use, never the true output length; who asks it then notes the choice in the state.
+A new policy is one function and one line in `POLICIES`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Protocol, TypeVar
 
-from gcsim.engine.replica import Replica
+from gcsim.engine.kv_cache import KvCache
 from gcsim.engine.request import Request
 
-State = dict[str, int]
+
+class View(Protocol):
+    """What a policy sees of a replica.
+
+    index: its number; load: requests here or on their way; line_tokens: prompt tokens to compute
+    in its waiting line; kv: what it has cached.
+    """
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def load(self) -> int: ...
+    @property
+    def line_tokens(self) -> int: ...
+    @property
+    def kv(self) -> KvCache: ...
+
+
+@dataclass(slots=True)
+class State:
+    """What was decided so far: how often, and the replica (its index) of each trajectory."""
+
+    turns: int = 0
+    homes: dict[int, int] = field(default_factory=dict)
+
+    def note(self, request: Request, chosen: View) -> None:
+        """A request goes to `chosen`."""
+        self.turns += 1
+        self.homes[request.owner] = chosen.index
+
+
+V = TypeVar("V", bound=View)
 _load = attrgetter("load")
-Policy = Callable[[Request, Sequence[Replica], State], Replica]
 
 
-def round_robin(request: Request, replicas: Sequence[Replica], state: State) -> Replica:
+def round_robin(request: Request, replicas: Sequence[V], state: State) -> V:
     """Each in turn."""
-    turn = state.get("turn", 0)
-    state["turn"] = turn + 1
-    return replicas[turn % len(replicas)]
+    return replicas[state.turns % len(replicas)]
 
 
-def least_loaded(request: Request, replicas: Sequence[Replica], state: State) -> Replica:
+def least_loaded(request: Request, replicas: Sequence[V], state: State) -> V:
     """The replica with the fewest requests, waiting or running; the first of equals."""
     return min(replicas, key=_load)
 
 
-def sticky(request: Request, replicas: Sequence[Replica], state: State) -> Replica:
+def sticky(request: Request, replicas: Sequence[V], state: State) -> V:
     """Always the replica of the trajectory's first request, which was the least loaded then.
 
     One that cannot hold a later request is left for the least loaded that can.
     """
-    key = f"trajectory {request.owner}"
-    home = state.get(key)
+    home = state.homes.get(request.owner)
     for replica in replicas:
         if replica.index == home:
             return replica
-    chosen = least_loaded(request, replicas, state)
-    state[key] = chosen.index
-    return chosen
+    return least_loaded(request, replicas, state)
 
 
-def prefix_affinity(request: Request, replicas: Sequence[Replica], state: State) -> Replica:
+def prefix_affinity(request: Request, replicas: Sequence[V], state: State) -> V:
     """The replica with the least work ahead of this answer, what it has cached counted.
 
     work = prompt tokens not cached here + prompt tokens in line here
@@ -53,35 +81,36 @@ def prefix_affinity(request: Request, replicas: Sequence[Replica], state: State)
     """
     if len(replicas) == 1:
         return replicas[0]
-    idlest = min(replicas, key=_load)
-    homes = list(filter(request.context.hints.__contains__, replicas)) or replicas
-    best, lowest, fresh, shared = homes[0], None, 0, 0
+    idlest = least_loaded(request, replicas, state)
+    seen = request.context.hints
+    homes = [replica for replica in replicas if replica.index in seen] or replicas
+    best, lowest, shared = homes[0], None, 0
     for replica in homes:
-        cost, found, others = _work(request, replica, idlest.load)
-        if lowest is None or cost < lowest:
-            best, lowest, fresh, shared = replica, cost, found, others
+        work, others = _work(request, replica, idlest.load)
+        if lowest is None or work < lowest:
+            best, lowest, shared = replica, work, others
     # Where this context has never been, no more than what is shared can be cached.
     if lowest is not None and lowest[0] > request.prompt_tokens - shared + idlest.line_tokens:
-        cost, found, _ = _work(request, idlest, idlest.load)
-        if cost < lowest:
-            best, fresh = idlest, found
-    request.estimate = fresh
+        work, _ = _work(request, idlest, idlest.load)
+        if work < lowest:
+            best = idlest
     return best
 
 
-def _work(request: Request, replica: Replica, least: int) -> tuple[tuple[int, int], int, int]:
-    """Work ahead on a replica (ties: its load), tokens to compute, tokens cached by others."""
+def _work(request: Request, replica: View, least: int) -> tuple[tuple[int, int], int]:
+    """Work ahead on a replica (ties: its load), and tokens cached there by others."""
     match = replica.kv.look_up(request)
     fresh = request.prompt_tokens - replica.kv.usable(match.depth, request.prompt_tokens - 1)
     ahead = replica.line_tokens + SEQ_TOKENS * (replica.load - least)
-    return (fresh + ahead, replica.load), fresh, match.depth - match.own
+    return (fresh + ahead, replica.load), match.depth - match.own
 
 
 # A running request slows a newcomer about as much as this many prompt tokens in line: an agent
 # step computes about 2,000 fresh tokens and decodes beside the newcomer (judgement, not measured).
 SEQ_TOKENS = 512
 
-POLICIES: dict[str, Policy] = {
+Policy = Callable[[Request, Sequence[V], State], V]
+POLICIES = {
     "round_robin": round_robin,
     "least_loaded": least_loaded,
     "sticky": sticky,

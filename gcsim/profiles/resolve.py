@@ -99,12 +99,16 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def resolve(
-    name: str | Path, settings: Settings | None = None, seed: int | None = None
+    name: "str | Path | Resolved", settings: Settings | None = None, seed: int | None = None
 ) -> Resolved:
     """Load a scenario by name or path, apply settings (dotted path -> value), check everything.
 
-    Errors: `ProfileError` with every problem of the first file that has any.
+    One that is resolved already gets further settings. Errors: `ProfileError` with every problem
+    of the first file that has any.
     """
+    if isinstance(name, Resolved):
+        more = dict(settings or {}) | ({} if seed is None else {"run.seed": seed})
+        return with_settings(name, more) if more else name
     path = library.find("scenario", str(name))
     mapping, lines = read_mapping(path)
     beside = path.parent

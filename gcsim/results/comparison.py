@@ -6,13 +6,13 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from gcsim import __version__
 from gcsim.errors import ProfileError, nearest
 from gcsim.results.metrics import named, rates
 from gcsim.results.paired import Ratio, ratio, ratios
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
 from gcsim.results.text import PHASE_NAMES, bound_name, three
+from gcsim.version import __version__
 
 Normalize = Literal["none", "power", "cost", "chips"]
 # Per what the rates are given -> (column of the pool table, its unit, how many of it are one).

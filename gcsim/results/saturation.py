@@ -24,7 +24,8 @@ def saturation(
 
     Where arrivals do not wait for answers (no closed loop, no batch job) the load, requests sent
     and not yet answered, must settle. It has not when a straight line through it, over the window
-    in which the tasks that count start, rises by more than `GROWTH_LEAST` of its mean and `PER_REPLICA` requests for each replica, and its slope is `T_LEAST` standard errors above 0
+    in which the tasks that count start, rises by more than `GROWTH_LEAST` of its mean and
+    `PER_REPLICA` requests for each replica, and its slope is `T_LEAST` standard errors above 0
     (corrected for the correlation of neighbouring windows). A judgement, not a proof: a longer run
     decides.
     """

@@ -27,21 +27,31 @@ CAUSES = {  # of a chip, `stack`: its serving stack; a name stands for everythin
     "data sheet": ("compute", "memory", "interconnect"),
     "memory": ("efficiency.memory", "efficiency.kv_read"),
     "arithmetic": (
-        "efficiency.gemm_bf16", "efficiency.gemm_fp8", "efficiency.gemm_fp4",
+        "efficiency.gemm_bf16",
+        "efficiency.gemm_fp8",
+        "efficiency.gemm_fp4",
         "efficiency.gemm_int8",
-        "efficiency.expert_gemm", "efficiency.attention", "stack.compute",
+        "efficiency.expert_gemm",
+        "efficiency.attention",
+        "stack.compute",
     ),
     "chip-to-chip links": (
-        "efficiency.link", "stack.all_reduce_latency", "stack.all_reduce_latency_per_doubling",
+        "efficiency.link",
+        "stack.all_reduce_latency",
+        "stack.all_reduce_latency_per_doubling",
         "stack.comm_overlap",
     ),
     "fixed times": (
-        "stack.layer_overhead", "stack.moe_layer_overhead", "stack.sequence_overhead",
-        "stack.prompt_layer_overhead", "stack.iteration_overhead", "stack.mla_kernels",
+        "stack.layer_overhead",
+        "stack.moe_layer_overhead",
+        "stack.sequence_overhead",
+        "stack.prompt_layer_overhead",
+        "stack.iteration_overhead",
+        "stack.mla_kernels",
         "stack.quantized_kernels",
     ),
     "fixed time per request": ("stack.request_overhead", "stack.handoff_overhead"),
-}  # fmt: skip
+}
 EVERY = "all at once"
 SATURATED, NO_FIT = "saturated", "does not fit"
 UNDEFINED, NO_RANGES = "undefined", "no ranges"  # nothing to take a mean of; nothing to play
@@ -183,9 +193,10 @@ def cause_of(path: str) -> str:
     ('data sheet', 'fixed times')
     """
     return next(
-        cause for cause, names in CAUSES.items()
+        cause
+        for cause, names in CAUSES.items()
         if any(path == name or path.startswith(f"{name}.") for name in names)
-    )  # fmt: skip
+    )
 
 
 def _moves(number: Quantity, side: str) -> bool:

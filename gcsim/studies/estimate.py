@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gcsim import __version__
 from gcsim.engine.play import forgotten
 from gcsim.errors import CapacityError, Problem, ProfileError
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import PARTS, batch, causal_pairs, iteration_s, window_pairs
 from gcsim.profiles.assumed import assumed_values
+from gcsim.profiles.deployment import Pool
 from gcsim.profiles.load import validate
 from gcsim.profiles.resolve import load_chip, load_model
 from gcsim.profiles.scenario import Scenario
 from gcsim.results.tables import request_table, split_bounds
 from gcsim.simulate import play_scenario
 from gcsim.traffic.trajectory import Step, Trajectory, chain
+from gcsim.version import __version__
 
 WAVES = 4  # counted waves of requests, after one that fills the cache and before one that drains
 
@@ -76,13 +77,12 @@ def estimate(
     concurrency: int = 1,
     cached: int = 0,
     dtype: str | None = None,
-    ep: int = 1,
-    pp: int = 1,
-    stack: str | None = None,
+    **pool: Any,
 ) -> Estimate:
     """TTFT, TPOT and E2E of `concurrency` equal requests at any time on one replica, no network.
 
-    cached: prompt tokens that the prefix cache holds (floored to whole blocks).
+    cached: prompt tokens that the prefix cache holds (floored to whole blocks)
+    pool: what else a pool of a deployment may say: ep, pp, stack, kv_dtype, batching, ...
     Means are over `WAVES` x concurrency requests; output_throughput = concurrency osl / E2E
     (Little's law). Errors: `ProfileError`, `CapacityError`.
 
@@ -91,10 +91,11 @@ def estimate(
     >>> 600 < point.tok_s_user < 800
     True
     """
-    scenario = _scenario(chip, tp, model, isl, osl, concurrency, cached, dtype, ep, pp, stack)
-    cluster = play_scenario(scenario, _waves(isl, osl, concurrency, cached))
+    load = _Load(isl, osl, concurrency, cached)
+    scenario = _scenario({"chip": chip, "tp": tp, **pool}, model, dtype, load)
+    cluster = play_scenario(scenario, _waves(load))
     requests = request_table(cluster)
-    _all_completed(requests, scenario, isl, osl)
+    _all_completed(requests, scenario, load)
     first, last = concurrency, concurrency * (1 + WAVES)
     counted = requests.iloc[first:last]
     ttft_ms, e2el_ms = (float(counted[key].mean() * 1e3) for key in ("ttft_s", "e2e_s"))
@@ -111,13 +112,13 @@ def estimate(
         decode["waiting"] = _rest(tpot_ms, decode)
         breakdown["decode"] = decode
         total = {key: prefill[key] + (osl - 1) * decode.get(key, 0.0) for key in prefill}
-    pool = _pool(scenario)
+    played = _pool(scenario)
     return Estimate(
-        chip=pool.chip.name,
-        stack=pool.stack or pool.chip.default_stack,
-        tp=tp,
-        ep=ep,
-        pp=pp,
+        chip=played.chip.name,
+        stack=played.stack or played.chip.default_stack,
+        tp=played.tp,
+        ep=played.ep,
+        pp=played.pp,
         model=scenario.model.name,
         dtype=dtype,
         isl=isl,
@@ -137,30 +138,36 @@ def estimate(
     )
 
 
-def _scenario(
-    chip: str, tp: int, model: str, isl: int, osl: int, concurrency: int, cached: int,
-    dtype: str | None, ep: int, pp: int, stack: str | None,
-) -> Scenario:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Equal requests: their lengths, how many at a time, what of each prompt is cached."""
+
+    isl: int
+    osl: int
+    concurrency: int
+    cached: int
+
+
+def _scenario(pool: dict[str, Any], model: str, dtype: str | None, load: _Load) -> Scenario:
+    least = {"isl": 1, "osl": 1, "concurrency": 1, "cached": 0}
     problems = [
-        Problem("estimate", name, value, f"must be at least {least}")
-        for name, value, least in (
-            ("isl", isl, 1), ("osl", osl, 1), ("concurrency", concurrency, 1),
-            ("cached", cached, 0),
-        )
-        if value < least
-    ]  # fmt: skip
-    if cached > isl:
-        problems.append(Problem("estimate", "cached", cached, f"is more than isl {isl}"))
+        Problem("estimate", name, getattr(load, name), f"must be at least {floor}")
+        for name, floor in least.items()
+        if getattr(load, name) < floor
+    ]
+    if load.cached > load.isl:
+        problems.append(Problem("estimate", "cached", load.cached, f"is more than isl {load.isl}"))
     if problems:
         raise ProfileError(problems)
     shape = load_model(model)
-    if isl + osl > shape.context_window:
+    tokens = load.isl + load.osl
+    if tokens > shape.context_window:
         why = f"isl + osl is more than the context window of {shape.name}, {shape.context_window}"
-        raise ProfileError.one("estimate", "isl", isl + osl, why)
-    pool = {
-        "chip": load_chip(chip), "tp": tp, "ep": ep, "pp": pp, "stack": stack,
-        "batching": {"max_seqs": concurrency, "max_iteration_tokens": max(8192, concurrency)},
-    }  # fmt: skip
+        raise ProfileError.one("estimate", "isl", tokens, why)
+    seqs = load.concurrency
+    batching = {"max_seqs": seqs, "max_iteration_tokens": max(8192, seqs)}
+    pool = {"batching": batching, **pool, "chip": load_chip(pool["chip"])}
+    equal = {"shared": 0, "first": load.isl, "output": load.osl}
     return validate(
         Scenario,
         {
@@ -168,32 +175,31 @@ def _scenario(
             "model": shape,
             "dtype": dtype,
             "deployment": {"name": "estimate", "pools": {"serve": pool}},
-            "workload": {"name": "equal", "agent": {"shared": 0, "first": isl, "output": osl}},
-            "arrivals": {"process": "closed", "agents": concurrency},
+            "workload": {"name": "equal", "agent": equal},
+            "arrivals": {"process": "closed", "agents": seqs},
             "network": {"round_trip": 0, "gateway": 0},
         },
         "estimate",
     )
 
 
-def _pool(scenario: Scenario):  # type: ignore[no-untyped-def]
+def _pool(scenario: Scenario) -> Pool:
     return scenario.deployment.pools["serve"]
 
 
-def _waves(isl: int, osl: int, concurrency: int, cached: int) -> Iterator[Trajectory]:
+def _waves(load: _Load) -> Iterator[Trajectory]:
     """Equal requests with a common prefix of `cached` tokens, the next when one ends."""
-    for index in range(concurrency * (WAVES + 2)):
-        spans = ((0, cached), (1 + index, isl - cached))
-        start_s = 0.0 if index < concurrency else None
-        yield chain(index, "equal", [Step(spans, osl)], start_s)
+    for index in range(load.concurrency * (WAVES + 2)):
+        spans = ((0, load.cached), (1 + index, load.isl - load.cached))
+        start_s = 0.0 if index < load.concurrency else None
+        yield chain(index, "equal", [Step(spans, load.osl)], start_s)
 
 
-def _all_completed(requests: pd.DataFrame, scenario: Scenario, isl: int, osl: int) -> None:
-    failed = requests[requests["status"] != "completed"]
-    if len(failed):
+def _all_completed(requests: pd.DataFrame, scenario: Scenario, load: _Load) -> None:
+    if (requests["status"] != "completed").any():
         pool = _pool(scenario)
         name = f"{pool.chips_per_replica} x {pool.chip.name}"
-        why = f"a request of {isl} + {osl} tokens does not fit the KV cache"
+        why = f"a request of {load.isl} + {load.osl} tokens does not fit the KV cache"
         raise CapacityError.one(name, "", None, why, "use more chips or a smaller dtype")
 
 

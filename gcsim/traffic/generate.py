@@ -8,6 +8,7 @@ deployment, the rate, the count or the other classes of a mix: common random num
 from collections.abc import Iterator
 from functools import partial
 from itertools import count as counter
+from math import inf
 from zlib import crc32
 
 import numpy as np
@@ -69,13 +70,34 @@ def trajectories(
         yield Trajectory(index, leaf.workload.name, plan.steps, time_s, leaf.priority)
 
 
+def within(workload: Workload, context_window: int) -> Workload:
+    """The workload as agents that know their model play it.
+
+    One that shrinks its context at a window (`Agent.window`) does so early enough that the largest
+    prompt and the largest output still fit the model's context window.
+    """
+    if workload.mix is not None:
+        parts = (
+            part.model_copy(update={"workload": within(part.workload, context_window)})
+            for part in workload.mix
+        )
+        return workload.model_copy(update={"mix": tuple(parts)})
+    agent = workload.agent
+    if agent is None or agent.window is None:
+        return workload
+    outputs = (agent.output, agent.last_output)
+    limit = context_window - max(dist.high or 0.0 for dist in outputs if dist is not None)
+    if limit <= agent.shared.value or (agent.window.high or inf) <= limit:
+        return workload
+    window = agent.window.model_copy(update={"high": limit})
+    return workload.model_copy(update={"agent": agent.model_copy(update={"window": window})})
+
+
 def _own_time(plan: Plan, leaf: Leaf, own: TraceArrivals) -> float:
     if plan.start_s is None:
         what = "the trace has" if leaf.workload.trace else "a class of agents has"
-        raise ProfileError.one(
-            leaf.workload.name, "arrivals.process", "trace", f"{what} no times of its own",
-            "use poisson, gamma, closed or static",
-        )  # fmt: skip
+        why, hint = f"{what} no times of its own", "use poisson, gamma, closed or static"
+        raise ProfileError.one(leaf.workload.name, "arrivals.process", "trace", why, hint)
     return plan.start_s / own.rate_scale
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from gcsim.cli.check_text import annotation
 from gcsim.profiles import library
-from gcsim.studies.baseline import read
-from gcsim.studies.regression import check
+from gcsim.studies.baseline import check, read
 
 BASELINE = Path(__file__).with_name("baseline.json")
 NEEDS_A_FILE = {"mooncake-replay", "weka-replay"}  # traces that are too large to ship

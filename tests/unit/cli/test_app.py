@@ -241,7 +241,7 @@ def test_an_unwritable_folder_is_told_before_the_run(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("the run was started")
 
-    monkeypatch.setattr("gcsim.studies.api.simulate", never)
+    monkeypatch.setattr("gcsim.studies.run.simulate", never)
     (tmp_path / "file").write_text("")
     assert call("run", "coding-agents", "--out", str(tmp_path / "file" / "x"))[0] == 2
 
@@ -321,7 +321,7 @@ def test_a_saturated_run_shows_no_mean_that_grows_with_its_length() -> None:
     from rich.console import Console
 
     from gcsim.cli.run_text import run_table
-    from gcsim.studies.api import run
+    from gcsim.studies.run import run
 
     sound = run("chatbot", settings={"run.trajectories": 20, "run.warmup": "0 s"})
     why = {"saturated": True, "saturated_why": "the queue grows"}

@@ -1,5 +1,6 @@
 """Who is served when, seen from outside: gcsim.engine.batching, gcsim.engine.router,
-gcsim.engine.replica, gcsim.engine.cluster, gcsim.engine.records, gcsim.engine.play."""
+gcsim.engine.replica, gcsim.engine.group, gcsim.engine.cluster, gcsim.engine.records,
+gcsim.engine.play."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from gcsim.engine.batching import POLICIES as BATCHING
 from gcsim.engine.cluster import Cluster
 from gcsim.engine.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS
 from gcsim.engine.router import POLICIES as ROUTING
+from gcsim.engine.router import State
 from gcsim.errors import ProfileError
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
@@ -187,17 +189,14 @@ def test_sessions_go_back_to_their_cache(policy: str) -> None:
 def test_prefix_affinity_weighs_the_cache_against_the_line(line: int, chosen: int) -> None:
     """Replica 0 holds 4,000 of 4,500 tokens; replica 1 is idle."""
 
-    class Stub(SimpleNamespace):
-        __hash__ = object.__hash__
-
     def stub(index: int, cached: int, waiting: int) -> Any:
         match = SimpleNamespace(depth=cached, own=cached)
         kv = SimpleNamespace(look_up=lambda _: match, usable=min)
-        return Stub(index=index, load=waiting // 1000, line_tokens=waiting, kv=kv)
+        return SimpleNamespace(index=index, load=waiting // 1000, line_tokens=waiting, kv=kv)
 
     home = stub(0, 4000, line)
-    request: Any = SimpleNamespace(prompt_tokens=4500, context=SimpleNamespace(hints={home: None}))
-    found = ROUTING["prefix_affinity"](request, [home, stub(1, 0, 0)], {})
+    request: Any = SimpleNamespace(prompt_tokens=4500, context=SimpleNamespace(hints={0: None}))
+    found = ROUTING["prefix_affinity"](request, [home, stub(1, 0, 0)], State())
     assert found.index == chosen
 
 
@@ -218,7 +217,14 @@ def test_an_unknown_policy_is_an_error_with_the_nearest_name() -> None:
         play([], batching={"policy": "continous"})
     with pytest.raises(ProfileError, match="sticky"):
         play([], router="stiky")
-    assert set(BATCHING) == {"continuous", "prefill_first", "static", "decode_only", "prefill_only"}
+    assert set(BATCHING) == {
+        "continuous",
+        "prefill_first",
+        "shortest_first",
+        "static",
+        "decode_only",
+        "prefill_only",
+    }
 
 
 def test_the_network_is_part_of_ttft_and_e2e_only() -> None:

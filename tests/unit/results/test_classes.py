@@ -16,7 +16,7 @@ from gcsim.results.counted import counted
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
 from gcsim.simulate import simulate
-from gcsim.studies.replications import combined
+from gcsim.studies.replicate import combined
 from gcsim.traffic.trajectory import Step, chain
 
 COUNTS = ("completed", "rejected", "unfinished", "counted", "trajectories", "preemptions")

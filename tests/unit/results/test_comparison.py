@@ -1,24 +1,22 @@
-"""Several runs side by side: gcsim.results.comparison, gcsim.studies.series, gcsim.cli.compare."""
+"""Several runs side by side: gcsim.results.comparison, gcsim.studies.compare, gcsim.cli.compare."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
 import gcsim
 from gcsim.cli.compare import comparison_table, series_table, stacked
+from gcsim.cli.options import parse_rates, parse_values, parse_vary
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve
 from gcsim.results.comparison import Comparison, decides
 from gcsim.results.result import Result
-from gcsim.studies.series import (
+from gcsim.studies.compare import (
     Crossover,
     Series,
     at_rate,
-    over,
-    parse_rates,
-    parse_values,
-    parse_vary,
 )
 
 NAMES = ["sn40l-mono", "sn50-mono", "mi300x-prefill-sn50-decode"]
@@ -132,6 +130,9 @@ def test_a_bar_has_the_length_of_its_parts() -> None:
     assert str(stacked(dict.fromkeys(parts), 0.0, 16)) == ""
 
 
+compare = partial(gcsim.compare, "coding-agents", deployments=NAMES)
+
+
 # -- over a parameter ----------------------------------------------------------------------------
 
 
@@ -166,8 +167,7 @@ def test_at_a_rate_the_arrivals_are_poisson_and_as_many_as_it_takes() -> None:
 
 def test_a_setting_that_one_lacks_leaves_it_alone_and_that_all_lack_is_an_error() -> None:
     few = {"run.trajectories": 2}
-    contenders = {name: resolve("coding-agents", {**few, "deployment": name}) for name in NAMES}
-    series = over("deployment.pools.decode.tp", [8, 16], contenders)
+    series = compare(over=("deployment.pools.decode.tp", [8, 16]), settings=few)
     assert series.unchanged == ("sn40l-mono", "sn50-mono")
     same = [c.results["sn40l-mono"].to_json() for _, c in series.points]
     assert same[0] == same[1]
@@ -175,15 +175,14 @@ def test_a_setting_that_one_lacks_leaves_it_alone_and_that_all_lack_is_an_error(
     assert moved[0] != moved[1]
     assert "so the same: sn40l-mono, sn50-mono" in render(series_table(series))
     with pytest.raises(ProfileError, match="unknown key"):
-        over("deployment.colour", ["red"], contenders)
+        compare(over=("deployment.colour", ["red"]), settings=few)
     with pytest.raises(ProfileError, match="has no values"):
-        over("run.seed", [], contenders)
+        compare(over=("run.seed", []), settings=few)
 
 
 def test_a_wrong_value_of_a_setting_that_is_there_is_an_error() -> None:
-    contenders = {"a": resolve("coding-agents", {"run.trajectories": 2})}
     with pytest.raises(ProfileError, match="model"):
-        over("model", ["gpt-oss-120b", "gpt-9"], contenders)
+        compare(over=("model", ["gpt-oss-120b", "gpt-9"]), settings={"run.trajectories": 2})
 
 
 def test_crossovers_are_found_between_neighbours(three: Comparison) -> None:

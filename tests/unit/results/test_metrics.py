@@ -18,10 +18,8 @@ from gcsim.results import metrics
 from gcsim.results.counted import Counted
 from gcsim.results.metrics import METRICS, Metric
 from gcsim.results.summary import summed
-from gcsim.studies import api
-from gcsim.studies.baseline import bless
+from gcsim.studies.baseline import bless, check
 from gcsim.studies.diff import difference
-from gcsim.studies.regression import check
 from gcsim.studies.replicate import replicate
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results.md"
@@ -99,7 +97,7 @@ def test_a_new_row_is_compared_and_orders() -> None:
     text = render(comparison_table(two))
     assert text.count("tokens/J") == 1
     assert text.count("wait") >= 2
-    series = api.compare_over("coding-agents", parameter="rate", values=[0.1], settings=FEW)
+    series = gcsim.compare("coding-agents", over=("rate", [0.1]), settings=FEW)
     assert "tokens/J" in render(series_table(series))
 
 

@@ -13,7 +13,7 @@ from gcsim.profiles.resolve import resolve
 from gcsim.results import intervals, statistics
 from gcsim.results.statistics import Interval, mser5, percentile_interval, t_quantile
 from gcsim.simulate import simulate
-from gcsim.studies import replications
+from gcsim.studies import replicate
 
 
 @pytest.mark.parametrize(("freedom", "t"), [(1, 12.706), (4, 2.776), (9, 2.262), (1e9, 1.960)])
@@ -161,7 +161,7 @@ def summary(seed: int, mean: float | None, saturated: bool = False) -> dict[str,
 
 
 def test_replications_combine_to_their_mean_and_its_interval() -> None:
-    found = replications.combined([summary(1, 10.0), summary(2, 11.0), summary(3, 12.0)])
+    found = replicate.combined([summary(1, 10.0), summary(2, 11.0), summary(3, 12.0)])
     interval = statistics.replication_interval([10.0, 11.0, 12.0])
     assert interval is not None
     assert found["mean_ttft_ms"] == 11.0
@@ -174,20 +174,20 @@ def test_replications_combine_to_their_mean_and_its_interval() -> None:
 
 
 def test_replications_that_are_saturated_have_no_mean() -> None:
-    half = replications.combined([summary(1, 10.0, True), summary(2, 11.0)])
+    half = replicate.combined([summary(1, 10.0, True), summary(2, 11.0)])
     assert half["saturated"] is True
     assert half["saturated_why"] == "1 of 2: it grows"
     assert half["mean_ttft_ms"] is half["ci95_mean_ttft_ms"] is None
     assert half["breakdown_ms"] == {"decode": None}
     assert half["request_throughput"] == 2.0
-    few = replications.combined([summary(1, 10.0, True), summary(2, 11.0), summary(3, 12.0)])
+    few = replicate.combined([summary(1, 10.0, True), summary(2, 11.0), summary(3, 12.0)])
     assert few["saturated"] is False
     assert few["mean_ttft_ms"] == 11.0
 
 
 def test_spawned_seeds_are_different_and_fit_json() -> None:
-    seeds = replications.spawned_seeds(1, 1000)
+    seeds = replicate.spawned_seeds(1, 1000)
     assert len(set(seeds)) == 1000
     assert seeds[0] == 1
     assert max(seeds) < 2**53
-    assert not set(seeds) & set(replications.spawned_seeds(2, 1000))
+    assert not set(seeds) & set(replicate.spawned_seeds(2, 1000))

@@ -15,8 +15,7 @@ from gcsim.cli.check_text import Checked, annotation, percent
 from gcsim.errors import ProfileError
 from gcsim.profiles import library
 from gcsim.results.metrics import watched
-from gcsim.studies.baseline import bless, read
-from gcsim.studies.regression import Verdict, check
+from gcsim.studies.baseline import Verdict, bless, check, read
 
 SCENARIO = """
 name: plan

@@ -12,8 +12,7 @@ from gcsim.errors import Interrupted, ProfileError
 from gcsim.profiles.resolve import Resolved, resolve
 from gcsim.results.folder import complete
 from gcsim.studies import replicate as module
-from gcsim.studies.replicate import LEAST, is_precise, replicate
-from gcsim.studies.replications import spawned_seeds
+from gcsim.studies.replicate import LEAST, is_precise, replicate, spawned_seeds
 
 FEW = {"run.trajectories": 2}
 

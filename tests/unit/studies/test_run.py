@@ -1,4 +1,5 @@
-"""gcsim from Python: gcsim.studies.api, gcsim.simulate, gcsim.studies.parallel."""
+"""gcsim from Python: gcsim.studies.run, gcsim.studies.compare, gcsim.simulate and
+gcsim.studies.parallel."""
 
 import pytest
 
@@ -6,9 +7,8 @@ import gcsim
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve, with_settings
 from gcsim.profiles.workload import load_workload
-from gcsim.simulate import within
-from gcsim.studies import api
 from gcsim.studies.parallel import simulate_all
+from gcsim.traffic.generate import within
 
 FEW = {"run.trajectories": 4}
 
@@ -82,8 +82,8 @@ def test_one_deployment_may_be_named_without_a_list() -> None:
 
 
 def test_compare_over_a_rate_keeps_the_time_of_the_arrivals() -> None:
-    series = api.compare_over(
-        "coding-agents", parameter="rate", values=[0.01, 0.04], settings={"run.trajectories": 5}
+    series = gcsim.compare(
+        "coding-agents", over=("rate", [0.01, 0.04]), settings={"run.trajectories": 5}
     )
     results = [next(iter(comparison.results.values())) for _, comparison in series.points]
     assert [len(result.trajectories) for result in results] == [5, 20]
@@ -108,8 +108,8 @@ def test_agents_shrink_their_context_before_the_models_window_is_full() -> None:
     assert fitted.agent
     assert fitted.agent.window
     assert fitted.agent.window.high == 131_072 - 16_000  # the largest output
-    assert within(workload, 1_000_000) == workload.model_copy(update={"agent": within(
-        workload, 1_000_000).agent})  # fmt: skip
+    wide = within(workload, 1_000_000)
+    assert wide == workload.model_copy(update={"agent": wide.agent})
     result = gcsim.run("coding-agents")
     assert result.summary["rejected"] == 0
 

@@ -1,20 +1,18 @@
-"""The same comparison at several values of one parameter, and where the order changes."""
+"""`gcsim.compare`: the same trajectories on several deployments, also over a parameter."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import ceil, inf, nan
-from typing import Any
+from math import ceil
+from pathlib import Path
+from typing import Any, overload
 
-import yaml
-
-from gcsim import __version__
 from gcsim.errors import ProfileError
-from gcsim.profiles.resolve import Resolved, with_settings
+from gcsim.profiles.resolve import Resolved, resolve, with_settings
 from gcsim.results.comparison import Comparison, Normalize
 from gcsim.studies.parallel import Fraction, simulate_all
+from gcsim.version import __version__
 
 RATE = "rate"
 DECIDED_BY = ("mean_task_ms", "request_goodput")
@@ -81,30 +79,97 @@ class Series:
             ],
             "crossovers": [
                 {
-                    "metric": c.metric, "ahead": c.ahead, "then": c.then,
-                    "between": [c.low, c.high], "clear": c.clear,
+                    "metric": c.metric,
+                    "ahead": c.ahead,
+                    "then": c.then,
+                    "between": [c.low, c.high],
+                    "clear": c.clear,
                 }
                 for c in self.crossovers
             ],
-        }  # fmt: skip
+        }
 
     def to_json(self) -> str:
         """`to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
 
-def over(
-    parameter: str,
-    values: Sequence[Any],
-    contenders: Mapping[str, Resolved],
+Named = str | Path | Resolved
+Over = tuple[str, Sequence[Any]]
+
+
+@overload
+def compare(
+    *scenarios: Named,
+    deployments: str | Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
     normalize: Normalize = "none",
     jobs: int | None = None,
     progress: Fraction | None = None,
+) -> Comparison: ...
+
+
+@overload
+def compare(
+    *scenarios: Named,
+    over: Over,
+    deployments: str | Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    normalize: Normalize = "none",
+    jobs: int | None = None,
+    progress: Fraction | None = None,
+) -> Series: ...
+
+
+def compare(
+    *scenarios: Named,
+    over: Over | None = None,
+    deployments: str | Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    normalize: Normalize = "none",
+    jobs: int | None = None,
+    progress: Fraction | None = None,
+) -> Comparison | Series:
+    """Play the same trajectories on several deployments, or several scenarios.
+
+    Common random numbers: all have the seed of the first (or `seed`), so that the ratio to the
+    first has its own paired interval.
+
+    deployments: the one scenario on each of these; without, the scenarios as they are
+    over: (parameter, values): at every value of a dotted path, or of `rate`, which replaces the
+    arrivals by a Poisson process of so many trajectories per second; the number of trajectories
+    grows with it, so that they arrive over the same time at every rate
+    normalize: `power`, `cost` or `chips` divides every rate by what the deployment has of it
+    jobs: processes; None: as many as are worth it. The result does not depend on it.
+
+    >>> import gcsim
+    >>> few = {"run.trajectories": 4}
+    >>> both = gcsim.compare("coding-agents", deployments=["sn40l-mono", "sn50-mono"], settings=few)
+    >>> both.ratio_to_first["sn50-mono"]["mean_tpot_ms"].ratio < 1
+    True
+    """
+    named = _contenders(scenarios, deployments, settings, seed)
+    if over is not None:
+        return _compare_over(over, named, normalize, jobs, progress)
+    results = simulate_all(list(named.values()), jobs, progress)
+    return Comparison(dict(zip(named, results, strict=True)), normalize)
+
+
+def _compare_over(
+    over: Over,
+    contenders: Mapping[str, Resolved],
+    normalize: Normalize,
+    jobs: int | None,
+    progress: Fraction | None,
 ) -> Series:
     """Compare at every value of `rate` or of a dotted path.
 
     A contender that has no such setting (a link, for one pool alone) stays as it is at all values.
     """
+    parameter, values = over
     if not values:
         raise ProfileError.one("compare", parameter, None, "has no values")
     if parameter == RATE:
@@ -123,6 +188,42 @@ def over(
         for value, point in zip(values, grid, strict=True)
     )
     return Series(parameter, points, unchanged)
+
+
+def _contenders(
+    scenarios: Sequence[Named],
+    deployments: str | Sequence[str],
+    settings: Mapping[str, Any] | None,
+    seed: int | None,
+) -> dict[str, Resolved]:
+    """Name -> resolved scenario, in the order given; a name that comes again gets a number."""
+    deployments = (deployments,) if isinstance(deployments, str) else deployments
+    if not scenarios:
+        raise ProfileError.one("compare", "", None, "names no scenario")
+    if deployments and len(scenarios) > 1:
+        why, hint = "several scenarios and deployments", "give one scenario with --deployment"
+        raise ProfileError.one("compare", "", None, why, hint)
+    if deployments:
+        found = [
+            (name, resolve(scenarios[0], {"deployment": name, **(settings or {})}, seed))
+            for name in deployments
+        ]
+        found = [(resolved.scenario.deployment.name, resolved) for _, resolved in found]
+    else:
+        first = resolve(scenarios[0], settings, seed)
+        seed = first.scenario.run.seed if seed is None else seed
+        found = [(first.scenario.name, first)]
+        for scenario in scenarios[1:]:
+            resolved = resolve(scenario, settings, seed)
+            found.append((resolved.scenario.name, resolved))
+    named: dict[str, Resolved] = {}
+    for name, resolved in found:
+        number = 2
+        unique = name
+        while unique in named:
+            unique, number = f"{name} ({number})", number + 1
+        named[unique] = resolved
+    return named
 
 
 def at_rate(base: Resolved, rate: float, slowest: float) -> Resolved:
@@ -167,49 +268,3 @@ def _has(node: Any, keys: list[str]) -> bool:
             return int(keys[0]) < len(node) and _has(node[int(keys[0])], keys[1:])
         return any(_has(item, keys) for item in node)
     return isinstance(node, dict) and keys[0] in node and _has(node[keys[0]], keys[1:])
-
-
-_NUMBER = re.compile(r"\s*[+-]?[\d.]+(?:[eE][+-]?\d+)?\s*")
-
-
-def parse_values(text: str) -> list[Any]:
-    """`a,b,c` as values; a unit at the end of the last is that of the bare numbers before it.
-
-    >>> parse_values("100,400,1600Gbit/s"), parse_values("delta,full"), parse_values("1,2")
-    (['100 Gbit/s', '400 Gbit/s', '1600 Gbit/s'], ['delta', 'full'], [1, 2])
-    """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    number = _NUMBER.match(parts[-1]) if parts else None
-    unit = parts[-1][number.end() :].strip() if number else ""
-    if unit and all(_NUMBER.fullmatch(part) for part in parts[:-1]):
-        numbers = [*parts[:-1], parts[-1][: -len(unit)].strip()]
-        return [f"{number} {unit}" for number in numbers]
-    return [yaml.safe_load(part) for part in parts]
-
-
-def parse_vary(text: str) -> tuple[str, list[Any]]:
-    """`path=a,b,c` as a dotted path and its values.
-
-    Errors: `ProfileError` when it is not of that form.
-    """
-    path, separator, values = text.partition("=")
-    if not separator or not path.strip() or not values.strip(", "):
-        raise ProfileError.one("--vary", "", text, "is no list of values", "write path=a,b,c")
-    return path.strip(), parse_values(values)
-
-
-def parse_rates(text: str) -> list[float]:
-    """`0.5,1,2` as rising rates per second.
-
-    Errors: `ProfileError` for what is no positive number.
-    """
-    rates = []
-    for part in filter(None, map(str.strip, text.split(","))):
-        try:
-            rates.append(float(part.removesuffix("/s")))
-        except ValueError:
-            rates.append(nan)
-        if not 0 < rates[-1] < inf:
-            hint = "write --rates 0.5,1,2 (trajectories per second)"
-            raise ProfileError.one("--rates", "", part, "is no rate", hint)
-    return sorted(set(rates))

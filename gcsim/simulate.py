@@ -113,11 +113,13 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     elapsed_s = max(end_s - open_s, 0.0)
     requests, tasks = request_table(cluster), trajectory_table(cluster)
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, elapsed_s)
-    why = saturation(scenario, requests, tasks, (open_s, close_s))
+    timeline = timeline_table(cluster)
+    why = saturation(scenario, timeline, (open_s, cluster.window.latest_ns * 1e-9))
     times = {
         "simulated_s": end_s,
         "window_s": [open_s, close_s],
-        "served": cluster.served,
+        "load_on_until_s": cluster.window.latest_ns * 1e-9,
+        "served_under_load": cluster.served_under_load,
         "saturated": why is not None,
     }
     counted = count_run(requests, tasks, pools, scenario, times)
@@ -140,4 +142,4 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         "pools": pools.replace({np.nan: None}).to_dict("records"),
         "links": links.to_dict("records"),
     }
-    return Result(resolved, summary, requests, tasks, pools, links, timeline_table(cluster))
+    return Result(resolved, summary, requests, tasks, pools, links, timeline)

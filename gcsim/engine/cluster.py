@@ -93,6 +93,7 @@ class Cluster:
         self.live: dict[Request, None] = {}
         self.created = 0
         self.served = 0  # requests completed since the window opened, those that only fill too
+        self.served_under_load = 0  # ... until a task last started
 
     # -- from and to the client --------------------------------------------------------------
 

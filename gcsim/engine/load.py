@@ -47,6 +47,7 @@ class Load:
 
     def _start(self, call: Call) -> None:
         self._coming -= 1
+        self._cluster.served_under_load = self._cluster.served
         trajectory: Trajectory = call.argument
         now = self._env.now
         was_open = self._window.opened_ns >= 0 or self._window.warmup_ns is not None

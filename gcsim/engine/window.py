@@ -30,8 +30,8 @@ class Window:
     """The window of one run.
 
     tasks: how many count (None: all that start); warmup_ns: when it opens (None: see the module);
-    time_ns: how long it is at the most. opened_ns, closed_ns: when it did (-1: not yet); counted,
-    live: tasks in it so far, and those of them under way.
+    time_ns: how long it is at the most. opened_ns, closed_ns: when it did (-1: not yet); latest_ns:
+    when a task last started; counted, live: tasks in it so far, and those of them under way.
 
     >>> window = Window(tasks=1, warmup_ns=0)
     >>> window.start("a", 0), window.start("a", 5), window.done
@@ -45,14 +45,14 @@ class Window:
         self, tasks: int | None = None, warmup_ns: int | None = 0, time_ns: int | None = None
     ) -> None:
         self.tasks, self.warmup_ns, self.time_ns = tasks, warmup_ns, time_ns
-        self.opened_ns = self.closed_ns = -1
+        self.opened_ns = self.closed_ns = self.latest_ns = -1
         self.counted = self.live = 0
         self._started = 0
         self._unsettled: dict[str, int] = {}  # by class: WARM x under way - ended
 
     def start(self, workload: str, now: int) -> Part:
         """A task of a class starts [ns]; where."""
-        self._started += 1
+        self._started, self.latest_ns = self._started + 1, now
         self._unsettled[workload] = self._unsettled.get(workload, 0) + WARM
         if self.opened_ns < 0:
             if self.warmup_ns is not None and now >= self.warmup_ns:

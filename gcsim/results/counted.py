@@ -53,8 +53,7 @@ def count_run(
     scenario: Scenario,
     summary: Mapping[str, Any],
 ) -> Counted:
-    """Take what counts out of a run; summary: its `window_s`, `simulated_s`, `served` and
-    `saturated`."""
+    """Take what counts out of a run; summary: its times, what was served, `saturated`."""
     slos, end_s = slos_of(scenario), float(summary["simulated_s"])
     started = trajectories[trajectories["counted"]]
     sent = requests[requests["counted"]]
@@ -77,7 +76,7 @@ def _loaded_s(
 
         closed loop of n agents:  s_t = (end_t - start_t) / n          so X = n / R, Little's law
         open loop:                s_t = (closed - opened) / N          so X = the rate of arrivals
-        saturated:                s_t = (end - opened) / N x their requests / all served
+        saturated:                s_t = (load off - opened) / N x their requests / all served
 
     Ref: Ross, Introduction to Probability Models, 10th ed., section 7.4.
     """
@@ -89,7 +88,8 @@ def _loaded_s(
         return pd.Series(lasted / scenario.arrivals.agents, numbers, name="loaded_s")
     share = (close_s - open_s) / max(len(started), 1)
     if summary["saturated"]:
-        share = (end_s - open_s) / max(len(started), 1) * done / max(summary["served"], 1)
+        loaded_s = summary["load_on_until_s"] - open_s
+        share = loaded_s / max(len(started), 1) * done / max(summary["served_under_load"], 1)
     return pd.Series(share, numbers, name="loaded_s")
 
 

@@ -355,7 +355,7 @@ def check(cluster: Cluster, one: Case) -> None:
         group = replica.group
         for line in (group.waiting, group.running, group.inbox, group.arrived):
             assert not line
-        assert group.coming == replica.load == replica.line_tokens == 0
+        assert group.coming == group.load == group.line_tokens == 0
         assert replica.kv.private == replica.kv.tree.pinned_blocks == 0
         decode = group.decode
         assert (decode.seqs, decode.kv, decode.window_kv, decode.growing) == (0, 0, 0, 0)

@@ -11,7 +11,7 @@ from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
 from gcsim.engine.window import Window
 from gcsim.machine import roofline
-from gcsim.machine.machine import Machine, bind, table_of
+from gcsim.machine.machine import Machine, Operator, bind, table_of
 from gcsim.machine.roofline import SUMS
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Deployment
@@ -116,7 +116,7 @@ def constant_cost(seconds: float, what: Deployment, of: Model | None = None) -> 
     found = {}
     for name, pool in what.pools.items():
         machine = bind(of or model(), pool)
-        table = table_of(())
+        table = table_of([Operator("attention", {}, {}, roofline.KV)])
         table[roofline.OVERHEAD, SUMS.index("iterations")] = seconds
         found[name] = replace(machine, table=table, request_overhead_s=0.0)
     return found

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gcsim.calibration.calibrate import Calibration, Row, rows_of
+from gcsim.calibration.calibrate import Calibration, Compared, rows_of
 from gcsim.calibration.factors import COMPUTE, EFFICIENCIES, HELD, TIMES, Name, bounds
-from gcsim.calibration.fit import Prepared, fit, names_of, subset
+from gcsim.calibration.fit import Prepared, Prior, fit, names_of, subset
 
 # Factors that act together are taken away together.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -32,7 +32,7 @@ def ablation(ready: Prepared, result: Calibration) -> list[dict[str, float | str
     inside = subset(ready, lambda p, s: s.chip in chips and p.fitted)
     found: list[dict[str, float | str]] = []
     for label, factors in {"-": (), **GROUPS}.items():
-        rows: list[Row] = []
+        rows: list[Compared] = []
         for chip in chips:
             part = subset(inside, lambda p, s, c=chip: s.chip == c)  # type: ignore[misc]  # noqa: ARG005
             if not part.points:
@@ -53,11 +53,11 @@ def neutral(name: Name) -> float:
     return high if name[2] in (*EFFICIENCIES, COMPUTE) else low
 
 
-def _from(result: Calibration):  # type: ignore[no-untyped-def]
+def _from(result: Calibration) -> Prior:
     return lambda name: (result.values.get(name, neutral(name)), 1.0)
 
 
-def _errors(rows: Sequence[Row]) -> dict[str, float]:
+def _errors(rows: Sequence[Compared]) -> dict[str, float]:
     found = {}
     for metric in ("ttft", "tpot", "e2e"):
         errors = np.abs(np.expm1([r.log_error for r in rows if r.metric == metric]))

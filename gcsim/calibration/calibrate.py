@@ -27,13 +27,16 @@ from gcsim.calibration.points import Point
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gcsim.calibration.handoff import Handoff
+    from gcsim.calibration.handoff import HandoffTime
     from gcsim.calibration.match import Setup
 
 # Too few or too odd points of their own: these chips borrow a relative's factors.
 BORROWS = {
-    "gb200": "b200", "gb300": "b300", "gh200": "h100-sxm", "mi325x": "mi300x",
-}  # fmt: skip
+    "gb200": "b200",
+    "gb300": "b300",
+    "gh200": "h100-sxm",
+    "mi325x": "mi300x",
+}
 BETWEEN = 0.18  # standard deviation of the logarithm of one factor between chips
 EVALUATIONS = 9
 
@@ -52,12 +55,12 @@ class Calibration:
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     sources: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     folds: list[dict[Name, float]] = field(default_factory=list)
-    left_out: list["Row"] = field(default_factory=list)
-    handoffs: dict[str, "Handoff"] = field(default_factory=dict)
+    left_out: list["Compared"] = field(default_factory=list)
+    handoffs: dict[str, "HandoffTime"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Compared:
     """One comparison: point, chip, stack, metric, log(modeled / published)."""
 
     point: Point
@@ -176,7 +179,7 @@ def cross_validate(ready: Prepared, result: Calibration, jobs: int = 2) -> Calib
 
 def _fold(
     ready: Prepared, group: tuple[str, str], known: Fit
-) -> tuple[dict[Name, float], list[Row]]:
+) -> tuple[dict[Name, float], list[Compared]]:
     kept = subset(ready, lambda p, s: p.group != group)  # noqa: ARG005
     left = subset(ready, lambda p, s: p.group == group)  # noqa: ARG005
     chips = {s.chip for s in left.setups}
@@ -193,17 +196,17 @@ def _fold(
     return found.values, rows_of(left, values)
 
 
-def rows_of(ready: Prepared, values: Mapping[Name, float]) -> list[Row]:
+def rows_of(ready: Prepared, values: Mapping[Name, float]) -> list[Compared]:
     """Every comparison of prepared points under some factors."""
     pricer = Pricer(ready)
     errors: NDArray[np.float64] = pricer.errors(values)
     return [
-        Row(ready.points[k], ready.setups[k].chip, ready.setups[k].stack, metric, float(error))
+        Compared(ready.points[k], ready.setups[k].chip, ready.setups[k].stack, metric, float(error))
         for (k, _, metric, _), error in zip(pricer.rows, errors, strict=True)
     ]
 
 
-def errors_by_metric(rows: list[Row]) -> dict[str, dict[str, float]]:
+def errors_by_metric(rows: list[Compared]) -> dict[str, dict[str, float]]:
     """Count, median and 90th percentile of |modeled/published - 1|, and bias, by metric."""
     found: dict[str, dict[str, float]] = {}
     for metric in FITTED:

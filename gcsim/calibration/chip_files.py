@@ -28,10 +28,14 @@ def calibrate_everything(points_path: str | Path, jobs: int = 2) -> tuple[Prepar
 
 
 def write_from(result: Calibration, folder: str | Path | None = None) -> None:
-    """Write the factors of every shipped chip that has such a file, in place or into a folder."""
+    """Write the factors of every shipped chip that has its own, in place or into a folder.
+
+    Its own: those that its data sheet names, or, where it still names a relative's, its first.
+    """
     texts: dict[Path, str] = {}
+    fitted = {name[0] for name in result.values}
     for name, path in library.shipped("chip").items():
-        if read_mapping(path)[0].get("factors") == name:
+        if read_mapping(path)[0].get("factors") == name or name in fitted:
             target = Path(folder or library.root() / library.FOLDERS["factors"]) / f"{name}.yaml"
             texts[target] = factors_text(load_chip(name), result, tested(result, name))
     for target, text in texts.items():

@@ -1,7 +1,7 @@
 """What vendors publish, in the model: claim, scenario file, modeled value, range, verdict."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -97,15 +97,37 @@ def _ends(resolved: Resolved, key: str) -> tuple[float, float, float]:
     return value, min(found), max(found)
 
 
-def _claim(
-    text: str, source: str, unit: str, claimed: float, name: str, key: str, condition: str = "",
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What somebody says: the claim in words, who says it, and its figure."""
+
+    claim: str
+    source: str
+    unit: str
+    claimed: float
+
+    def judged(
+        self, ends: tuple[float, float, float], where: str, condition: str = "", verdict: str = ""
+    ) -> Claim:
+        """The line of the ledger; ends: modeled value, low, high; verdict: where not by `NEAR`."""
+        verdict = verdict or verdict_of(self.claimed, *ends, condition)
+        return Claim(
+            self.claim, self.source, self.unit, self.claimed, *ends, verdict, condition, where
+        )
+
+
+def _played(
+    said: Said,
+    name: str,
+    key: str,
+    condition: str = "",
     settings: Mapping[str, Any] | None = None,
-) -> Claim:  # fmt: skip
+) -> Claim:
+    """A claim against a metric (of `measure`) of its scenario file, with settings."""
     settings = dict(settings or {})
-    value, low, high = _ends(resolve(_file(name), settings), key)
-    verdict = verdict_of(claimed, value, low, high, condition)
-    where = f"validation/claims/{name}.yaml"
-    return Claim(text, source, unit, claimed, value, low, high, verdict, condition, where, settings)
+    ends = _ends(resolve(_file(name), settings), key)
+    found = said.judged(ends, f"validation/claims/{name}.yaml", condition)
+    return replace(found, settings=settings)
 
 
 def _speeds() -> list[Claim]:
@@ -114,21 +136,25 @@ def _speeds() -> list[Claim]:
         " agent step; the source states neither"
     )
     load = "the GPU service runs four H100 per model copy with about twelve requests at a time"
+    best = "one user on 16 chips, and SN50's assumed fixed times at their best"
+    agent = "SN40L answers gpt-oss-120b with TTFT 738 ms, network included"
+    gpu = "a GPU service takes TTFT 1,899 ms for the same"
+    prefill = "... with TTFT 388 ms at 10,000 prompt tokens"
+    short, long = (
+        "SN40L serves gpt-oss-120b at 713 tok/s",
+        "SN50 serves gpt-oss-120b at 1,900 tok/s",
+    )
+    both = f"{lengths}; {load}"
+    set_to = "its prefill factors were set to this figure"
     return [
-        _claim("SN40L answers gpt-oss-120b with TTFT 738 ms, network included", PAPER, "ms", 738,
-               "sn40l-agent-call", "ttft", lengths),
-        _claim("... and E2E 1.76 s", PAPER, "ms", 1760, "sn40l-agent-call", "e2e", lengths),
-        _claim("a GPU service takes TTFT 1,899 ms for the same", PAPER, "ms", 1899,
-               "gpu-agent-call", "ttft", f"{lengths}; {load}"),
-        _claim("... and E2E 8.05 s", PAPER, "ms", 8050, "gpu-agent-call", "e2e",
-               f"{lengths}; {load}"),
-        _claim("SN40L serves gpt-oss-120b at 713 tok/s", INFERCOM, "tok/s", 713, "sn40l-gpt-oss",
-               "tok_s_user"),
-        _claim("... with TTFT 388 ms at 10,000 prompt tokens", INFERCOM, "ms", 388,
-               "sn40l-gpt-oss", "ttft", "its prefill factors were set to this figure"),
-        _claim("SN50 serves gpt-oss-120b at 1,900 tok/s", PAPER, "tok/s", 1900, "sn50-gpt-oss",
-               "tok_s_user", "one user on 16 chips, and SN50's assumed fixed times at their best"),
-    ]  # fmt: skip
+        _played(Said(agent, PAPER, "ms", 738), "sn40l-agent-call", "ttft", lengths),
+        _played(Said("... and E2E 1.76 s", PAPER, "ms", 1760), "sn40l-agent-call", "e2e", lengths),
+        _played(Said(gpu, PAPER, "ms", 1899), "gpu-agent-call", "ttft", both),
+        _played(Said("... and E2E 8.05 s", PAPER, "ms", 8050), "gpu-agent-call", "e2e", both),
+        _played(Said(short, INFERCOM, "tok/s", 713), "sn40l-gpt-oss", "tok_s_user"),
+        _played(Said(prefill, INFERCOM, "ms", 388), "sn40l-gpt-oss", "ttft", set_to),
+        _played(Said(long, PAPER, "tok/s", 1900), "sn50-gpt-oss", "tok_s_user", best),
+    ]
 
 
 def _racks() -> list[Claim]:
@@ -144,7 +170,8 @@ def _racks() -> list[Claim]:
         told, settings = _told(here, best, speed, load), _changes(base, load)
         assumed = sum(key.startswith(f"{chip.lower()}.") for key in assumed_values(base.scenario))
         told += f"; {assumed} values of the chip are assumed"
-        found.append(_claim(text, PAPER, "tok/s", speed, name, "tok_s_total", told, settings))
+        said = Said(text, PAPER, "tok/s", speed)
+        found.append(_played(said, name, "tok_s_total", told, settings))
     return found
 
 
@@ -217,15 +244,17 @@ def _arithmetic() -> list[Claim]:
     except CapacityError:
         fits = 0.0
     eight_bit = "the peak is that of FP8 (or of sparse BF16), the bytes those of 16 bit"
+    text = "70B on one H100 needs 0.07 ms of arithmetic per token"
+    read = memory / chip.efficiency.memory.value
+    verdict = verdict_of(42.0, memory, memory, memory, "")
+    held, narrow_only = SUPPORTED if fits else REFUTED, "80 GB hold 70B only in 8 bit or less"
+    one = "... which one H100 could hold (140 GB)"
+    kv = "70B keeps about 0.3 MB of KV per token"
     return [
-        Claim("70B on one H100 needs 0.07 ms of arithmetic per token", INFERCOM, "ms", 0.07,
-              compute, fastest, compute,
-              verdict_of(0.07, compute, fastest, compute, eight_bit), eight_bit, where),
-        Claim("... and 42 ms to read its weights", INFERCOM, "ms", 42.0, memory, memory,
-              memory / chip.efficiency.memory.value,
-              verdict_of(42.0, memory, memory, memory, ""), "", where),
-        Claim("... which one H100 could hold (140 GB)", INFERCOM, "fits", 1.0, fits, fits, fits,
-              SUPPORTED if fits else REFUTED, "80 GB hold 70B only in 8 bit or less", where),
-        Claim("70B keeps about 0.3 MB of KV per token", INFERCOM, "MB", 0.3, per_token, per_token,
-              per_token, verdict_of(0.3, per_token, per_token, per_token, ""), "", where),
-    ]  # fmt: skip
+        Said(text, INFERCOM, "ms", 0.07).judged((compute, fastest, compute), where, eight_bit),
+        Said("... and 42 ms to read its weights", INFERCOM, "ms", 42.0).judged(
+            (memory, memory, read), where, verdict=verdict
+        ),
+        Said(one, INFERCOM, "fits", 1.0).judged((fits, fits, fits), where, narrow_only, held),
+        Said(kv, INFERCOM, "MB", 0.3).judged((per_token,) * 3, where),
+    ]

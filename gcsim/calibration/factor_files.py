@@ -21,7 +21,7 @@ from gcsim.calibration.factors import (
     bounds,
     prior_of,
 )
-from gcsim.calibration.handoff import Handoff
+from gcsim.calibration.handoff import HandoffTime
 from gcsim.profiles.base import Kind, Quantity
 from gcsim.profiles.chip import Chip
 
@@ -92,9 +92,10 @@ def factors_text(chip: Chip, result: Calibration, tested: str) -> str:
         lines += [f"  {stack}:", *_groups(times, "    ")]
     text = "\n".join(lines)
     notes = [
-        f"  - \"'{short}' in a source: {long}\"" for short, long in LONG_NAMES.items()
+        f"  - \"'{short}' in a source: {long}\""
+        for short, long in LONG_NAMES.items()
         if (f'"{short}: ' if short == "fit" else short) in text
-    ]  # fmt: skip
+    ]
     return HEAD + "\n".join([text, *(["notes:", *notes] if notes else ()), ""])
 
 
@@ -134,7 +135,7 @@ def _times(chip: Chip, result: Calibration, stack: str, tested: str) -> dict[str
     return found
 
 
-def _handoff(found: Handoff, chip: str, stack: str) -> Finding:
+def _handoff(found: HandoffTime, chip: str, stack: str) -> Finding:
     where = f"{found.points} disaggregated points of {stack} on {', '.join(found.chips)}"
     kind: Kind = "assumed"
     source = f"no point of this chip shows it: {where}"

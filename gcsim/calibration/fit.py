@@ -113,10 +113,14 @@ def subset(ready: Prepared, keep: Callable[[Point, Setup], bool]) -> Prepared:
     used = sorted({ready.which[k] for k in chosen})
     place = {old: new for new, old in enumerate(used)}
     return Prepared(
-        [ready.points[k] for k in chosen], [ready.setups[k] for k in chosen],
-        [ready.pools[k] for k in used], [place[ready.which[k]] for k in chosen],
-        [ready.bins[k] for k in chosen], {}, ready.shift,
-    )  # fmt: skip
+        [ready.points[k] for k in chosen],
+        [ready.setups[k] for k in chosen],
+        [ready.pools[k] for k in used],
+        [place[ready.which[k]] for k in chosen],
+        [ready.bins[k] for k in chosen],
+        {},
+        ready.shift,
+    )
 
 
 class Pricer:
@@ -148,9 +152,10 @@ class Pricer:
         tables, request = [], []
         for index, (model, pool) in enumerate(self.ready.pools):
             key = tuple(
-                v for (chip, stack, _), v in values.items()
+                v
+                for (chip, stack, _), v in values.items()
                 if chip == pool.chip.name and stack in ("", pool.stack)
-            )  # fmt: skip
+            )
             cached = self._cache.get(index)
             if cached is None or cached[0] != key:
                 chip = with_factors(pool.chip, values)
@@ -247,9 +252,15 @@ def fit(
         return np.concatenate([soft, (x - centre) / width])
 
     found = least_squares(
-        residuals, start, bounds=(low, high), max_nfev=max_evaluations, diff_step=np.array([1e-4]),
-        x_scale=width, ftol=1e-4, xtol=1e-4,
-    )  # fmt: skip
+        residuals,
+        start,
+        bounds=(low, high),
+        max_nfev=max_evaluations,
+        diff_step=np.array([1e-4]),
+        x_scale=width,
+        ftol=1e-4,
+        xtol=1e-4,
+    )
     values = dict(fixed or {}) | dict(zip(names, np.exp(found.x).tolist(), strict=True))
     jacobian = np.asarray(found.jac, dtype=np.float64)
     spread = np.sqrt(np.diag(np.linalg.pinv(jacobian.T @ jacobian)))

@@ -22,7 +22,7 @@ FEW = 4  # points that a stack needs
 
 
 @dataclass(frozen=True, slots=True)
-class Handoff:
+class HandoffTime:
     """The fixed time of a stack's handoff [s] with its 90% range, and the points behind it."""
 
     value: float
@@ -34,7 +34,7 @@ class Handoff:
 
 def handoffs(
     points: Sequence[Point], values: Mapping[Name, float], jobs: int = 2
-) -> dict[str, Handoff]:
+) -> dict[str, HandoffTime]:
     """By stack: the median of published less modeled TTFT, within the bounds of the factor.
 
     values: the factors of the chips; range: the median -+ 1.64 standard errors (1.25 sigma / sqrt
@@ -45,10 +45,13 @@ def handoffs(
     chosen = [p for p in points if p.prefill and p.concurrency <= CLIENTS and "ttft" in p.published]
     setups = [(p, s) for p in chosen if isinstance(s := setup_of(p), Setup)]
     missing = Parallel(n_jobs=jobs)(delayed(_missing_s)(p, _bare(s, values)) for p, s in setups)
-    found: dict[str, Handoff] = {}
+    found: dict[str, HandoffTime] = {}
     for stack in sorted({s.stack for _, s in setups}):
-        own = [(m, s.chip) for m, (_, s) in zip(missing, setups, strict=True)
-               if s.stack == stack and m is not None]  # fmt: skip
+        own = [
+            (m, s.chip)
+            for m, (_, s) in zip(missing, setups, strict=True)
+            if s.stack == stack and m is not None
+        ]
         if len(own) < FEW:
             continue
         gaps = np.array([m for m, _ in own])
@@ -57,7 +60,7 @@ def handoffs(
         ends = np.clip([middle, middle - 1.64 * spread, middle + 1.64 * spread], *bounds(HANDOFF))
         value, low, high = ends.tolist()
         chips = tuple(sorted({chip for _, chip in own}))
-        found[stack] = Handoff(value, low, high, len(own), chips)
+        found[stack] = HandoffTime(value, low, high, len(own), chips)
     return found
 
 

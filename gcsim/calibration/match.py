@@ -210,13 +210,20 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
         if point.batch:
             budget = max(budget, point.concurrency * point.isl)
         return Pool(
-            role=role, chip=chip, tp=side.tp, ep=side.dp, replicas=side.workers, stack=used,
+            role=role,
+            chip=chip,
+            tp=side.tp,
+            ep=side.dp,
+            replicas=side.workers,
+            stack=used,
             batching=Batching(
                 policy=policy, max_seqs=seats, max_iteration_tokens=max(budget, seats)
             ),
-            kv_dtype=kv, prefix_cache_tokens=None if point.cached else 0, spill=False,
+            kv_dtype=kv,
+            prefix_cache_tokens=None if point.cached else 0,
+            spill=False,
             memory_utilization=0.92,
-        )  # fmt: skip
+        )
 
     name = f"published-{point.id}"
     if point.prefill is None:
@@ -232,10 +239,18 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
     one_domain = point.prefill.chips + point.serving.chips <= up.max_chips
     rate = (up if one_domain else out).bandwidth.value
     link = Link.model_validate(
-        {"from": "prefill", "to": "decode", "lanes": point.prefill.tp * point.prefill.dp,
-         "bandwidth": f"{rate / 1e9:.9g} GB/s", **LINK}
-    )  # fmt: skip
+        {
+            "from": "prefill",
+            "to": "decode",
+            "lanes": point.prefill.tp * point.prefill.dp,
+            "bandwidth": f"{rate / 1e9:.9g} GB/s",
+            **LINK,
+        }
+    )
     return Deployment(
-        name=name, pools=pools, links=(link,), kv_handoff=KvHandoff(first_token_from="decode"),
+        name=name,
+        pools=pools,
+        links=(link,),
+        kv_handoff=KvHandoff(first_token_from="decode"),
         router=Router(policy="least_loaded"),
-    )  # fmt: skip
+    )

@@ -14,10 +14,25 @@ from pathlib import Path
 from gcsim.errors import ProfileError
 
 COLUMNS = (
-    "id", "source", "date", "hardware", "chips", "tp", "model", "weight_dtype", "framework", "isl",
-    "osl", "concurrency_or_batch", "cached_tokens", "ttft_ms", "tpot_ms", "e2e_ms", "tok_s_total",
+    "id",
+    "source",
+    "date",
+    "hardware",
+    "chips",
+    "tp",
+    "model",
+    "weight_dtype",
+    "framework",
+    "isl",
+    "osl",
+    "concurrency_or_batch",
+    "cached_tokens",
+    "ttft_ms",
+    "tpot_ms",
+    "e2e_ms",
+    "tok_s_total",
     "notes",
-)  # fmt: skip
+)
 METRICS = ("ttft", "tpot", "e2e", "throughput")
 
 # What a note says about the row as a whole, and why such a row is not compared.
@@ -164,18 +179,28 @@ def parse_row(row: dict[str, str]) -> Point | str:
     if not published:
         return "no time or throughput"
     return Point(
-        id=row["id"], source=row["source"], date=row["date"].strip(),
+        id=row["id"],
+        source=row["source"],
+        date=row["date"].strip(),
         hardware=row["hardware"].strip(),
-        model=row["model"].strip(), dtype=row["weight_dtype"].strip().lower(),
-        framework=row["framework"].strip(), isl=round(isl), osl=round(osl),
-        concurrency=round(concurrency), cached=round(_number(row["cached_tokens"], 0.0)),
-        serving=sides[1], prefill=sides[0],
+        model=row["model"].strip(),
+        dtype=row["weight_dtype"].strip().lower(),
+        framework=row["framework"].strip(),
+        isl=round(isl),
+        osl=round(osl),
+        concurrency=round(concurrency),
+        cached=round(_number(row["cached_tokens"], 0.0)),
+        serving=sides[1],
+        prefill=sides[0],
         low=0.8 if "len~U[0.8L,L]" in notes else 1.0,
-        batch=static or whole, whole_run=whole, median=bool(re.search(r"\bmedian\b", notes)),
+        batch=static or whole,
+        whole_run=whole,
+        median=bool(re.search(r"\bmedian\b", notes)),
         fitted=not re.search(NOT_FITTED, f"{notes} {row['framework']}"),
         steady=bool(re.search(OUT_OF_STEP, f"{notes} {row['framework']}")) and not static,
-        ttft_of_prefill_run="osl=1 run" in notes, published=published,
-    )  # fmt: skip
+        ttft_of_prefill_run="osl=1 run" in notes,
+        published=published,
+    )
 
 
 def _published(row: dict[str, str], static: bool, whole: bool) -> dict[str, float]:

@@ -67,10 +67,17 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def html_report(result: Mapping[str, Any]) -> str:
     """A page that needs nothing else: the error tables and every point."""
     points = [
-        (p["id"], p["chip"], p["model"], METRICS[p["metric"]], f"{p['published']:.4g}",
-         f"{p['modeled']:.4g}", f"{p['ape']:.1%}")
+        (
+            p["id"],
+            p["chip"],
+            p["model"],
+            METRICS[p["metric"]],
+            f"{p['published']:.4g}",
+            f"{p['modeled']:.4g}",
+            f"{p['ape']:.1%}",
+        )
         for p in sorted(result["points"], key=lambda p: -p["ape"])
-    ]  # fmt: skip
+    ]
     heads = ("id", "chip", "model", "metric", "published", "modeled", "error")
     skips = [(reason, str(n)) for reason, n in _skips(result)]
     style = (
@@ -82,10 +89,12 @@ def html_report(result: Mapping[str, Any]) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>gcsim validate</title>'
         f"<style>{style}</style><h1>gcsim against published measurements</h1>"
         + _html_table(HEADS, table_rows(result, ("chip", "model", "stack", "kind")))
-        + "<h2>Skipped</h2>" + _html_table(("reason", "points"), skips)
-        + "<h2>Every point, the worst first (ms; tokens/s)</h2>" + _html_table(heads, points)
+        + "<h2>Skipped</h2>"
+        + _html_table(("reason", "points"), skips)
+        + "<h2>Every point, the worst first (ms; tokens/s)</h2>"
+        + _html_table(heads, points)
         + "</html>\n"
-    )  # fmt: skip
+    )
 
 
 def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -100,12 +109,15 @@ def claims_rows(ledger: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Cells of the claims ledger: claim, claimed, modeled, range, verdict, scenario."""
     return [
         (
-            f"{c['claim']} ({c['source']})", f"{figure(c['claimed'])} {c['unit']}",
-            figure(c["modeled"]), f"{figure(c['low'])} to {figure(c['high'])}",
-            c["verdict"] + (f": {c['condition']}" if c["condition"] else ""), claim_scenario(c),
+            f"{c['claim']} ({c['source']})",
+            f"{figure(c['claimed'])} {c['unit']}",
+            figure(c["modeled"]),
+            f"{figure(c['low'])} to {figure(c['high'])}",
+            c["verdict"] + (f": {c['condition']}" if c["condition"] else ""),
+            claim_scenario(c),
         )
         for c in ledger
-    ]  # fmt: skip
+    ]
 
 
 def figure(value: float) -> str:

@@ -23,7 +23,7 @@ LAG = 1  # a next request arrives while the iteration after its predecessor's la
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Requests:
     """Requests of one run in order: lengths, how many at once, and which count."""
 
     isl: "NDArray[np.int64]"
@@ -32,7 +32,7 @@ class Load:
     count_from: int
 
 
-def load_of(point: Point, rounds: int = ROUNDS) -> Load:
+def load_of(point: Point, rounds: int = ROUNDS) -> Requests:
     """The requests that a source sent; uniform lengths evenly spread over their range, shuffled.
 
     Where medians were published, those after the first burst stand for the median request. In a
@@ -49,7 +49,7 @@ def load_of(point: Point, rounds: int = ROUNDS) -> Load:
     if point.steady:
         osl = _lengths(rng, point.osl, 1.0 - OUT_OF_STEP, requests, 1.0 + OUT_OF_STEP)
     after_burst = point.median and requests > clients
-    return Load(isl, osl, clients, clients if after_burst else 0)
+    return Requests(isl, osl, clients, clients if after_burst else 0)
 
 
 def _lengths(
@@ -60,7 +60,7 @@ def _lengths(
 
 
 def iterations_of(
-    point: Point, setup: Setup, machine: Machine, load: Load
+    point: Point, setup: Setup, machine: Machine, load: Requests
 ) -> "NDArray[np.float64]":
     """Every iteration of a run of one pool (of one worker, which serves its share of clients)."""
     pool = setup.pool

@@ -8,7 +8,7 @@ import numpy as np
 
 from gcsim.calibration.match import Setup, setup_of
 from gcsim.calibration.points import METRICS, Point, read_points
-from gcsim.calibration.tape import Load, load_of
+from gcsim.calibration.tape import Requests, load_of
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
 from gcsim.engine.records import REQUEST_COLUMNS
@@ -101,19 +101,23 @@ def compare_point(point: Point) -> list[dict[str, Any]] | str:
         return "a request does not fit the KV cache"
     return [
         {
-            "id": point.id, "chip": setup.chip, "model": setup.model.name, "stack": setup.stack,
+            "id": point.id,
+            "chip": setup.chip,
+            "model": setup.model.name,
+            "stack": setup.stack,
             "kind": "disaggregated" if point.prefill else "one pool",
-            "group": "/".join(point.group), "metric": metric,
+            "group": "/".join(point.group),
+            "metric": metric,
             "published": published * (1.0 if metric == "throughput" else 1e3),
             "modeled": modeled[metric] * (1.0 if metric == "throughput" else 1e3),
             "ape": abs(modeled[metric] / published - 1.0),
         }
         for metric, published in point.published.items()
         if np.isfinite(modeled[metric])
-    ]  # fmt: skip
+    ]
 
 
-def simulate_point(point: Point, setup: Setup, load: Load) -> dict[str, float] | None:
+def simulate_point(point: Point, setup: Setup, load: Requests) -> dict[str, float] | None:
     """TTFT, TPOT, E2E [s] and throughput [tokens/s] of a point; None when a request never fits."""
     model = setup.model.model_copy(update={"context_window": 1 << 40})
     costs = {name: bind(model, pool) for name, pool in setup.deployment.pools.items()}
@@ -122,7 +126,7 @@ def simulate_point(point: Point, setup: Setup, load: Load) -> dict[str, float] |
     return _metrics(point, load, cluster)
 
 
-def _trajectories(point: Point, load: Load) -> Iterable[Trajectory]:
+def _trajectories(point: Point, load: Requests) -> Iterable[Trajectory]:
     for index, (isl, osl) in enumerate(zip(load.isl.tolist(), load.osl.tolist(), strict=True)):
         shared = min(point.cached, isl - 1)
         own = (index + 1, isl - shared)
@@ -131,7 +135,7 @@ def _trajectories(point: Point, load: Load) -> Iterable[Trajectory]:
         yield Trajectory(index, "published", (Step(spans, osl),), start)
 
 
-def _metrics(point: Point, load: Load, cluster: Cluster) -> dict[str, float] | None:
+def _metrics(point: Point, load: Requests, cluster: Cluster) -> dict[str, float] | None:
     table = cluster.records.requests
     if (table[:, _COLUMN["status"]] != 0).any():
         return None

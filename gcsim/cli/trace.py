@@ -35,6 +35,14 @@ ReadAs = Annotated[
 SkipOption = Annotated[
     bool, typer.Option("--skip-bad-lines", help="Leave lines out that cannot be read; count them.")
 ]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="isl=NAME,...",
+        help="Of a log: isl, osl, time, end, delay, session, model, cached; a unit: time=ts:ms.",
+    ),
+]
 UnpackedOption = Annotated[
     str | None,
     typer.Option("--unpacked-max", metavar="SIZE", help="What a packed file may become: 20 GiB."),
@@ -50,6 +58,7 @@ def info(
     file: Annotated[Path, typer.Argument(help="A trace, plain or .gz.")],
     trace_format: ReadAs = None,
     skip_bad_lines: SkipOption = False,
+    columns: ColumnsOption = None,
     unpacked_max: UnpackedOption = None,
     output: Annotated[
         Format, typer.Option("--format", help="A table with histograms, or one JSON object.")
@@ -63,7 +72,7 @@ def info(
     from gcsim.traffic.traces.row import Skipped
 
     skipped = Skipped(allowed=skip_bad_lines)
-    options = _options(trace_format, unpacked_max)
+    options = _options(trace_format, columns, unpacked_max)
     options = replace(options, format=format_of(file, options))
     found = describe(file, options, skipped)
     summary = found.summary()
@@ -84,6 +93,7 @@ def convert(
     to: ToOption,
     trace_format: ReadAs = None,
     skip_bad_lines: SkipOption = False,
+    columns: ColumnsOption = None,
     unpacked_max: UnpackedOption = None,
 ) -> None:
     """Write a trace as another format; what that cannot hold is told on stderr."""
@@ -91,7 +101,7 @@ def convert(
     from gcsim.traffic.traces.write import stored
 
     skipped = Skipped(allowed=skip_bad_lines)
-    _write(target, stored(source, _options(trace_format, unpacked_max), skipped), to)
+    _write(target, stored(source, _options(trace_format, columns, unpacked_max), skipped), to)
     _tell_skipped(skipped)
 
 
@@ -130,18 +140,27 @@ def generate(
     _write(out, trajectories(what, arrivals, stream, sessions), to, sessions)
 
 
-def _options(trace_format: str | None, unpacked_max: str | None) -> "Options":
+def _options(trace_format: str | None, columns: str | None, unpacked_max: str | None) -> "Options":
     from gcsim.errors import ProfileError
     from gcsim.traffic.traces.row import Options
     from gcsim.units import UnitError, parse
 
+    def bad(option: str, value: str | None, why: str, hint: str = "") -> ProfileError:
+        return ProfileError.one("gcsim trace", option, value, why, hint)
+
+    named: dict[str, str] = {}
+    for pair in columns.split(",") if columns is not None else ():
+        what, _, name = (part.strip() for part in pair.partition("="))
+        if not name or what in named:
+            raise bad("--columns", columns, "is not isl=NAME,osl=NAME,...")
+        named[what] = name
     try:
         most = None if unpacked_max is None else parse(unpacked_max, "bytes")
     except UnitError as error:
-        raise ProfileError.one(
-            "trace", "--unpacked-max", unpacked_max, error.why, error.hint
-        ) from error
-    return Options(trace_format, unpacked_max=most)
+        raise bad("--unpacked-max", unpacked_max, error.why, error.hint) from error
+    if most is not None and most <= 0:
+        raise bad("--unpacked-max", unpacked_max, "must be above 0")
+    return Options(trace_format, unpacked_max=most, columns=named)
 
 
 def _write(
@@ -172,6 +191,8 @@ def _tell_skipped(skipped: "Skipped") -> None:
             note(f"  {problem}")
     if skipped.failed:
         note(f"Left out: {skipped.failed:,} requests that the trace marks as failed")
+    if skipped.others:
+        note(f"Left out: {skipped.others:,} spans of tools and the like")
 
 
 def info_table(

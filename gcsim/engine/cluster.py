@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gcsim.engine.clock import Call, Clock, to_ns
-from gcsim.engine.group import NEVER
+from gcsim.engine.group import NEVER, Group
 from gcsim.engine.handoff import Handoff, LinkUse
 from gcsim.engine.records import Records
 from gcsim.engine.replica import Replica
@@ -37,8 +37,8 @@ class Service:
     __slots__ = ("context_window", "decode_state", "decoders", "entry", "entry_state")
 
     def __init__(self, replicas: list[Replica]) -> None:
-        self.entry = [r for r in replicas if r.pool.role != "decode"]
-        self.decoders = [r for r in replicas if r.pool.role == "decode"]
+        self.entry = [r.group for r in replicas if r.pool.role != "decode"]
+        self.decoders = [r.group for r in replicas if r.pool.role == "decode"]
         self.context_window = min(r.cost.context_window for r in replicas)
         self.entry_state, self.decode_state = State(), State()
 
@@ -133,10 +133,10 @@ class Cluster:
             return
         self._enqueue(request, replica)
 
-    def _route(self, request: Request, replicas: Sequence[Replica], state: State) -> Replica:
-        chosen = self._policy(request, replicas, state)
+    def _route(self, request: Request, groups: Sequence[Group], state: State) -> Replica:
+        chosen = self._policy(request, groups, state)
         state.note(request, chosen)
-        return chosen
+        return self.replicas[chosen.index]
 
     def _enqueue(self, request: Request, replica: Replica) -> None:
         request.replica = replica.index
@@ -194,14 +194,12 @@ class Cluster:
     def _boundary(self, call: Call) -> None:
         """A replica has ended its iterations and planned the next: act on what happened."""
         replica: Replica = call.argument
-        index = replica.index
-        happened = replica.boundary(self.env.now)
+        env, index = self.env, replica.index
+        happened = replica.boundary(env.now)
         due_ns = self._due_ns[index] = replica.next_ns
-        self._calls[index] = (
-            None
-            if due_ns == NEVER
-            else Call(self.env, due_ns - self.env.now, self._boundary, replica, 1 + index)
-        )
+        self._calls[index] = None
+        if due_ns != NEVER:
+            self._calls[index] = Call(env, due_ns - env.now, self._boundary, replica, 1 + index)
         for verb, request in happened:
             match verb:
                 case "completed":
@@ -264,22 +262,26 @@ class Cluster:
 
     # -- KV handoff ---------------------------------------------------------------------------
 
-    def _beyond(self, pool_name: str) -> tuple[list[Replica], Replica]:
-        """The decode replicas that a link from a pool reaches, and the smallest of them."""
+    def _beyond(self, pool_name: str) -> tuple[list[Group], Group]:
+        """The decode groups that a link from a pool reaches, and the smallest of them."""
         model = next(r.cost.model for r in self.replicas if r.pool_name == pool_name)
-        decoders = self._services[model].decoders
-        reached = [r for r in decoders if (pool_name, r.pool_name) in self._links]
-        return reached, min(
-            reached or self.replicas, key=lambda r: r.kv.total * r.pool.block_tokens
-        )
+        reached = [
+            r.group
+            for r in self.replicas
+            if r.cost.model == model
+            and r.pool.role == "decode"
+            and (pool_name, r.pool_name) in self._links
+        ]
+        every = reached or [r.group for r in self.replicas]
+        return reached, min(every, key=lambda group: group.kv.total * group.kv.block_tokens)
 
-    def _targets(self, request: Request, source: Replica) -> Sequence[Replica]:
-        """The decode replicas that a link reaches and that could hold the request."""
+    def _targets(self, request: Request, source: Replica) -> Sequence[Group]:
+        """The decode groups that a link reaches and that could hold the request."""
         tokens = request.prompt_tokens + 1
         reached, smallest = self._reached[source.pool_name]
         if smallest.kv.fits(tokens):
             return reached
-        return [replica for replica in reached if replica.kv.fits(tokens)]
+        return [group for group in reached if group.kv.fits(tokens)]
 
     def _transfer(self, request: Request) -> None:
         """Prompt computed and room reserved: the KV travels.

@@ -69,7 +69,7 @@ class DecodeSet:
         """Play iterations: tokens that each sequence gained, KV blocks that they took together,
         and the sequences that have all their tokens, which are still to be removed.
         """
-        gained = self.gain(iterations)
+        gained = iterations if self._accepted_ppm == PPM else self.gain(iterations)
         blocks = self.blocks(gained)
         self.iterations += iterations
         self.clock += gained

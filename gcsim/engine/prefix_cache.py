@@ -131,21 +131,23 @@ class PrefixCache:
     def pin(self, node: Node) -> None:
         """Keep a node, and with it the path to it, until `unpin`."""
         at: Node | None = node
+        size = self.block_tokens
         while at is not None:
             at.pins += 1
             if at.pins > 1:
                 return
-            self.pinned_blocks += self._owned(at)
+            self.pinned_blocks += at.depth // size - (at.depth - at.length) // size
             at = at.parent
 
     def unpin(self, node: Node) -> None:
         """Take back one `pin`."""
         at: Node | None = node
+        size = self.block_tokens
         while at is not None:
             at.pins -= 1
             if at.pins:
                 return
-            self.pinned_blocks -= self._owned(at)
+            self.pinned_blocks -= at.depth // size - (at.depth - at.length) // size
             self._queue(at)
             at = at.parent
 

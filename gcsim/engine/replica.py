@@ -41,16 +41,6 @@ class Replica:
         self._coalesce = coalesce
         self._run = Run(cost, self.group.decode)
 
-    @property
-    def load(self) -> int:
-        """Requests here or on their way, waiting or running."""
-        return self.group.load
-
-    @property
-    def line_tokens(self) -> int:
-        """Prompt tokens to compute in the waiting line, as routed."""
-        return self.group.line_tokens
-
     # -- the ways in -----------------------------------------------------------------------
 
     def enqueue(self, request: Request, now: int) -> None:
@@ -109,17 +99,16 @@ class Replica:
             self.meter.timeline.sample(now, len(group.waiting), len(group.running), group.kv.used)
         if chunks:
             self.next_ns = run.mixed(group.reload_ns)
+            group.reload_ns = 0
         elif decodes:
             self.next_ns = self._decode_run()
+            group.reload_ns = 0
         else:
             group.keep_places()  # the line may have emptied: its head could never run
             self.next_ns = NEVER
-            return self._told()
-        group.reload_ns = 0
-        return self._told()
-
-    def _told(self) -> list[Event]:
-        events, self.group.events = self.group.events, []
+        events = group.events
+        if events:
+            group.events = []
         return events
 
     def _decode_run(self) -> int:

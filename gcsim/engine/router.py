@@ -1,6 +1,6 @@
-"""Routing policies: which replica gets a request.
+"""Routing policies: which group of a replica gets a request.
 
-A policy is a pure function `(request, replicas, state) -> replica`. It sees queue lengths, cached
+A policy is a pure function `(request, groups, state) -> group`. It sees queue lengths, cached
 tokens and KV use, never the true output length; who asks it then notes the choice in the state.
 A new policy is one function and one line in `POLICIES`.
 """
@@ -15,7 +15,7 @@ from gcsim.engine.request import Request
 
 
 class View(Protocol):
-    """What a policy sees of a replica.
+    """What a policy sees of a group of sequences that share one KV memory (a replica, mostly).
 
     index: its number; load: requests here or on their way; line_tokens: prompt tokens to compute
     in its waiting line; kv: what it has cached.
@@ -48,29 +48,29 @@ V = TypeVar("V", bound=View)
 _load = attrgetter("load")
 
 
-def round_robin(request: Request, replicas: Sequence[V], state: State) -> V:
+def round_robin(request: Request, groups: Sequence[V], state: State) -> V:
     """Each in turn."""
-    return replicas[state.turns % len(replicas)]
+    return groups[state.turns % len(groups)]
 
 
-def least_loaded(request: Request, replicas: Sequence[V], state: State) -> V:
+def least_loaded(request: Request, groups: Sequence[V], state: State) -> V:
     """The replica with the fewest requests, waiting or running; the first of equals."""
-    return min(replicas, key=_load)
+    return min(groups, key=_load)
 
 
-def sticky(request: Request, replicas: Sequence[V], state: State) -> V:
+def sticky(request: Request, groups: Sequence[V], state: State) -> V:
     """Always the replica of the trajectory's first request, which was the least loaded then.
 
     One that cannot hold a later request is left for the least loaded that can.
     """
     home = state.homes.get(request.owner)
-    for replica in replicas:
-        if replica.index == home:
-            return replica
-    return least_loaded(request, replicas, state)
+    for group in groups:
+        if group.index == home:
+            return group
+    return least_loaded(request, groups, state)
 
 
-def prefix_affinity(request: Request, replicas: Sequence[V], state: State) -> V:
+def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
     """The replica with the least work ahead of this answer, what it has cached counted.
 
     work = prompt tokens not cached here + prompt tokens in line here
@@ -79,16 +79,17 @@ def prefix_affinity(request: Request, replicas: Sequence[V], state: State) -> V:
     so that a large cached context outweighs a short line, but not a long one. A context that some
     replicas have seen before is looked for there and on the least loaded one only.
     """
-    if len(replicas) == 1:
-        return replicas[0]
-    idlest = least_loaded(request, replicas, state)
+    if len(groups) == 1:
+        return groups[0]
+    idlest = min(groups, key=_load)
     seen = request.context.hints
-    homes = [replica for replica in replicas if replica.index in seen] or replicas
+    homes = [group for group in groups if group.index in seen] if seen else []
+    homes = homes or list(groups)
     best, lowest, shared = homes[0], None, 0
-    for replica in homes:
-        work, others = _work(request, replica, idlest.load)
+    for group in homes:
+        work, others = _work(request, group, idlest.load)
         if lowest is None or work < lowest:
-            best, lowest, shared = replica, work, others
+            best, lowest, shared = group, work, others
     # Where this context has never been, no more than what is shared can be cached.
     if lowest is not None and lowest[0] > request.prompt_tokens - shared + idlest.line_tokens:
         work, _ = _work(request, idlest, idlest.load)
@@ -97,12 +98,12 @@ def prefix_affinity(request: Request, replicas: Sequence[V], state: State) -> V:
     return best
 
 
-def _work(request: Request, replica: View, least: int) -> tuple[tuple[int, int], int]:
+def _work(request: Request, group: View, least: int) -> tuple[tuple[int, int], int]:
     """Work ahead on a replica (ties: its load), and tokens cached there by others."""
-    match = replica.kv.look_up(request)
-    fresh = request.prompt_tokens - replica.kv.usable(match.depth, request.prompt_tokens - 1)
-    ahead = replica.line_tokens + SEQ_TOKENS * (replica.load - least)
-    return (fresh + ahead, replica.load), match.depth - match.own
+    match = group.kv.look_up(request)
+    fresh = request.prompt_tokens - group.kv.usable(match.depth, request.prompt_tokens - 1)
+    ahead = group.line_tokens + SEQ_TOKENS * (group.load - least)
+    return (fresh + ahead, group.load), match.depth - match.own
 
 
 # A running request slows a newcomer about as much as this many prompt tokens in line: an agent

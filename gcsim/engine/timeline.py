@@ -36,7 +36,8 @@ class Timeline:
 
     def sample(self, now: int, waiting: int, running: int, used: int) -> None:
         """Note the state at an iteration boundary at which the batch has changed."""
-        self.queue(now, waiting)
+        if waiting != self._waiting:
+            self.queue(now, waiting)
         since = now - self._sampled_ns
         self._running_area += self._running * since
         self._used_area += self._used * since

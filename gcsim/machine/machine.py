@@ -5,7 +5,7 @@ stack's fixed times the row h, of `gcsim.machine.roofline`. The efficiencies are
 Equations: docs/cost-model.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
@@ -169,13 +169,15 @@ def row_of(row: Row) -> "NDArray[np.float64]":
     return values
 
 
-def table_of(operators: Iterable[Operator]) -> "NDArray[np.float64]":
+def table_of(operators: Sequence[Operator]) -> "NDArray[np.float64]":
     """The table of a machine that does nothing but these operators, on one chip, without drafts."""
     rows = [np.zeros(roofline.WIDTH) for _ in range(roofline.OPERATORS)]
     for operator in operators:
         rows += [row_of(operator.compute), row_of(operator.memory)]
         rows[-1][roofline.READS] = operator.reads
     table = np.stack(rows)
+    reads = [operator.reads for operator in operators]
+    table[roofline.TERMS, roofline.CORE] = reads.index(roofline.KV)
     for term in (roofline.STAGES, roofline.VERIFIED, roofline.DRAFT_FACTOR):
         table[roofline.TERMS, term] = 1.0
     for term in (roofline.EXPERT_SKEW, roofline.EXPOSED, roofline.LINK):

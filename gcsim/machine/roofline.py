@@ -37,8 +37,8 @@ PROMPT_TOKENS, DECODE_SEQS, LOGIT_SEQS, DECODE_KV, DECODE_WINDOW_KV = range(5)
 PREFILL_PAIRS, PREFILL_WINDOW_PAIRS, PREFILL_KV, PREFILL_WINDOW_KV = range(5, 9)
 PROMPTS, GROWING = range(9, 11)
 
-# The sums x of one micro-batch: the columns of C, M and h. Those from decode_pairs on change while
-# sequences decode; h has none of them.
+# The sums x of one micro-batch: the columns of C, M and h. Pairs are computed (in C alone) and KV
+# is read (in M alone); those two kinds change while sequences decode.
 SUMS = (
     "iterations",  # 1
     "tokens",  # prompt tokens, and those that decoding sequences verify
@@ -48,34 +48,29 @@ SUMS = (
     "states",  # sequences, each with the state that it has in layers without KV
     "decode_pairs",  # attention pairs of decode
     "decode_window_pairs",
-    "kv",  # KV tokens read
-    "window_kv",
     "prefill_pairs",
     "prefill_window_pairs",
+    "kv",  # KV tokens read
+    "window_kv",
 )
 X_ITERATIONS, X_TOKENS, X_LOGITS, X_PROMPTS, X_EXPERTS, X_STATES = range(6)
-X_PAIRS, X_WINDOW_PAIRS, X_KV, X_WINDOW_KV, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS = range(6, 12)
+X_PAIRS, X_WINDOW_PAIRS, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS, X_KV, X_WINDOW_KV = range(6, 12)
+X_END = 12
 
 # The table of a machine: these rows, then a row of C and one of M for every operator.
 TERMS, OVERHEAD, FLOPS, BYTES, ALL_REDUCE, DISPATCH, HANDOVER = range(7)
 OPERATORS = 7
 # In the last column of a row of M: what its time counts as.
-READS = len(SUMS)
+READS = X_END
 WIDTH = READS + 1
-WEIGHTS, EXPERTS, KV = 0.0, 1.0, 2.0
-# Columns of row TERMS.
-(
-    FUSED,  # 1: equation (2), 0: equation (1)
-    STAGES,  # of the pipeline
-    VERIFIED,  # tokens that a decode iteration verifies per sequence (1 + draft tokens)
-    ACCEPTED_PPM,  # ... and yields, in millionths
-    DRAFT_FACTOR,  # 1 + time of drafting as a fraction of an iteration
-    EXPERT_COUNT,  # experts of a layer, 0 without
-    EXPERTS_PER_TOKEN,
-    EXPERT_SKEW,  # 1: uniform routing
-    EXPOSED,  # part of the communication that does not hide behind compute
-    LINK,  # bytes per second
-) = range(10)
+WEIGHTS, EXPERTS, KV = 1.0, 2.0, 3.0
+# Columns of row TERMS: which operator is the attention core; 1 for equation (2), 0 for (1); stages
+# of the pipeline; tokens that a decode iteration verifies per sequence (1 + draft tokens) and, in
+# millionths, yields; 1 + time of drafting as a fraction of an iteration; experts of a layer (0
+# without), of a token, and their skew (1: uniform routing); part of the communication that does
+# not hide behind compute; bytes per second of a link.
+CORE, FUSED, STAGES, VERIFIED, ACCEPTED_PPM, DRAFT_FACTOR = range(6)
+EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_SKEW, EXPOSED, LINK = range(6, 11)
 # Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER.
 COUNT, CHIPS, LATENCY_S, PHASES_S, BYTES_PER_TOKEN = range(5)
 
@@ -87,8 +82,11 @@ GAP_BINS_PER_OCTAVE = 128
 GAP_BINS = 65 * GAP_BINS_PER_OCTAVE  # every gap of 64 bits
 MILLION = 1_000_000
 
+Grown = tuple[float, float, float, float]
 Bounds = tuple[float, float, float, float]
 Parts = tuple[float, float, float, float, float, float, float]
+# Called in every iteration of a run: twice as fast as LLVM's own choice.
+_inlined = numba.njit(cache=True, forceinline=True)
 
 
 def batch(**sums: float) -> np.ndarray:
@@ -101,9 +99,6 @@ def batch(**sums: float) -> np.ndarray:
     for name, value in sums.items():
         found[BATCH.index(name)] = value
     return found
-
-
-# -- attention pairs, experts, collectives ---------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -192,21 +187,22 @@ def all_to_all_s(moved_bytes: float, chips: float, latency_s: float, bytes_per_s
 def _communication_s(table: np.ndarray, tokens: float) -> float:
     """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s]."""
     link = table[TERMS, LINK]
-    reduce, dispatch, handover = table[ALL_REDUCE], table[DISPATCH], table[HANDOVER]
     reduced = all_reduce_s(
-        tokens * reduce[BYTES_PER_TOKEN], reduce[CHIPS], reduce[LATENCY_S], reduce[PHASES_S], link
+        tokens * table[ALL_REDUCE, BYTES_PER_TOKEN],
+        table[ALL_REDUCE, CHIPS],
+        table[ALL_REDUCE, LATENCY_S],
+        table[ALL_REDUCE, PHASES_S],
+        link,
     )
-    dispatched = all_to_all_s(
-        tokens * dispatch[BYTES_PER_TOKEN], dispatch[CHIPS], dispatch[LATENCY_S], link
-    )
-    handed = handover[LATENCY_S] + tokens * handover[BYTES_PER_TOKEN] / link
+    moved = tokens * table[DISPATCH, BYTES_PER_TOKEN]
+    dispatched = all_to_all_s(moved, table[DISPATCH, CHIPS], table[DISPATCH, LATENCY_S], link)
+    handed = table[HANDOVER, LATENCY_S] + tokens * table[HANDOVER, BYTES_PER_TOKEN] / link
     total: float = table[TERMS, EXPOSED] * (
-        reduce[COUNT] * reduced + dispatch[COUNT] * dispatched + handover[COUNT] * handed
+        table[ALL_REDUCE, COUNT] * reduced
+        + table[DISPATCH, COUNT] * dispatched
+        + table[HANDOVER, COUNT] * handed
     )
     return total
-
-
-# -- one iteration ---------------------------------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -218,98 +214,112 @@ def _micro_batches(table: np.ndarray, batch: np.ndarray) -> float:
 
 @numba.njit(cache=True)
 def _sums(table: np.ndarray, batch: np.ndarray, share: float) -> np.ndarray:
-    """x: the sums of one micro-batch, which is a `share` of the batch."""
-    x = np.empty(len(SUMS))
+    """x: the sums of one micro-batch, a `share` of the batch, without what decode makes grow."""
+    x = np.zeros(len(SUMS))
     verified = table[TERMS, VERIFIED]
     tokens = (batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * verified) * share
     x[X_ITERATIONS] = 1.0
     x[X_TOKENS] = tokens
     x[X_LOGITS] = batch[LOGIT_SEQS] * (verified if batch[DECODE_SEQS] > 0.0 else 1.0) * share
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
-    x[X_EXPERTS] = 0.0
-    if table[TERMS, EXPERT_COUNT] > 0.0:
-        x[X_EXPERTS] = distinct_experts(
-            table[TERMS, EXPERT_COUNT],
-            table[TERMS, EXPERTS_PER_TOKEN],
-            tokens,
-            table[TERMS, EXPERT_SKEW],
-        )
+    experts, per_token = table[TERMS, EXPERT_COUNT], table[TERMS, EXPERTS_PER_TOKEN]
+    if experts > 0.0:
+        x[X_EXPERTS] = distinct_experts(experts, per_token, tokens, table[TERMS, EXPERT_SKEW])
     x[X_STATES] = (batch[DECODE_SEQS] + batch[PROMPTS]) * share
     x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * share
     x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * share
     return x
 
 
-@numba.njit(cache=True)
-def _grow(x: np.ndarray, batch: np.ndarray, gained: float, verified: float, share: float) -> None:
-    """Set the sums of x that change when every decoding sequence has gained so many tokens."""
+@_inlined
+def _grown(table: np.ndarray, batch: np.ndarray, gained: float, share: float) -> Grown:
+    """What decode makes grow, once every sequence has so many tokens more: pairs, KV tokens read.
+
+    Each as (layers that see everything, sliding layers).
+    """
     kv = batch[DECODE_KV] + batch[DECODE_SEQS] * gained
     window_kv = batch[DECODE_WINDOW_KV] + batch[GROWING] * gained
-    x[X_PAIRS] = kv * verified * share
-    x[X_WINDOW_PAIRS] = window_kv * verified * share
-    x[X_KV] = (kv + batch[PREFILL_KV]) * share
-    x[X_WINDOW_KV] = (window_kv + batch[PREFILL_WINDOW_KV]) * share
+    verified = table[TERMS, VERIFIED]
+    return (
+        kv * verified * share,
+        window_kv * verified * share,
+        (kv + batch[PREFILL_KV]) * share,
+        (window_kv + batch[PREFILL_WINDOW_KV]) * share,
+    )
 
 
 @numba.njit(cache=True)
-def _dot(row: np.ndarray, x: np.ndarray, first: int, last: int) -> float:
-    """Sum of row_j x_j over the columns from `first` up to `last`."""
+def _times(table: np.ndarray, row: int, x: np.ndarray) -> float:
+    """A row times the sums that no decoded token changes, and no pairs."""
     total = 0.0
-    for j in range(first, last):
-        total += row[j] * x[j]
+    for j in range(X_PAIRS):
+        total += table[row, j] * x[j]
+    return total
+
+
+@_inlined
+def _with_pairs(total: float, table: np.ndarray, row: int, x: np.ndarray, grown: Grown) -> float:
+    """`_times` and what a row says of attention pairs."""
+    total += table[row, X_PAIRS] * grown[0]
+    total += table[row, X_WINDOW_PAIRS] * grown[1]
+    total += table[row, X_PREFILL_PAIRS] * x[X_PREFILL_PAIRS]
+    total += table[row, X_PREFILL_WINDOW_PAIRS] * x[X_PREFILL_WINDOW_PAIRS]
+    return total
+
+
+@_inlined
+def _with_kv(total: float, table: np.ndarray, row: int, grown: Grown) -> float:
+    """`_times` and what a row says of KV."""
+    total += table[row, X_KV] * grown[2]
+    total += table[row, X_WINDOW_KV] * grown[3]
     return total
 
 
 @numba.njit(cache=True)
 def _steady(table: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """By operator: what stays while sequences decode of C_o x and M_o x, and whether some grows."""
-    operators = (table.shape[0] - OPERATORS) // 2
-    steady = np.empty((operators, 3))
+    """What stays while sequences decode: time that counts as compute, weights, experts, kv [s].
+
+    A row for each of the four, a column by operator, and their sums in the last column. Of the
+    core it holds C_o x without pairs, and M_o x without KV, whichever is larger.
+    """
+    operators, fused = (table.shape[0] - OPERATORS) // 2, table[TERMS, FUSED] > 0.0
+    core = int(table[TERMS, CORE])
+    steady = np.zeros((4, operators + 1))
     for o in range(operators):
-        c, m = table[OPERATORS + 2 * o], table[OPERATORS + 2 * o + 1]
-        steady[o, 0] = _dot(c, x, 0, X_PAIRS)
-        steady[o, 1] = _dot(m, x, 0, X_PAIRS)
-        steady[o, 2] = 0.0
-        for j in range(X_PAIRS, len(SUMS)):
-            if c[j] != 0.0 or m[j] != 0.0:
-                steady[o, 2] = 1.0
+        c, m = OPERATORS + 2 * o, OPERATORS + 2 * o + 1
+        c_x = _times(table, c, x)
+        m_x = _times(table, m, x)
+        if fused or o == core or c_x >= m_x:
+            steady[0, o] = c_x
+        if fused or o == core or c_x < m_x:
+            steady[int(table[m, READS]), o] = m_x
+        if o != core:
+            for part in range(4):
+                steady[part, operators] += steady[part, o]
     return steady
 
 
-@numba.njit(cache=True)
-def _bounds(
-    table: np.ndarray, steady: np.ndarray, x: np.ndarray
-) -> tuple[float, float, float, float]:
-    """Time of the operators by what bounds them: (compute, weights, experts, kv) [s], (1) or (2).
-
-    `steady` holds what no further token changes.
-    """
+@_inlined
+def _bounds(table: np.ndarray, steady: np.ndarray, x: np.ndarray, grown: Grown) -> Bounds:
+    """Time of the operators by what bounds them: compute, weights, experts, kv; (1) or (2) [s]."""
+    core, others = int(table[TERMS, CORE]), steady.shape[1] - 1
+    c_x = _with_pairs(steady[0, core], table, OPERATORS + 2 * core, x, grown)
+    m_x = _with_kv(steady[3, core], table, OPERATORS + 2 * core + 1, grown)
     fused = table[TERMS, FUSED] > 0.0
-    compute = weights = experts = kv = 0.0
-    for o in range(steady.shape[0]):
-        c_x, m_x = steady[o, 0], steady[o, 1]
-        if steady[o, 2] > 0.0:
-            for j in range(X_PAIRS, len(SUMS)):
-                c_x += table[OPERATORS + 2 * o, j] * x[j]
-                m_x += table[OPERATORS + 2 * o + 1, j] * x[j]
-        reads = table[OPERATORS + 2 * o + 1, READS]
-        if fused or c_x >= m_x:
-            compute += c_x
-        if fused or c_x < m_x:
-            if reads == WEIGHTS:
-                weights += m_x
-            elif reads == EXPERTS:
-                experts += m_x
-            else:
-                kv += m_x
+    weights, experts, kv = steady[1, others], steady[2, others], steady[3, others]
+    if not fused and c_x < m_x:
+        return steady[0, others], weights, experts, kv + m_x
+    compute = 0.0
+    for o in range(others):
+        compute += c_x if o == core else steady[0, o]
     if not fused:
         return compute, weights, experts, kv
-    if compute >= weights + experts + kv:
+    if compute >= weights + experts + (kv + m_x):
         return compute, 0.0, 0.0, 0.0
-    return 0.0, weights, experts, kv
+    return 0.0, weights, experts, kv + m_x
 
 
-@numba.njit(cache=True)
+@_inlined
 def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float) -> Parts:
     """The whole and its parts (`PARTS`) [s]; drafting takes a fraction of the iteration besides."""
     compute, weights, experts, kv = bounds
@@ -319,11 +329,10 @@ def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float) -> Par
 
 
 @numba.njit(cache=True)
-def _drafting(table: np.ndarray, batch: np.ndarray) -> float:
-    """Time of drafting as a fraction of an iteration; no prompt is drafted."""
-    if batch[DECODE_SEQS] > 0.0:
-        return float(table[TERMS, DRAFT_FACTOR] - 1.0)
-    return 0.0
+def _besides(table: np.ndarray, batch: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
+    """comm(x) and h x [s], and the time of drafting as a fraction of the iteration."""
+    drafting = table[TERMS, DRAFT_FACTOR] - 1.0 if batch[DECODE_SEQS] > 0.0 else 0.0
+    return _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x), drafting
 
 
 @numba.njit(cache=True)
@@ -336,16 +345,11 @@ def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     """
     share = 1.0 / _micro_batches(table, batch)
     x = _sums(table, batch, share)
-    _grow(x, batch, 0.0, table[TERMS, VERIFIED], share)
-    return _parts(
-        _bounds(table, _steady(table, x), x),
-        _communication_s(table, x[X_TOKENS]),
-        _dot(table[OVERHEAD], x, 0, X_PAIRS),
-        _drafting(table, batch),
-    )
+    bounds = _bounds(table, _steady(table, x), x, _grown(table, batch, 0.0, share))
+    return _parts(bounds, *_besides(table, batch, x))
 
 
-@numba.njit(cache=True)
+@_inlined
 def _to_ns(seconds: float) -> int:
     """Whole nanoseconds, at least one: time always moves on."""
     return max(int(seconds * 1e9 + 0.5), 1)
@@ -355,9 +359,6 @@ def _to_ns(seconds: float) -> int:
 def iteration_ns(table: np.ndarray, batch: np.ndarray) -> int:
     """Time of one iteration [ns]."""
     return _to_ns(iteration_s(table, batch)[0])
-
-
-# -- runs of iterations ----------------------------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -371,17 +372,16 @@ def run_ns(
     agree bit for bit. `first`: iterations that the replica decoded before (it decides how many
     tokens a speculative iteration yields).
     """
-    accepted, verified = int(table[TERMS, ACCEPTED_PPM]), table[TERMS, VERIFIED]
+    accepted = int(table[TERMS, ACCEPTED_PPM])
     now, origin = start_ns, first * accepted // MILLION
     share = 1.0 / _micro_batches(table, batch)
     x = _sums(table, batch, share)
     steady = _steady(table, x)
-    comm, overhead = _communication_s(table, x[X_TOKENS]), _dot(table[OVERHEAD], x, 0, X_PAIRS)
-    drafting = _drafting(table, batch)
+    comm, overhead, drafting = _besides(table, batch, x)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
-        _grow(x, batch, float(gained), verified, share)
-        now += _to_ns(_parts(_bounds(table, steady, x), comm, overhead, drafting)[0])
+        grown = _grown(table, batch, float(gained), share)
+        now += _to_ns(_parts(_bounds(table, steady, x, grown), comm, overhead, drafting)[0])
         if now >= until_ns:
             return played + 1, now
     return iterations, now
@@ -402,24 +402,24 @@ def account(
     `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `wait_ns` is a wait
     within the first iteration. Returns how long that one took [ns].
     """
-    accepted, verified = int(table[TERMS, ACCEPTED_PPM]), table[TERMS, VERIFIED]
+    accepted = int(table[TERMS, ACCEPTED_PPM])
     origin = first * accepted // MILLION
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
     share = 1.0 / _micro_batches(table, batch)
     x, work = _sums(table, batch, share), _sums(table, batch, 1.0)
     work[X_LOGITS] = batch[LOGIT_SEQS]
+    flops, moved = _times(table, FLOPS, work), _times(table, BYTES, work)
     steady = _steady(table, x)
-    comm, overhead = _communication_s(table, x[X_TOKENS]), _dot(table[OVERHEAD], x, 0, X_PAIRS)
-    drafting = _drafting(table, batch)
+    comm, overhead, drafting = _besides(table, batch, x)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
-        _grow(x, batch, float(gained), verified, share)
-        _grow(work, batch, float(gained), verified, 1.0)
-        parts = _parts(_bounds(table, steady, x), comm, overhead, drafting)
+        grown = _grown(table, batch, float(gained), share)
+        parts = _parts(_bounds(table, steady, x, grown), comm, overhead, drafting)
         for index in range(len(PARTS)):
             totals[index] += parts[index]
-        totals[7] += _dot(table[FLOPS], work, 0, len(SUMS))
-        totals[8] += _dot(table[BYTES], work, 0, len(SUMS))
+        grown = _grown(table, batch, float(gained), 1.0)
+        totals[7] += _with_pairs(flops, table, FLOPS, work, grown)
+        totals[8] += _with_kv(moved, table, BYTES, grown)
         totals[9] += 1.0
         totals[10] += batch[PROMPT_TOKENS]
         gap_ns = _to_ns(parts[0])
@@ -455,9 +455,6 @@ def gap_of_bin(index: np.ndarray) -> np.ndarray:
     exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
     middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
     return np.asarray(np.where(index == 0, 0.0, middle))
-
-
-# -- many iterations at once: what calibration asks for ----------------------------------------
 
 
 @numba.njit(cache=True)

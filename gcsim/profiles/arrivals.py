@@ -52,25 +52,25 @@ class Static(Spec):
     process: Literal["static"]
 
 
-class Point(Spec):
+class RateFrom(Spec):
     """From time `at` on the rate is `rate`."""
 
     at: PlainSeconds
     rate: PlainPerS
 
 
-class Profile(Spec):
+class ChangingRate(Spec):
     """A rate that changes over time: in `steps`, or as a `ramp` (straight lines between points).
 
     The last rate holds on; where it is 0 the load ends. `cv` as in `gamma`.
     """
 
     process: Literal["steps", "ramp"]
-    points: tuple[Point, ...] = Field(min_length=1)
+    points: tuple[RateFrom, ...] = Field(min_length=1)
     cv: Positive = 1.0
 
     @model_validator(mode="after")
-    def _rising(self) -> "Profile":
+    def _rising(self) -> "ChangingRate":
         times = [point.at for point in self.points]
         if times[0] != 0:
             raise ValueError("the first point must be at 0")
@@ -89,6 +89,6 @@ class TraceArrivals(Spec):
 
 
 Arrivals = Annotated[
-    Poisson | GammaArrivals | Closed | Static | Profile | TraceArrivals,
+    Poisson | GammaArrivals | Closed | Static | ChangingRate | TraceArrivals,
     Field(discriminator="process"),
 ]

@@ -21,7 +21,7 @@ from gcsim.profiles.base import Kind, PlainNumber, Spec
 from gcsim.profiles.load import Lines, read_mapping, validate
 from gcsim.profiles.stack import ServingStack, on_any_chip
 
-Mapping = dict[str, Any]
+Raw = dict[str, Any]
 
 
 class Found(Spec):
@@ -52,7 +52,7 @@ class Derived(Spec):
 
 def read_chip(
     name: str, beside: Path | None = None, below: tuple[str, ...] = ()
-) -> tuple[Mapping, Lines, str]:
+) -> tuple[Raw, Lines, str]:
     """The whole mapping of a chip by name, alias or path, the lines of its keys, and its file.
 
     beside: the folder that a path is seen from; below: files of chips that are derived from it
@@ -66,8 +66,8 @@ def read_chip(
 
 
 def assembled(
-    mapping: Mapping, file: str, beside: Path | None = None, below: tuple[str, ...] = ()
-) -> Mapping:
+    mapping: Raw, file: str, beside: Path | None = None, below: tuple[str, ...] = ()
+) -> Raw:
     """A chip's mapping with the parts that it names put in their places."""
     factors = _factors(mapping.get("factors"), file, beside)
     whole = {key: value for key, value in mapping.items() if key != "factors"}
@@ -79,7 +79,7 @@ def assembled(
     if factors.notes and isinstance(mapping.get("notes", []), list):
         own_notes = mapping.get("notes", [])
         whole["notes"] = [*own_notes, *(n for n in factors.notes if n not in own_notes)]
-    found: Mapping = _derived(whole, (), Siblings(file, beside, below))
+    found: Raw = _derived(whole, (), Siblings(file, beside, below))
     return found
 
 
@@ -90,7 +90,7 @@ def _factors(named: Any, file: str, beside: Path | None) -> Factors:
     return validate(Factors, mapping, str(path), lines)
 
 
-def _read(kind: str, name: Any, file: str, beside: Path | None) -> tuple[Path, Mapping, Lines]:
+def _read(kind: str, name: Any, file: str, beside: Path | None) -> tuple[Path, Raw, Lines]:
     """A file that a chip's file names under a key."""
     field = "stacks" if kind == "stack" else kind
     if not isinstance(name, str):
@@ -103,7 +103,7 @@ def _read(kind: str, name: Any, file: str, beside: Path | None) -> tuple[Path, M
     return path, *read_mapping(path)
 
 
-def _inline(groups: Sequence[Found]) -> Mapping:
+def _inline(groups: Sequence[Found]) -> Raw:
     """Each value with the origin of its group."""
     return {
         factor: {**number, "kind": group.kind, "source": group.source}
@@ -118,7 +118,7 @@ def _stacks(named: Any, factors: Factors, file: str, beside: Path | None) -> Any
         named = {name if isinstance(name, str) else str(name): name for name in named}
     if not isinstance(named, dict):
         return named
-    found: Mapping = {}
+    found: Raw = {}
     for key, own in named.items():
         if isinstance(own, dict):
             found[key] = own
@@ -137,9 +137,9 @@ class Siblings:
     file: str
     beside: Path | None
     below: tuple[str, ...]
-    read: dict[str, Mapping] = field(default_factory=dict)
+    read: dict[str, Raw] = field(default_factory=dict)
 
-    def number(self, derived: Derived, place: tuple[str | int, ...]) -> Mapping:
+    def number(self, derived: Derived, place: tuple[str | int, ...]) -> Raw:
         """The number of a sibling at a place."""
         if derived.from_ not in self.read:
             chain = (*self.below, self.file)

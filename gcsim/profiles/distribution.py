@@ -15,8 +15,15 @@ from gcsim.errors import nearest
 from gcsim.profiles.base import Conflict, Kind, Spec, si
 
 NAMES = (
-    "constant", "lognormal", "weibull", "geometric", "gamma", "uniform", "histogram", "choice",
-)  # fmt: skip
+    "constant",
+    "lognormal",
+    "weibull",
+    "geometric",
+    "gamma",
+    "uniform",
+    "histogram",
+    "choice",
+)
 
 
 class Origin(Spec):

@@ -26,7 +26,7 @@ class Network(Spec):
     gateway: PlainSeconds = 0.002
 
 
-class Run(Spec):
+class RunSettings(Spec):
     """What of a run counts: the tasks that start in its window, under a load that stays on.
 
     The window opens when the warm-up is over and closes with the task after the last that counts;
@@ -58,7 +58,7 @@ class Scenario(Spec):
     arrivals: Arrivals
     slo: Slo | None = None
     network: Network = Network()
-    run: Run = Field(default=Run())
+    run: RunSettings = RunSettings()
     engine: Literal["coalesced", "iteration"] = "coalesced"
 
     @property

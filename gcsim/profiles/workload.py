@@ -95,6 +95,7 @@ class Trace(Spec):
     Of the file the trajectories that start within [`start`, `end`) are played, until `requests`
     requests are reached. `models`: which model serves one that the trace names; the scenario's
     serves all others. `unpacked_max`: bytes that a packed file may become; None is the usual limit.
+    `columns`: what holds what in a log (isl, osl, time, end, delay, session, model, cached).
     """
 
     path: str | None = None
@@ -105,6 +106,7 @@ class Trace(Spec):
     start: PlainSeconds = 0.0
     end: PlainSeconds | None = None
     unpacked_max: PlainBytes | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
     models: dict[str, str] = Field(default_factory=dict)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from gcsim.profiles.arrivals import (
     Arrivals,
+    ChangingRate,
     Closed,
     GammaArrivals,
     Poisson,
-    Profile,
     Static,
     TraceArrivals,
 )
@@ -42,7 +42,7 @@ def starts(arrivals: Arrivals, rng: np.random.Generator) -> Iterator[float | Non
             yield from (unit / arrivals.rate for unit in _units(1.0, rng))
         case GammaArrivals():
             yield from (unit / arrivals.rate for unit in _units(arrivals.cv, rng))
-        case Profile():
+        case ChangingRate():
             yield from _warped(arrivals, _units(arrivals.cv, rng))
 
 
@@ -59,7 +59,7 @@ def _units(cv: float, rng: np.random.Generator) -> Iterator[float]:
         yield from times.tolist()
 
 
-def _warped(profile: Profile, units: Iterator[float]) -> Iterator[float]:
+def _warped(profile: ChangingRate, units: Iterator[float]) -> Iterator[float]:
     """Times at which the cumulated rate reaches each unit; ends where no rate is left.
 
     Inside a segment of length d from rate a to rate b the count after time t is

@@ -143,6 +143,30 @@ VALID: dict[str, list[dict[str, Any]]] = {
     "vidur": records(
         "arrived_at", "num_prefill_tokens", "num_decode_tokens", rows=[[0, 374, 44], [0.5, 39, 19]]
     ),
+    "log": [
+        {
+            "created": 1_700_000_000 + 20 * k,
+            "model": "m",
+            "session_id": "s",
+            "usage": {
+                "prompt_tokens": 100 + 50 * k,
+                "completion_tokens": 7,
+                "prompt_tokens_details": {"cached_tokens": 10},
+            },
+        }
+        for k in range(2)
+    ]
+    + [
+        {
+            "spanId": "1",
+            "startTimeUnixNano": "1700000009000000000",
+            "endTimeUnixNano": "1700000010000000000",
+            "attributes": [
+                {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "12"}},
+                {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "3"}},
+            ],
+        }
+    ],
     NATIVE: [
         {
             "workload": "w",
@@ -159,14 +183,62 @@ VALID: dict[str, list[dict[str, Any]]] = {
     ],
 }
 JUNK: list[Any] = [
-    -1, 0, 1.5, -1.5, True, False, None, "", "x", "12", "-1", "nan", [], {}, [1], [[]], [None],
-    [True], {"a": 1}, nan, inf, -inf, 1e308, 10**30, 10**400, 2**63, 2**64, -(2**63), 1e-300, "\0",
-    "\ud800", "9" * 500, "1_0", "\u0661", "0001-01-01 00:00:00+23:59", "a" * 3000,
-]  # fmt: skip
+    -1,
+    0,
+    1.5,
+    -1.5,
+    True,
+    False,
+    None,
+    "",
+    "x",
+    "12",
+    "-1",
+    "nan",
+    [],
+    {},
+    [1],
+    [[]],
+    [None],
+    [True],
+    {"a": 1},
+    nan,
+    inf,
+    -inf,
+    1e308,
+    10**30,
+    10**400,
+    2**63,
+    2**64,
+    -(2**63),
+    1e-300,
+    "\0",
+    "\ud800",
+    "9" * 500,
+    "1_0",
+    "\u0661",
+    "0001-01-01 00:00:00+23:59",
+    "a" * 3000,
+]
 
 KINDS: list[Any] = [  # one of each kind, for every place
-    -1, 0, 1.5, True, "", "x", "12", [], {}, [1], [[]], nan, 1e308, 10**400, 2**64, "\ud800",
-]  # fmt: skip
+    -1,
+    0,
+    1.5,
+    True,
+    "",
+    "x",
+    "12",
+    [],
+    {},
+    [1],
+    [[]],
+    nan,
+    1e308,
+    10**400,
+    2**64,
+    "\ud800",
+]
 
 
 def test_there_is_a_valid_file_of_every_format(tmp_path: Path) -> None:
@@ -211,13 +283,18 @@ def mutated(draw: st.DrawFn, name: str) -> bytes:
 
 
 def written(name: str, valid: list[Any]) -> bytes:
-    if name == NATIVE or FORMATS[name].kind == "jsonl":
+    if name == NATIVE or FORMATS[name].kind != "csv":
         text = "".join(json.dumps(record) + "\n" for record in valid)
     else:
         header = [*VALID[name][0]]
         rows = [r.values() if isinstance(r, dict) else [r] for r in valid]
-        cells = [",".join(str(cell)[:3000] if isinstance(cell, str) else json.dumps(cell)[:3000]
-                          for cell in row) for row in rows]  # fmt: skip
+        cells = [
+            ",".join(
+                str(cell)[:3000] if isinstance(cell, str) else json.dumps(cell)[:3000]
+                for cell in row
+            )
+            for row in rows
+        ]
         text = "\n".join([",".join(header), *cells, ""])
     return text.encode("utf-8", "surrogatepass")
 

@@ -30,12 +30,15 @@ def spread(low: int, high: int) -> st.SearchStrategy[dict[str, Any]]:
     bounds = st.tuples(st.integers(low, high), st.integers(low, high)).map(sorted)
     return st.builds(
         lambda b, sigma: {
-            "dist": "lognormal", "median": max(1, sum(b) / 2), "sigma": sigma, "low": b[0],
+            "dist": "lognormal",
+            "median": max(1, sum(b) / 2),
+            "sigma": sigma,
+            "low": b[0],
             "high": b[1],
         },
         bounds,
         st.floats(0, 3),
-    )  # fmt: skip
+    )
 
 
 @st.composite
@@ -54,9 +57,11 @@ def workloads(draw: st.DrawFn) -> Workload:
             agent["user"] = {"append": draw(spread(1, 50)), "gap": "400 s", "every": every}
         if draw(st.booleans()):
             agent["fan_out"] = {
-                "share": draw(st.floats(0, 1)), "branches": draw(spread(1, 4)),
-                "steps": draw(spread(1, 3)), "report": draw(spread(1, 90)),
-            }  # fmt: skip
+                "share": draw(st.floats(0, 1)),
+                "branches": draw(spread(1, 4)),
+                "steps": draw(spread(1, 3)),
+                "report": draw(spread(1, 90)),
+            }
         if draw(st.booleans()):
             agent["window"] = draw(spread(500, 3_000))
         if draw(st.booleans()):

@@ -17,6 +17,7 @@ from gcsim.cli import app as cli
 ROOT = Path(__file__).parents[2]
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
+FILES = re.compile(r"```(?:jsonl|csv|yaml) (\S+)\n(.*?)```", re.DOTALL)  # files of the examples
 REWRITE = bool(os.environ.get("GCSIM_REWRITE_EXAMPLES"))
 WIDTH = "100"
 
@@ -62,6 +63,8 @@ def test_the_examples_print_what_they_say(
     monkeypatch.setenv("COLUMNS", WIDTH)
     monkeypatch.chdir(tmp_path)
     content = text.read_text(encoding="utf-8")
+    for name, inside in FILES.findall(content):
+        (tmp_path / name).write_text(inside, encoding="utf-8")
 
     def check(block: re.Match[str]) -> str:
         new = ""

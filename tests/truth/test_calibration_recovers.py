@@ -22,17 +22,30 @@ from gcsim.calibration.points import COLUMNS, Point, parse_row
 from gcsim.calibration.validate import validate
 
 TRUE = {
-    "memory": 0.7, "kv_read": 0.6, "gemm_bf16": 0.5, "layer_overhead": 40e-6,
-    "all_reduce_latency": 15e-6, "request_overhead": 60e-3,
-}  # fmt: skip
+    "memory": 0.7,
+    "kv_read": 0.6,
+    "gemm_bf16": 0.5,
+    "layer_overhead": 40e-6,
+    "all_reduce_latency": 15e-6,
+    "request_overhead": 60e-3,
+}
 
 
 def made(name: str, model: str, chips: int, isl: int, osl: int, users: int) -> Point:
     row = dict.fromkeys(COLUMNS, "") | {
-        "id": name, "hardware": "h100-sxm", "chips": str(chips), "model": model,
-        "weight_dtype": "bf16", "framework": "vllm 0.19", "isl": str(isl), "osl": str(osl),
-        "concurrency_or_batch": str(users), "ttft_ms": "1", "tpot_ms": "1", "e2e_ms": "1",
-    }  # fmt: skip
+        "id": name,
+        "hardware": "h100-sxm",
+        "chips": str(chips),
+        "model": model,
+        "weight_dtype": "bf16",
+        "framework": "vllm 0.19",
+        "isl": str(isl),
+        "osl": str(osl),
+        "concurrency_or_batch": str(users),
+        "ttft_ms": "1",
+        "tpot_ms": "1",
+        "e2e_ms": "1",
+    }
     point = parse_row(row)
     assert isinstance(point, Point)
     return point

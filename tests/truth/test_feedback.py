@@ -18,10 +18,20 @@ from gcsim.profiles.chip import Chip
 
 def point(name: str, users: int, notes: str = "", **cells: str) -> Point:
     row = dict.fromkeys(COLUMNS, "") | {
-        "id": name, "hardware": "h100-sxm", "chips": "2", "tp": "2", "model": "llama-3.1-8b",
-        "framework": "vllm 0.19", "date": "2026-04-01", "isl": "900", "osl": "60",
-        "concurrency_or_batch": str(users), "ttft_ms": "50", "tpot_ms": "5", "notes": notes,
-    }  # fmt: skip
+        "id": name,
+        "hardware": "h100-sxm",
+        "chips": "2",
+        "tp": "2",
+        "model": "llama-3.1-8b",
+        "framework": "vllm 0.19",
+        "date": "2026-04-01",
+        "isl": "900",
+        "osl": "60",
+        "concurrency_or_batch": str(users),
+        "ttft_ms": "50",
+        "tpot_ms": "5",
+        "notes": notes,
+    }
     found = parse_row(row | cells)
     assert isinstance(found, Point)
     return found

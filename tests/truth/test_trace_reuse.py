@@ -23,10 +23,12 @@ def replay(name: str, coalesce: bool = True) -> Cluster:
     what = toys.deployment(
         {
             "main": {
-                "block_tokens": BLOCK, "kv_tokens": 10**9, "batching": {"max_seqs": 1},
+                "block_tokens": BLOCK,
+                "kv_tokens": 10**9,
+                "batching": {"max_seqs": 1},
             }
         }
-    )  # fmt: skip
+    )
     return toys.serve(what, feed, toys.model(context_window=10**6), coalesce)
 
 

@@ -22,15 +22,21 @@ WEKA = "weka_claude_code_sessions.jsonl.gz"
 PUBLISHED: dict[str, tuple[int, float | None, str, str]] = {
     MOONCAKE: (12_031, 3_537, "12.0k 6.9k 27.4k 85k", "343 350 597 1119"),
     "mooncake_synthetic_trace.jsonl.gz": (
-        3_993, 1_022, "15.3k 11.6k 38.6k 66k", "149 69 389 768",
+        3_993,
+        1_022,
+        "15.3k 11.6k 38.6k 66k",
+        "149 69 389 768",
     ),
     "azure2023_code.csv.gz": (8_819, 3_436, "2048 1469 5188 7436", "28 13 55 252"),
     "azure2023_conv.csv.gz": (19_366, 3_502, "1155 1020 2735 4142", "211 129 424 601"),
     "arxiv_summarization_lengths.csv.gz": (
-        28_257, None, "2588 2730 3702 3933", "291 167 372 3271",
+        28_257,
+        None,
+        "2588 2730 3702 3933",
+        "291 167 372 3271",
     ),
     WEKA: (45_542, None, "119k 101k 211k 508k", "439 217 894 3678"),
-}  # fmt: skip
+}
 
 
 def summary(name: str) -> dict[str, Any]:
@@ -61,10 +67,12 @@ def test_counts_and_lengths_are_the_published_ones(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "cv"),
     [
-        (MOONCAKE, 3.0), ("mooncake_synthetic_trace.jsonl.gz", 1.01),
-        ("azure2023_code.csv.gz", 13.2), ("azure2023_conv.csv.gz", 1.09),
+        (MOONCAKE, 3.0),
+        ("mooncake_synthetic_trace.jsonl.gz", 1.01),
+        ("azure2023_code.csv.gz", 13.2),
+        ("azure2023_conv.csv.gz", 1.09),
     ],
-)  # fmt: skip
+)
 def test_burstiness_is_the_published_one(name: str, cv: float) -> None:
     digits = 2 if cv < 2 else 1
     assert summary(name)["arrival_cv"] == pytest.approx(cv, abs=0.5 * 10**-digits + 1e-9)
@@ -73,10 +81,12 @@ def test_burstiness_is_the_published_one(name: str, cv: float) -> None:
 @pytest.mark.parametrize(
     ("name", "key", "hit"),
     [
-        (MOONCAKE, "token_hit", 0.374), (MOONCAKE, "block_hit", 0.366),
-        ("mooncake_synthetic_trace.jsonl.gz", "token_hit", 0.651), (WEKA, "token_hit", 0.963),
+        (MOONCAKE, "token_hit", 0.374),
+        (MOONCAKE, "block_hit", 0.366),
+        ("mooncake_synthetic_trace.jsonl.gz", "token_hit", 0.651),
+        (WEKA, "token_hit", 0.963),
     ],
-)  # fmt: skip
+)
 def test_reuse_is_the_published_one(name: str, key: str, hit: float) -> None:
     assert round(summary(name)[key], 3) == hit
 

@@ -35,7 +35,11 @@ def tokens(record: Record, *keys: str) -> int:
     ...
     gcsim.traffic.traces.row.BadLineError: is negative
     """
-    key = next((key for key in keys if key in record), keys[0])
+    for key in keys:
+        if key in record:
+            break
+    else:
+        key = keys[0]
     raw = record.get(key)
     if type(raw) is not int:
         raw = _whole(record, key)
@@ -80,7 +84,10 @@ def seconds(
     >>> seconds({"at": 1500}, "at", 1000)
     1.5
     """
-    value = _number(record, key, "is not a time")
+    raw = record.get(key)
+    if raw is None:
+        return None
+    value = raw if type(raw) is int else _number(record, key, "is not a time")
     if value is None:
         return None
     if not 0 <= value <= most_s * per_second:
@@ -96,6 +103,32 @@ def delay(record: Record, key: str, per_second: int = 1) -> float | None:
     1.5
     """
     return seconds(record, key, per_second, DELAY_S_MAX)
+
+
+def clock_ns(record: Record, key: str, per_second: int | None = None) -> int | None:
+    """A time as a date or as a number in 1/`per_second` s, in nanoseconds; None where it is absent.
+
+    Of a number without a unit its size tells: Unix time in s, ms, us and ns lies far apart, and
+    what is smaller than all of them is in s.
+
+    >>> clock_ns({"t": 1700000000123}, "t"), clock_ns({"t": "2023-11-14T22:13:20.123Z"}, "t")
+    (1700000000123000000, 1700000000123000000)
+    >>> clock_ns({"t": 2.5}, "t"), clock_ns({"t": 2.5}, "t", 1000)
+    (2500000000, 2500000)
+    """
+    raw = record.get(key)
+    if isinstance(raw, str) and raw[4:5] == "-":
+        return time_of_day_ns(record, key)
+    value = _number(record, key, "is not a time")
+    if value is None:
+        return None
+    if per_second is None:
+        per_second = next(
+            (10**p for p, top in ((0, 1e11), (3, 1e14), (6, 1e17)) if value < top), 10**9
+        )
+    seconds(record, key, per_second)  # its bounds
+    whole = int(value) * (10**9 // per_second)
+    return whole + round((value - int(value)) * 10**9 / per_second)
 
 
 def time_of_day_ns(record: Record, key: str) -> int:
@@ -173,7 +206,7 @@ def whole_numbers(record: Record, key: str) -> list[int] | None:
     raw = record.get(key)
     if raw is None:
         return None
-    if not isinstance(raw, list) or not all(type(item) is int for item in raw):
+    if not isinstance(raw, list) or not {*map(type, raw)} <= {int}:
         raise BadLineError(key, None, "is not a list of whole numbers")
     if raw and max(max(raw), -min(raw)).bit_length() > ID_BITS:
         raise BadLineError(key, None, f"holds a number of more than {ID_BITS} bits")

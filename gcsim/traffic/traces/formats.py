@@ -4,18 +4,31 @@ A new format is one function (`requests.py`, `sessions.py`) and one line in `FOR
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from gcsim.errors import ProfileError, nearest
-from gcsim.traffic.traces import group, requests, sessions
+from gcsim.traffic.traces import group, logs, parquet, requests, sessions
 from gcsim.traffic.traces.fields import STEPS_MAX, TOKENS_MAX
 from gcsim.traffic.traces.files import Line, members, numbered_lines, whole_json
-from gcsim.traffic.traces.row import USUAL, BadLineError, Context, Format, Options, Row, Skipped
+from gcsim.traffic.traces.row import (
+    USUAL,
+    BadLineError,
+    Cells,
+    Context,
+    Format,
+    Options,
+    Record,
+    Row,
+    Skipped,
+)
 from gcsim.traffic.traces.weka import weka
 
 NATIVE = "gcsim"  # trajectories as they are: `native.py`
+
+Report = Callable[..., None]  # (what is wrong, line, how many lines): raises, or counts them
 
 # The first one whose keys are there is taken: special ones before general ones.
 FORMATS = {
@@ -76,6 +89,14 @@ FORMATS = {
         requests.vidur,
         "Vidur CSV, with arrived_at or lengths only",
     ),
+    "log": Format(
+        "any",
+        frozenset({"isl", "osl"}),
+        logs.log,
+        "a log: OpenAI-style usage, OpenTelemetry GenAI spans, named columns",
+        logs.ALIASES["session"],
+        split=logs.split,
+    ),
 }
 _ALIASES = {"input_tokens": "input_length", "output_tokens": "output_length"}
 
@@ -98,28 +119,74 @@ def _read(path: Path, options: Options, skipped: Skipped) -> Iterator[list[Row]]
     def report(bad: BadLineError, line: int, lines: int = 1) -> None:
         skipped.add(bad.at(str(path), line), lines)
 
-    lines, first = first_line(path, skipped, options)
-    name = options.format or detect(str(path), first)
-    form = FORMATS[_known(str(path), name)]
-    header = _header(str(path), first, form)
-    last = {}
-    if form.session:
-        again = numbered_lines(path, Skipped(True), options)
-        last = group.last_lines(again, form, header)
-    context = Context(options.block_tokens or form.block_tokens, skipped=skipped)
-    body = lines if header is not None else chain([first], lines)
-    records = group.records(body, header, report)
-    last_s = 0.0
-    for session in group.sessions(records, form, last, report):
-        try:
-            rows = _checked(form.parse(session, context))
+    form, records, last = _opened(path, options, skipped, report)
+    context = Context(options.block_tokens or form.block_tokens, options.columns, skipped=skipped)
+
+    def parsed() -> Iterator[tuple[int, list[Row]]]:
+        for session in group.sessions(records, form, last, report):
+            try:
+                rows = _checked(form.parse(session, context))
+            except BadLineError as bad:
+                report(bad, session[0][0], len(session))
+                continue
             if rows:
-                last_s = _in_order(rows[0], last_s)
+                yield session[0][0], rows
+
+    last_s = 0.0
+    for line, rows in parsed() if form.split is None else _sorted(list(parsed()), report):
+        try:
+            last_s = _in_order(rows[0], last_s)
         except BadLineError as bad:
-            report(bad, session[0][0], len(session))
+            report(bad, line, len(rows))
             continue
-        if rows:
-            yield rows
+        yield rows
+
+
+def _opened(
+    path: Path, options: Options, skipped: Skipped, report: Report
+) -> tuple[Format, Iterator[tuple[int, Record]], dict[str, int] | None]:
+    """The format of a file, its records, and the last line of every session of them."""
+    file, last = str(path), None
+    logs.check_columns(file, options.columns)
+    name = options.format or ("log" if options.columns else None)
+    if parquet.is_parquet(path):
+        form = FORMATS[_known(file, name or detect_parquet(path))]
+        if form.split is None:
+            last = group.last_records(parquet.records(path), form) if form.session else {}
+        records = parquet.records(path)
+    else:
+        lines, first = first_line(path, skipped, options)
+        form = FORMATS[_known(file, name or detect(file, first))]
+        header = _header(file, first, form)
+        if form.split is None:
+            again = numbered_lines(path, Skipped(True), options)
+            last = group.last_lines(again, form, header) if form.session else {}
+        body = lines if header is not None else chain([first], lines)
+        records = group.records(body, header, report)
+    if options.columns and form.split is None:
+        raise ProfileError.one(file, "columns", dict(options.columns), "only a log has them")
+    if form.split is not None:
+        records = group.split(records, form, report)
+        if "session" in options.columns:
+            form = replace(form, session=(options.columns["session"].removeprefix("attributes."),))
+    return form, records, last
+
+
+def _sorted(
+    sessions: list[tuple[int, list[Row]]], report: Report
+) -> Iterator[tuple[int, list[Row]]]:
+    """Sessions by their starts; the first is at 0 s where an earlier line set another origin."""
+    times = [rows[0].time_s for _, rows in sessions]
+    known = [time_s for time_s in times if time_s is not None]
+    if not known:
+        yield from sessions
+        return
+    early_s = min(0.0, min(known))
+    for line, rows in sorted(sessions, key=lambda one: one[1][0].time_s or 0.0):
+        if rows[0].time_s is None:
+            report(BadLineError("time", None, "is missing, and others have it"), line)
+            continue
+        yield line, [row._replace(time_s=(row.time_s or 0.0) - early_s) for row in rows]
 
 
 def _checked(rows: list[Row]) -> list[Row]:
@@ -170,21 +237,43 @@ def detect(file: str, first: Line) -> str:
     number, text = first
     kind = _kind(text)
     try:
-        found = group.record(text, None).keys() if kind == "jsonl" else set(group.cells(text))
+        found = (
+            group.record(text, None) if kind == "jsonl" else Cells.fromkeys(group.cells(text), "?")
+        )
     except BadLineError as bad:
         raise ProfileError([bad.at(file, number)]) from bad
-    keys = {_ALIASES.get(key, key) for key in found}
-    if kind == "jsonl" and {"steps", "workload"} <= keys:
+    return _detect(file, number, found, kind)
+
+
+def detect_parquet(path: Path) -> str:
+    """As `detect`, by the first row of a parquet file."""
+    return _detect(str(path), *next(parquet.records(path), (1, {})), "any")
+
+
+def _detect(file: str, number: int, record: Record, kind: str) -> str:
+    # Mooncake's times are numbers: a log with dates under the same names is none of it.
+    mooncake = _ALIASES if not isinstance(record.get("timestamp"), str) or kind == "csv" else {}
+    keys = {mooncake.get(key, key) for key in record}
+    if kind != "csv" and {"steps", "workload"} <= keys:
         return NATIVE
-    for name, form in FORMATS.items():
-        if form.kind == kind and form.needs <= keys:
+    found = keys | logs.known(record)
+    forms = {
+        name: form
+        for name, form in FORMATS.items()
+        if {form.kind, kind} & {"any"} or form.kind == kind
+    }
+    for name, form in forms.items():
+        if form.needs <= found:
             return name
-    name, form = max(FORMATS.items(), key=lambda f: len(f[1].needs & keys) / len(f[1].needs))
-    missing = sorted(form.needs - keys)
-    if form.kind == kind and len(missing) < len(form.needs):
-        hint = f"{nearest(missing[0], keys)} ({name}: {form.about})"
+    name, form = max(forms.items(), key=lambda f: len(f[1].needs & found) / len(f[1].needs))
+    missing = sorted(form.needs - found)
+    if len(missing) < len(form.needs):
+        near = "name it: --columns" if form.split else nearest(missing[0], keys)
+        hint = f"{near} ({name}: {form.about})"
         raise ProfileError.one(file, missing[0], None, "is missing", hint, number)
-    hint = f"known: {', '.join([*FORMATS, NATIVE])}"
+    hint = (
+        f"known: {', '.join([*FORMATS, NATIVE])}; or name its columns: --columns isl=NAME,osl=NAME"
+    )
     raise ProfileError.one(
         file, "", ",".join(sorted(keys)), "is no known trace format", hint, number
     )
@@ -195,18 +284,18 @@ def _kind(text: str) -> str:
 
 
 def _header(file: str, first: Line, form: Format) -> list[str] | None:
-    if form.kind == "jsonl":
+    if "jsonl" in (form.kind, _kind(first[1])):
         return None
     try:
         header = group.cells(first[1])
     except BadLineError as bad:
         raise ProfileError([bad.at(file, first[0])]) from bad
     missing = sorted(form.needs - set(header))
-    if missing:
+    if missing and form.split is None:
         hint = nearest(missing[0], header)
         raise ProfileError.one(file, missing[0], None, "the column is missing", hint, first[0])
     if twice := [column for column, n in Counter(header).items() if column and n > 1]:
         raise ProfileError.one(file, twice[0], None, "the column is there twice", "", first[0])
-    if form.session and not set(form.session) & set(header):
+    if form.session and form.split is None and not set(form.session) & set(header):
         raise ProfileError.one(file, form.session[0], None, "the column is missing", "", first[0])
     return header

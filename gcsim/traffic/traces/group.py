@@ -20,11 +20,13 @@ def last_lines(lines: Iterable[Line], form: Format, header: list[str] | None) ->
     key = rf'"(?:{"|".join(form.session)})"\s*:\s*'
     pattern = re.compile(key + r'("(?:[^"\\]|\\.)*"|-?\d+)')
     last: dict[str, int] = {}
+    names = [f'"{key}"' for key in form.session]
     for number, text in lines:
-        found = pattern.findall(text)
-        if len(found) == 1 and "\\" not in found[0]:
-            last[found[0].strip('"')] = number
-        elif found or "\\u" in text:  # which of them is the record's own?
+        times = sum(map(text.count, names))
+        found = pattern.search(text) if times == 1 else None
+        if found and "\\" not in found[1]:
+            last[found[1].strip('"')] = number
+        elif times or "\\u" in text:  # which of them is the record's own?
             try:
                 own = session_name(record(text, None), form)
             except BadLineError:
@@ -48,27 +50,44 @@ def _last_of_csv(lines: Iterable[Line], columns: list[int]) -> dict[str, int]:
 
 def session_name(record: Record, form: Format) -> str | None:
     """The session of a record under the first key of `form.session` that has one."""
-    return next(filter(None, (fields.name(record, key) for key in form.session)), None)
+    for key in form.session:
+        if found := fields.name(record, key):
+            return found
+    return None
+
+
+def last_records(records: Iterable[tuple[int, Record]], form: Format) -> dict[str, int]:
+    """As `last_lines`, of records."""
+    last: dict[str, int] = {}
+    for number, record in records:
+        try:
+            name = session_name(record, form)
+        except BadLineError:
+            continue
+        if name is not None:
+            last[name] = number
+    return last
 
 
 def sessions(
-    records: Iterable[tuple[int, Record]], form: Format, last: dict[str, int], report: Report
+    records: Iterable[tuple[int, Record]], form: Format, last: dict[str, int] | None, report: Report
 ) -> Iterator[Records]:
     """Sessions in the order of their first lines, each as soon as its last line is read.
 
+    last: the last line of every session; None: not known, so that they come when all is read.
     Memory: the sessions that are open, those that wait for an earlier one to end, and the names.
     """
     waiting: dict[str | int, Records] = {}
-    for number, record in records:
+    for place, (number, record) in enumerate(records):
         try:
-            key = session_name(record, form) or number
-            if isinstance(key, str) and last.setdefault(key, number) < number:
-                raise BadLineError(form.session[0], key, "the session has ended before this line")
+            name = session_name(record, form)
+            if name is not None and last is not None and last.setdefault(name, number) < number:
+                raise BadLineError(form.session[0], name, "the session has ended before this line")
         except BadLineError as bad:
             report(bad, number)
             continue
-        waiting.setdefault(key, []).append((number, record))
-        while waiting:
+        waiting.setdefault(place if name is None else name, []).append((number, record))
+        while waiting and last is not None:
             first = next(iter(waiting))
             if isinstance(first, str) and last[first] > number:
                 break
@@ -83,6 +102,19 @@ def records(
     for number, text in lines:
         try:
             yield number, record(text, header)
+        except BadLineError as bad:
+            report(bad, number)
+
+
+def split(
+    records: Iterable[tuple[int, Record]], form: Format, report: Report
+) -> Iterator[tuple[int, Record]]:
+    """The records of lines that may hold several; flat, as `form.split` makes them."""
+    assert form.split is not None
+    for number, line in records:
+        try:
+            for one in form.split(line):
+                yield number, one
         except BadLineError as bad:
             report(bad, number)
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from gcsim.errors import ProfileError
 from gcsim.profiles.workload import Trace
 from gcsim.traffic import ids
-from gcsim.traffic.traces import native
+from gcsim.traffic.traces import native, parquet
 from gcsim.traffic.traces.files import members
-from gcsim.traffic.traces.formats import NATIVE, detect, first_line, read
+from gcsim.traffic.traces.formats import NATIVE, detect, detect_parquet, first_line, read
 from gcsim.traffic.traces.row import USUAL, Options, Row, Skipped
 from gcsim.traffic.trajectory import Span, Step
 
@@ -25,8 +25,10 @@ class Plan(NamedTuple):
 
 def format_of(path: Path, options: Options = USUAL) -> str:
     """The format of a trace file: the given name, else detected by content."""
-    if options.format:
-        return options.format
+    if options.format or options.columns:
+        return options.format or "log"
+    if parquet.is_parquet(members(path)[0]):
+        return detect_parquet(members(path)[0])
     return detect(str(path), first_line(members(path)[0], Skipped(True), options)[1])
 
 
@@ -39,7 +41,7 @@ def plans(trace: Trace, slot: int, skipped: Skipped) -> Iterator[Plan]:
         hint = "name one: --set workload.trace.path=FILE"
         raise ProfileError.one("workload", "trace.path", None, "names no trace file", hint)
     path, played = Path(trace.path).expanduser(), 0
-    options = Options(trace.format, trace.block_tokens, trace.unpacked_max)
+    options = Options(trace.format, trace.block_tokens, trace.unpacked_max, trace.columns)
     for plan in sessions(path, options, skipped, slot, trace.models):
         start_s = plan.start_s
         if trace.start or trace.end is not None:
@@ -114,7 +116,7 @@ def _spans(row: Row, held: int, tokens: int, base: int, private: int) -> list[Sp
     if row.blocks and tokens > 0:
         size = row.block_tokens
         first, begun = divmod(held if row.whole else 0, size)
-        found = [(base + ids.small(block), size) for block in row.blocks[first:]]
+        found = [(base + block, size) for block in map(ids.small, row.blocks[first:])]
         if found:
             found[0] = (found[0][0], size - begun)
             tokens -= size * len(found) - begun

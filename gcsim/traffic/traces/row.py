@@ -68,6 +68,7 @@ class Skipped:
     allowed: bool = False
     count: int = 0
     failed: int = 0  # requests that the trace itself marks as failed
+    others: int = 0  # records of something else: spans of tools
     problems: list[Problem] = field(default_factory=list)  # the first few
     total: "Skipped | None" = None
 
@@ -88,18 +89,25 @@ class Skipped:
         for counter in filter(None, (self, self.total)):
             counter.failed += 1
 
+    def other(self) -> None:
+        """Count a record that is of something else."""
+        for counter in filter(None, (self, self.total)):
+            counter.others += 1
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a file does not say of itself; None everywhere: it is found out, or the usual.
 
     format: a name of `formats.FORMATS`; block_tokens: the size of its hash blocks
+    columns: what holds what in a log, as in `logs.ALIASES`
     unpacked_max: bytes that a packed file may become
     """
 
     format: str | None = None
     block_tokens: int | None = None
     unpacked_max: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 USUAL = Options()
@@ -111,9 +119,11 @@ class Context:
 
     origin: the first time (or number) of the trace, for formats that do not begin at 0
     sessions: names so far, for formats whose requests are not grouped by them
+    columns: as in `Options`
     """
 
     block_tokens: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
     origin: int | None = None
     sessions: set[str] = field(default_factory=set)
     skipped: Skipped = field(default_factory=Skipped)
@@ -136,11 +146,14 @@ class Format:
     parse: the records of one session (of one request, where there are no sessions) -> requests
     session: keys of which one names the session of a record; empty where a record stands alone
     block_tokens: size of the hash blocks; 0 without hashes
+    split: a line -> its records; None: it is one. Such lines need not be in the order of their
+        times: sessions are sorted by them, in memory
     """
 
-    kind: Literal["csv", "jsonl"]
+    kind: Literal["csv", "jsonl", "any"]
     needs: frozenset[str]
     parse: Parse
     about: str
     session: tuple[str, ...] = ()
     block_tokens: int = 0
+    split: Callable[[Record], list[Record]] | None = None

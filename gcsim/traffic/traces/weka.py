@@ -70,7 +70,7 @@ def weka(records: Records, context: Context) -> list[Row]:
             dur_s = max(dur_s, delay(entry, key, 1000) or 0.0)
             continue
         here = len(session.rows)
-        row = _row(session, entry, next(each), prefix, here, here)
+        row = _row(session, entry, next(each), prefix, ended=here, own=here)
         delay_s, human = _gap(entry, before, dur_s)
         waits = waits or ([main] if main >= 0 else [])
         session.rows.append(
@@ -97,7 +97,7 @@ def _sub_agent(session: _Session, entry: Record, each: Any, main: int) -> int:
     prefix, before, first = _prefix(entry), None, len(session.rows)
     for request in entry["requests"]:
         here = len(session.rows)
-        row = _row(session, request, next(each), prefix, main + 1, first)
+        row = _row(session, request, next(each), prefix, ended=main + 1, own=first)
         delay_s, human = _gap(request, before, 0.0)
         waits = (here - 1,) if here > first else (main,) if main >= 0 else ()
         session.rows.append(
@@ -108,7 +108,7 @@ def _sub_agent(session: _Session, entry: Record, each: Any, main: int) -> int:
 
 
 def _row(
-    session: _Session, request: Record, runs: Runs, prefix: Span | None, ended: int, own: int
+    session: _Session, request: Record, runs: Runs, prefix: Span | None, *, ended: int, own: int
 ) -> Row:
     """A request with its parent: rows below `ended`, and from `own` on, have ended before it."""
     isl, osl, size = tokens(request, "in"), tokens(request, "out"), session.size

@@ -7,9 +7,17 @@ from gcsim.calibration.validate import summary
 
 def test_the_pages_tell_errors_factors_and_claims() -> None:
     point = {
-        "id": "A-1", "chip": "h100-sxm", "model": "m", "stack": "vllm", "kind": "one pool",
-        "group": "m/A", "metric": "tpot", "published": 10.0, "modeled": 12.0, "ape": 0.2,
-    }  # fmt: skip
+        "id": "A-1",
+        "chip": "h100-sxm",
+        "model": "m",
+        "stack": "vllm",
+        "kind": "one pool",
+        "group": "m/A",
+        "metric": "tpot",
+        "published": 10.0,
+        "modeled": 12.0,
+        "ape": 0.2,
+    }
     name = ("h100-sxm", "vllm", "layer_overhead")
     calibration = Calibration({name: 20e-6}, {name: 0.1}, {name[:2]: 7})
     bought = [

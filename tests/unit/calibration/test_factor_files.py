@@ -26,7 +26,7 @@ memory:
 interconnect:
   scale_up: {bandwidth: 300 GB/s, latency: 1 us}
   scale_out: {bandwidth: 50 GB/s}
-factors: abacus-2
+factors: h100-sxm
 stacks: [vllm, sglang]
 default_stack: vllm
 power: {node: 6 kW}
@@ -71,28 +71,28 @@ def test_shipped_factors_are_of_a_chip_that_lists_their_stacks(name: str) -> Non
 def test_make_calibrate_takes_a_chip_of_a_new_vendor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A data sheet and no point of it: factors are the priors, and then the chip loads."""
+    """A data sheet with a relative's factors and the first points: they give it its own."""
     folders = {kind: tmp_path / kind for kind in ("chip", "factors")}
+    relative = shipped("factors")["h100-sxm"].read_text()
     for kind, folder in folders.items():
         folder.mkdir()
         monkeypatch.setitem(FOLDERS, kind, str(folder))
-    (folders["chip"] / "abacus-2.yaml").write_text(SHEET)
-    (folders["factors"] / "abacus-2.yaml").write_text(ideal())
+    sheet, own = folders["chip"] / "abacus-2.yaml", folders["factors"] / "abacus-2.yaml"
+    sheet.write_text(SHEET)
+    (folders["factors"] / "h100-sxm.yaml").write_text(relative)
     write_from(Calibration())
+    assert not own.exists(), "no point, nothing of its own"
+    layer = ("abacus-2", "sglang", "layer_overhead")
+    key = layer[:2]
+    write_from(Calibration({layer: 33e-6}, {layer: 0.1}, {key: 3}, {key: ("LAB",)}))
+    sheet.write_text(SHEET.replace("h100-sxm", "abacus-2"))
     chip = load_chip("abacus-2")
-    layer = chip.stacks["sglang"].layer_overhead
-    assert (layer.value, layer.kind) == (pytest.approx(prior_of(LAYER[2], "sglang")[0]), "assumed")
+    found = chip.stacks["sglang"].layer_overhead
+    assert (found.value, found.kind) == (pytest.approx(33e-6), "fitted")
+    assert found.source.startswith("fit: 3 points of LAB")
     assert chip.efficiency.memory.value == pytest.approx(prior_of("memory", "")[0])
     assert chip.efficiency.gemm_fp4 is None, "it has no FP4"
     assert chip.stacks["vllm"].overlap_scheduling
-
-
-def ideal() -> str:
-    """Factors to begin with: every efficiency 1."""
-    names = ("memory", "kv_read", "gemm_bf16", "gemm_fp8", "expert_gemm", "attention", "link")
-    values = {name: {"value": 1} for name in names}
-    group = {"kind": "assumed", "source": "to begin with", "values": values}
-    return yaml.safe_dump({"chip": "abacus-2", "efficiency": [group]})
 
 
 def test_a_chip_in_one_file_is_left_alone() -> None:

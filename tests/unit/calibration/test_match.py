@@ -9,10 +9,18 @@ from gcsim.profiles.resolve import load_chip, load_model
 
 def point(**cells: str) -> Point:
     row = dict.fromkeys(COLUMNS, "") | {
-        "id": "X-1", "hardware": "NVIDIA H200 SXM", "chips": "8", "tp": "8",
-        "model": "deepseek-ai/DeepSeek-R1", "weight_dtype": "fp8", "framework": "sglang 0.5.9",
-        "isl": "1000", "osl": "100", "concurrency_or_batch": "4", "tpot_ms": "10",
-    }  # fmt: skip
+        "id": "X-1",
+        "hardware": "NVIDIA H200 SXM",
+        "chips": "8",
+        "tp": "8",
+        "model": "deepseek-ai/DeepSeek-R1",
+        "weight_dtype": "fp8",
+        "framework": "sglang 0.5.9",
+        "isl": "1000",
+        "osl": "100",
+        "concurrency_or_batch": "4",
+        "tpot_ms": "10",
+    }
     found = parse_row(row | cells)
     assert isinstance(found, Point), found
     return found

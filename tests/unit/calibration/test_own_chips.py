@@ -21,17 +21,36 @@ MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 def vllm_bench(clients: int, **changes: Any) -> dict[str, Any]:
     """What `vllm bench serve --save-result --max-concurrency N` writes, from a slowish server."""
     return {
-        "date": "20261101-101112", "endpoint_type": "openai", "label": None, "model_id": MODEL,
-        "tokenizer_id": MODEL, "num_prompts": 10 * clients, "request_rate": "inf",
-        "burstiness": 1.0, "max_concurrency": clients, "duration": 30.5,
-        "completed": 10 * clients, "failed": 0, "total_input_tokens": 10_000 * clients,
-        "total_output_tokens": 2_000 * clients, "request_throughput": 1.3, "request_goodput": None,
-        "output_throughput": 262.0, "total_token_throughput": 1573.0,
-        "mean_ttft_ms": 60.0 + 9 * clients, "median_ttft_ms": 55.0, "std_ttft_ms": 9.0,
-        "p99_ttft_ms": 180.0, "mean_tpot_ms": 9.0 + clients / 8, "median_tpot_ms": 11.9,
-        "std_tpot_ms": 0.1, "p99_tpot_ms": 12.5, "mean_itl_ms": 12.0, "median_itl_ms": 11.7,
+        "date": "20261101-101112",
+        "endpoint_type": "openai",
+        "label": None,
+        "model_id": MODEL,
+        "tokenizer_id": MODEL,
+        "num_prompts": 10 * clients,
+        "request_rate": "inf",
+        "burstiness": 1.0,
+        "max_concurrency": clients,
+        "duration": 30.5,
+        "completed": 10 * clients,
+        "failed": 0,
+        "total_input_tokens": 10_000 * clients,
+        "total_output_tokens": 2_000 * clients,
+        "request_throughput": 1.3,
+        "request_goodput": None,
+        "output_throughput": 262.0,
+        "total_token_throughput": 1573.0,
+        "mean_ttft_ms": 60.0 + 9 * clients,
+        "median_ttft_ms": 55.0,
+        "std_ttft_ms": 9.0,
+        "p99_ttft_ms": 180.0,
+        "mean_tpot_ms": 9.0 + clients / 8,
+        "median_tpot_ms": 11.9,
+        "std_tpot_ms": 0.1,
+        "p99_tpot_ms": 12.5,
+        "mean_itl_ms": 12.0,
+        "median_itl_ms": 11.7,
         **changes,
-    }  # fmt: skip
+    }
 
 
 def aiperf(clients: int) -> dict[str, Any]:
@@ -90,8 +109,10 @@ def test_vllm_bench_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert after.stacks["vllm"].moe_layer_overhead == before.stacks["vllm"].moe_layer_overhead
     assert after.efficiency.gemm_fp8 == before.efficiency.gemm_fp8
     assert (after.compute, after.memory, after.power) == (
-        before.compute, before.memory, before.power,
-    )  # fmt: skip
+        before.compute,
+        before.memory,
+        before.power,
+    )
 
 
 def test_a_stack_that_is_not_the_default_keeps_what_is_not_shown(tmp_path: Path) -> None:

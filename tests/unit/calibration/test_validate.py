@@ -36,9 +36,14 @@ def test_every_point_is_compared_or_skipped_with_a_reason(points: Path) -> None:
     result = validate(points, jobs=1)
     compared = {(p["id"], p["metric"]) for p in result["points"]}
     assert compared == {
-        ("A-1", "ttft"), ("A-1", "tpot"), ("A-2", "ttft"), ("A-2", "tpot"), ("B-1", "e2e"),
-        ("C-1", "ttft"), ("C-1", "tpot"),
-    }  # fmt: skip
+        ("A-1", "ttft"),
+        ("A-1", "tpot"),
+        ("A-2", "ttft"),
+        ("A-2", "tpot"),
+        ("B-1", "e2e"),
+        ("C-1", "ttft"),
+        ("C-1", "tpot"),
+    }
     assert result["skipped"] == {"unknown chip": 1, "no concurrency or batch": 1}
     assert result["overall"]["tpot"]["n"] == 3
     for item in result["points"]:
@@ -73,7 +78,15 @@ def test_calibrate_one_chip(points: Path, tmp_path: Path) -> None:
 
 def test_claims_as_cells() -> None:
     claim = {
-        "claim": "c", "source": "s", "unit": "ms", "claimed": 10.0, "modeled": 9.0, "low": 8.0,
-        "high": 11.0, "verdict": "supported", "condition": "", "scenario": "f.yaml",
-    }  # fmt: skip
+        "claim": "c",
+        "source": "s",
+        "unit": "ms",
+        "claimed": 10.0,
+        "modeled": 9.0,
+        "low": 8.0,
+        "high": 11.0,
+        "verdict": "supported",
+        "condition": "",
+        "scenario": "f.yaml",
+    }
     assert claims_rows([claim])[0][1:3] == ("10 ms", "9")

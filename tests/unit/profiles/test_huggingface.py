@@ -404,7 +404,9 @@ def test_windows(config: Config, changes: Config, window: int, layers: int, tmp_
                 "quant_algo": "NVFP4",
                 "ignore": ["lm_head", "model.layers.*.self_attn*", "*.mlp.gate"],
             },
-            "bf16", "nvfp4", "nvfp4",
+            "bf16",
+            "nvfp4",
+            "nvfp4",
         ),
         (
             {
@@ -412,7 +414,9 @@ def test_windows(config: Config, changes: Config, window: int, layers: int, tmp_
                 "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}},
                 "ignore": ["lm_head", "re:.*self_attn.*", "re:.*mlp.gate$"],
             },
-            "bf16", "fp8", "fp8",
+            "bf16",
+            "fp8",
+            "fp8",
         ),
         (
             {
@@ -421,7 +425,9 @@ def test_windows(config: Config, changes: Config, window: int, layers: int, tmp_
                     "group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16}}
                 },
             },
-            "nvfp4", "nvfp4", "nvfp4",
+            "nvfp4",
+            "nvfp4",
+            "nvfp4",
         ),
         (
             {
@@ -429,7 +435,9 @@ def test_windows(config: Config, changes: Config, window: int, layers: int, tmp_
                 "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int"}}},
                 "ignore": ["re:.*attn.*", "re:.*shared_experts.*", "re:.*mlp\\.(gate|up)_proj.*"],
             },
-            "bf16", "bf16", "int4",
+            "bf16",
+            "bf16",
+            "int4",
         ),
         (  # single layers: too few to matter, and most of them
             {
@@ -440,10 +448,12 @@ def test_windows(config: Config, changes: Config, window: int, layers: int, tmp_
                     "model.layers.60.mlp.down_proj",
                 ],
             },
-            "bf16", "fp8", "fp8",
+            "bf16",
+            "fp8",
+            "fp8",
         ),
     ],
-)  # fmt: skip
+)
 def test_quantized_checkpoints(
     quantization: Config | None, attention: str, ffn: str, experts: str, tmp_path: Path
 ) -> None:
@@ -595,9 +605,25 @@ def test_a_config_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 WRONG: tuple[Any, ...] = (
-    None, True, 0, 1, -1, 0.5, 10**30, "", "x", {}, {"x": 1}, {"weights": 1},
-    [], [0], [1, "x"], [None], [[1]], [{"x": 1}],
-)  # fmt: skip
+    None,
+    True,
+    0,
+    1,
+    -1,
+    0.5,
+    10**30,
+    "",
+    "x",
+    {},
+    {"x": 1},
+    {"weights": 1},
+    [],
+    [0],
+    [1, "x"],
+    [None],
+    [[1]],
+    [{"x": 1}],
+)
 
 
 @pytest.mark.parametrize(

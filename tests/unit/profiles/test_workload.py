@@ -21,9 +21,17 @@ from gcsim.profiles.workload import (
 )
 
 CLASSES = (
-    "batch-summary", "chatbot", "coding-agent", "coding-interactive", "long-horizon", "rag",
-    "reasoning", "research", "support", "voice",
-)  # fmt: skip
+    "batch-summary",
+    "chatbot",
+    "coding-agent",
+    "coding-interactive",
+    "long-horizon",
+    "rag",
+    "reasoning",
+    "research",
+    "support",
+    "voice",
+)
 AGENT = """
 name: mine
 agent:
@@ -172,8 +180,10 @@ def test_a_mix_of_mixes_is_flat_and_its_shares_sum_to_one(tmp_path: Path) -> Non
     )
     parts = leaves(load_workload(str(outer)))
     assert [(part.workload.name, part.share) for part in parts] == [
-        ("chatbot", 0.25), ("voice", 0.25), ("rag", 0.5),
-    ]  # fmt: skip
+        ("chatbot", 0.25),
+        ("voice", 0.25),
+        ("rag", 0.5),
+    ]
 
 
 def test_a_mix_that_holds_itself_is_an_error(tmp_path: Path) -> None:

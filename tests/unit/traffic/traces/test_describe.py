@@ -20,9 +20,11 @@ def summary(tmp_path: Path, *records: dict[str, Any]) -> dict[str, Any]:
 
 def row(timestamp: float, isl: int, *hash_ids: int, osl: int = 1) -> dict[str, Any]:
     return {
-        "timestamp": timestamp, "input_length": isl, "output_length": osl,
+        "timestamp": timestamp,
+        "input_length": isl,
+        "output_length": osl,
         "hash_ids": list(hash_ids),
-    }  # fmt: skip
+    }
 
 
 def test_reuse_is_the_longest_prefix_seen(tmp_path: Path) -> None:

@@ -48,18 +48,37 @@ TRACELAB_CSV = (
     "0,0,12461,5875,124,182\n0,1,18336,324,50,0\n1,0,100,20,5,7.5\n"
 )
 BAILIAN = [
-    {"chat_id": 1, "parent_chat_id": -1, "timestamp": 61.114, "input_length": 20,
-     "output_length": 132, "type": "text", "turn": 1, "hash_ids": [1089, 1090]},
-    {"chat_id": 2, "parent_chat_id": 1, "timestamp": 62.5, "input_length": 33,
-     "output_length": 13, "type": "text", "turn": 2, "hash_ids": [1089, 1090, 5]},
-]  # fmt: skip
+    {
+        "chat_id": 1,
+        "parent_chat_id": -1,
+        "timestamp": 61.114,
+        "input_length": 20,
+        "output_length": 132,
+        "type": "text",
+        "turn": 1,
+        "hash_ids": [1089, 1090],
+    },
+    {
+        "chat_id": 2,
+        "parent_chat_id": 1,
+        "timestamp": 62.5,
+        "input_length": 33,
+        "output_length": 13,
+        "type": "text",
+        "turn": 2,
+        "hash_ids": [1089, 1090, 5],
+    },
+]
 AIPERF = [
-    {"session_id": "s", "turns": [
-        {"role": "system", "text": "a" * 40},
-        {"text": "b" * 8, "timestamp": 500, "output_length": 50},
-        {"texts": ["c" * 12], "delay": 1000},
-    ]},
-]  # fmt: skip
+    {
+        "session_id": "s",
+        "turns": [
+            {"role": "system", "text": "a" * 40},
+            {"text": "b" * 8, "timestamp": 500, "output_length": 50},
+            {"texts": ["c" * 12], "delay": 1000},
+        ],
+    },
+]
 EVENTS = [
     [("user_message", "20.000"), ("text", "30.000")],
     [("tool_result", "31.000"), ("text", "40.500")],
@@ -67,8 +86,13 @@ EVENTS = [
 ]
 TRACELAB = [
     {
-        "session_id": "s", "round_index": k, "model": "m", "input_tokens_total": isl,
-        "prefix_tokens": prefix, "newly_append_tokens": isl - prefix, "output_tokens": 10,
+        "session_id": "s",
+        "round_index": k,
+        "model": "m",
+        "input_tokens_total": isl,
+        "prefix_tokens": prefix,
+        "newly_append_tokens": isl - prefix,
+        "output_tokens": 10,
         "timing_events": [
             {"event_type": kind, "timestamp": f"2026-06-01T05:40:{at}Z"} for kind, at in EVENTS[k]
         ],
@@ -77,7 +101,7 @@ TRACELAB = [
     for k, (isl, prefix, tools) in enumerate(
         [(100, 60, [860, 1291]), (150, 100, []), (140, 90, [])]
     )
-]  # fmt: skip
+]
 
 
 def jsonl(records: list[dict[str, Any]]) -> str:
@@ -94,6 +118,7 @@ TEXTS = {
     "bailian": jsonl(BAILIAN),
     "aiperf": jsonl(AIPERF),
     "tracelab": jsonl(TRACELAB),
+    "log": jsonl([{"usage": {"prompt_tokens": 70, "completion_tokens": 5}}]),
     "weka": jsonl([{"id": "x", "block_size": 64, "requests": [{"in": 70, "out": 1, "h": [1, 1]}]}]),
 }
 
@@ -140,17 +165,24 @@ def test_mooncake_sessions_append_and_wait(tmp_path: Path) -> None:
             {"session_id": "a", "timestamp": 10, "input_length": 300, "output_length": 40},
             {"session_id": "b", "timestamp": 20, "input_length": 30, "output_length": 4},
             {"session_id": "a", "delay": 2500, "input_length": 150, "output_length": 20},
-            {"session_id": "b", "delay_ms": 1, "input_tokens": 7, "output_tokens": 2,
-             "prefix_reset": True},
+            {
+                "session_id": "b",
+                "delay_ms": 1,
+                "input_tokens": 7,
+                "output_tokens": 2,
+                "prefix_reset": True,
+            },
         ]
-    )  # fmt: skip
+    )
     a, b = rows(tmp_path, text)
     assert [(r.isl, r.delay_s, r.parent, r.waits_for) for r in a] == [
-        (300, 0.0, -1, ()), (490, 2.5, 0, (0,)),
-    ]  # fmt: skip
+        (300, 0.0, -1, ()),
+        (490, 2.5, 0, (0,)),
+    ]
     assert [(r.isl, r.delay_s, r.parent, r.waits_for) for r in b] == [
-        (30, 0.0, -1, ()), (7, 0.001, -1, (0,)),
-    ]  # fmt: skip
+        (30, 0.0, -1, ()),
+        (7, 0.001, -1, (0,)),
+    ]
     assert (a[0].time_s, b[0].time_s) == (0.01, 0.02)
 
 
@@ -215,8 +247,10 @@ def test_burstgpt_with_and_without_sessions(tmp_path: Path) -> None:
     skipped = Skipped()
     found = rows(tmp_path, BURST_SESSIONS, skipped=skipped)
     assert [(row.isl, row.opens, row.model) for (row,) in found] == [
-        (472, True, "GPT-4"), (1087, False, "GPT-4"), (10, True, "GPT-4"),
-    ]  # fmt: skip
+        (472, True, "GPT-4"),
+        (1087, False, "GPT-4"),
+        (10, True, "GPT-4"),
+    ]
     assert (skipped.failed, skipped.count) == (1, 0)
 
 
@@ -243,8 +277,11 @@ def test_aiperf_counts_four_characters_a_token(tmp_path: Path) -> None:
 def test_tracelab_csv_waits_for_the_tools_of_the_round_before(tmp_path: Path) -> None:
     (first, second), (alone,) = rows(tmp_path, TRACELAB_CSV)
     assert (first.isl, first.osl, first.delay_s, first.prefix and first.prefix[1]) == (
-        12461 + 5875, 124, 0.0, 12461,
-    )  # fmt: skip
+        12461 + 5875,
+        124,
+        0.0,
+        12461,
+    )
     assert (second.isl, second.parent, second.keep, second.delay_s) == (18660, 0, None, 0.182)
     assert (alone.isl, alone.waits_for) == (120, ())
     dropped = TRACELAB_CSV.replace("18336,324", "18000,400")  # 18,336 <= isl < 18,336 + 124

@@ -56,8 +56,11 @@ def test_a_prompt_goes_on_from_the_last_request_that_holds_its_beginning(tmp_pat
         call(384, 5, [1, 2, 20, 4]),
     )
     assert links(rows) == [
-        (-1, None, ()), (0, 2 * 64, (0,)), (0, None, (1,)), (1, None, (2,)),
-    ]  # fmt: skip
+        (-1, None, ()),
+        (0, 2 * 64, (0,)),
+        (0, None, (1,)),
+        (1, None, (2,)),
+    ]
 
 
 def test_blocks_after_a_new_one_are_no_beginning(tmp_path: Path) -> None:
@@ -75,8 +78,12 @@ def test_sub_agents_run_between_two_requests(tmp_path: Path) -> None:
         call(200, 5, [1, 3], think_time=12.0, api_time=4.0),
     )
     assert links(rows) == [
-        (-1, None, ()), (-1, None, (0,)), (1, None, (1,)), (-1, None, (0,)), (0, None, (2, 3)),
-    ]  # fmt: skip
+        (-1, None, ()),
+        (-1, None, (0,)),
+        (1, None, (1,)),
+        (-1, None, (0,)),
+        (0, None, (2, 3)),
+    ]
     assert [row.main for row in rows] == [True, False, False, False, True]
     assert [row.opens for row in rows] == [True, False, False, False, False]
     assert rows[4].delay_s == 1.0
@@ -109,11 +116,25 @@ def test_think_time_is_a_gap_only_of_people(
 def test_the_upstream_form_gives_the_same(tmp_path: Path) -> None:
     short = [call(130, 20, [1, 2]), call(200, 5, [1, 2, 9, 1])]
     upstream = [
-        {"t": 0.0, "type": "s", "model": "claude", "in": 130, "out": 20, "hash_ids": [1, 2],
-         "input_types": ["tool_result"]},
-        {"t": 0.0, "type": "n", "model": "claude", "in": 200, "out": 5, "hash_ids": [1, 2, 9],
-         "input_types": ["tool_result"]},
-    ]  # fmt: skip
+        {
+            "t": 0.0,
+            "type": "s",
+            "model": "claude",
+            "in": 130,
+            "out": 20,
+            "hash_ids": [1, 2],
+            "input_types": ["tool_result"],
+        },
+        {
+            "t": 0.0,
+            "type": "n",
+            "model": "claude",
+            "in": 200,
+            "out": 5,
+            "hash_ids": [1, 2, 9],
+            "input_types": ["tool_result"],
+        },
+    ]
     agent = {"agent_id": "a", "duration_ms": 5, "requests": upstream}
     one = session(tmp_path, *short, {"sub": "a", "dur_ms": 5, "requests": short})
     two = session(tmp_path, *upstream, {"type": "subagent", **agent})

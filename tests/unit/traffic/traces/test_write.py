@@ -140,9 +140,13 @@ def test_sub_agents_samples_and_edits_are_counted_when_they_do_not_fit(tmp_path:
     samples = (Step(((1, 10),), 4), Step(((1, 10),), 5))
     tasks = [Trajectory(0, "w", forked, 0.0, 3), Trajectory(1, "w", samples, 1.0)]
     assert write(tmp_path / "t", tasks, "mooncake") == {
-        chains.BRANCHES: 2, chains.TOGETHER: 2, chains.HUMAN: 1, chains.MODELS: 1,
-        chains.PRIORITY: 1, chains.KEPT: 1,
-    }  # fmt: skip
+        chains.BRANCHES: 2,
+        chains.TOGETHER: 2,
+        chains.HUMAN: 1,
+        chains.MODELS: 1,
+        chains.PRIORITY: 1,
+        chains.KEPT: 1,
+    }
     rows = list(read(tmp_path / "t"))
     assert [[row.isl for row in session] for session in rows] == [[10, 23, 22], [10], [10]]
 
@@ -161,8 +165,14 @@ def test_an_edit_of_an_edited_context_is_written_whole(tmp_path: Path) -> None:
 
 def test_hash_blocks_of_another_size_are_written_with_a_word(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
-    record = {"chat_id": 1, "parent_chat_id": -1, "timestamp": 1.5, "input_length": 20,
-              "output_length": 3, "hash_ids": [4, 5]}  # fmt: skip
+    record = {
+        "chat_id": 1,
+        "parent_chat_id": -1,
+        "timestamp": 1.5,
+        "input_length": 20,
+        "output_length": 3,
+        "hash_ids": [4, 5],
+    }
     source.write_text(json.dumps(record) + "\n")
     assert convert(source, tmp_path / "out", "mooncake") == {SIZES: 1}
     assert lines(tmp_path / "out")[0]["hash_ids"] == [4, 5]

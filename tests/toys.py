@@ -103,6 +103,16 @@ def serve(
     return play(what, costs, trajectories, terms, horizon_s)
 
 
+def records(table: Any) -> list[dict[str, int]]:
+    """Named records as mappings."""
+    return [dict(zip(table.dtype.names, row, strict=True)) for row in table.tolist()]
+
+
+def rows(cluster: Cluster) -> list[dict[str, int]]:
+    """The requests of a run."""
+    return records(cluster.records.requests)
+
+
 def one_step(
     index: int, isl: int, osl: int, start_s: float | None = 0.0, content: int | None = None
 ) -> Trajectory:

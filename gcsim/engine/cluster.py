@@ -1,6 +1,6 @@
 """The serving side: replicas in pools, the router in front, KV handoff between them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gcsim.engine.clock import Call, Clock, to_ns
@@ -94,6 +94,8 @@ class Cluster:
         self.created = 0
         self.served = 0  # requests completed since the window opened, those that only fill too
         self.served_under_load = 0  # ... until a task last started
+        # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
+        self.session_ended: Callable[[Session], None] = lambda _: None
 
     # -- from and to the client --------------------------------------------------------------
 
@@ -172,9 +174,6 @@ class Cluster:
         for replica in self.replicas:
             replica.count_from(now)
             self._plan(replica)
-
-    def session_ended(self, session: Session) -> None:
-        """Replaced by who plays the trajectories (`gcsim.engine.play`)."""
 
     # -- replicas in time -----------------------------------------------------------------
 

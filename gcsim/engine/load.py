@@ -31,7 +31,7 @@ class Load:
         self._coming = 0  # have a time to start
         self._ended = 0
         self.sessions: dict[Session, None] = {}
-        cluster.session_ended = self._session_ended  # type: ignore[method-assign]
+        cluster.session_ended = self._session_ended
 
     def draw(self) -> None:
         """Take the next trajectory; it starts at its time, or when another one ends."""

@@ -13,11 +13,6 @@ class Timeline:
     leaves the means between those that stay exact.
     """
 
-    __slots__ = (
-        "_area", "_last_ns", "_next_ns", "_running", "_running_area", "_sampled_ns", "_step_ns",
-        "_used", "_used_area", "_waiting", "peak_waiting", "samples",
-    )  # fmt: skip
-
     def __init__(self) -> None:
         self.samples: list[tuple[int, int, int, int]] = []
         self.peak_waiting = 0

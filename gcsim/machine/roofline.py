@@ -14,7 +14,7 @@ cached when the file of the caller changes, not when that of a callee does.
 Ref: Williams et al., CACM 52(4), 2009.
 """
 
-from math import frexp
+from math import frexp, log, sqrt
 
 import numba
 import numpy as np
@@ -45,6 +45,8 @@ SUMS = (
     "logits",  # tokens that go through the output head
     "prompts",  # 1 if there is a prompt
     "experts",  # different experts that are touched, per MoE layer
+    "fullest_experts",  # ... those of the rank that has most, times ranks
+    "fullest_tokens",  # tokens of the rank that has most, times ranks / experts per token
     "states",  # sequences, each with the state that it has in layers without KV
     "decode_pairs",  # attention pairs of decode
     "decode_window_pairs",
@@ -53,9 +55,10 @@ SUMS = (
     "kv",  # KV tokens read
     "window_kv",
 )
-X_ITERATIONS, X_TOKENS, X_LOGITS, X_PROMPTS, X_EXPERTS, X_STATES = range(6)
-X_PAIRS, X_WINDOW_PAIRS, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS, X_KV, X_WINDOW_KV = range(6, 12)
-X_END = 12
+X_ITERATIONS, X_TOKENS, X_LOGITS, X_PROMPTS = range(4)
+X_EXPERTS, X_FULLEST_EXPERTS, X_FULLEST_TOKENS, X_STATES = range(4, 8)
+X_PAIRS, X_WINDOW_PAIRS, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS, X_KV, X_WINDOW_KV = range(8, 14)
+X_END = 14
 
 # The table of a machine: these rows, then a row of C and one of M for every operator.
 TERMS, OVERHEAD, FLOPS, BYTES, ALL_REDUCE, DISPATCH, HANDOVER = range(7)
@@ -67,12 +70,14 @@ WEIGHTS, EXPERTS, KV = 1.0, 2.0, 3.0
 # Columns of row TERMS: which operator is the attention core; 1 for equation (2), 0 for (1); stages
 # of the pipeline; tokens that a decode iteration verifies per sequence (1 + draft tokens) and, in
 # millionths, yields; 1 + time of drafting as a fraction of an iteration; experts of a layer (0
-# without), of a token, and their skew (1: uniform routing); part of the communication that does
-# not hide behind compute; bytes per second of a link.
+# without) and of a token; ranks that hold whole experts (1: every chip has a part of each) and the
+# tokens of the fullest rank as a multiple of uniform routing; part of the communication that does
+# not hide behind compute.
 CORE, FUSED, STAGES, VERIFIED, ACCEPTED_PPM, DRAFT_FACTOR = range(6)
-EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_SKEW, EXPOSED, LINK = range(6, 11)
-# Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER.
-COUNT, CHIPS, LATENCY_S, PHASES_S, BYTES_PER_TOKEN = range(5)
+EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_RANKS, EXPERT_IMBALANCE, EXPOSED = range(6, 11)
+# Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER: how often in an iteration, and fixed time
+# and time per token of two ways to do it [s] (`gcsim.machine.network`).
+COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
 
 # The time of an iteration and its parts, and what `account` adds up besides.
 PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "communication_s", "overhead_s")
@@ -127,124 +132,147 @@ def window_pairs(new: float, past: float, window: float) -> float:
 
 
 @numba.njit(cache=True)
-def distinct_experts(experts: float, per_token: float, tokens: float, skew: float) -> float:
-    """Expected number of different experts that T `tokens` touch in one layer.
+def distinct_experts(experts: float, per_token: float, tokens: float) -> float:
+    """Expected number of different experts that T `tokens` touch in one layer, routed uniformly.
 
-    D = E (1 - (1 - k/E)^(T/skew)), at least k                                             (5)
+    D = E (1 - (1 - k/E)^T), at least k                                                    (5)
 
-    Routing is uniform at skew 1; a larger skew means favourite experts, so fewer different ones.
-
-    >>> distinct_experts(128, 4, 1, 1.0)
+    >>> distinct_experts(128, 4, 1)
     4.0
-    >>> round(distinct_experts(128, 4, 32, 1.0), 2)
+    >>> round(distinct_experts(128, 4, 32), 2)
     81.66
     """
-    touched: float = experts * (1.0 - (1.0 - per_token / experts) ** (tokens / skew))
+    touched: float = experts * (1.0 - (1.0 - per_token / experts) ** tokens)
     return max(touched, min(per_token * tokens, per_token))
 
 
 @numba.njit(cache=True)
-def all_reduce_s(
-    moved_bytes: float, chips: float, latency_s: float, phases_s: float, bytes_per_s: float
-) -> float:
-    """Time of one all-reduce of m `moved_bytes` per chip over n `chips` [s].
+def fullest(trials: float, chance: float, ranks: float) -> float:
+    """Expected maximum over R `ranks` of a count that is Binomial(n, q) on each: n q, and more.
 
-    one-shot:                     a + (n - 1) m / B                                        (6)
-    reduce-scatter + all-gather:  a + p + 2 (n - 1)/n m / B                                (7)
+    sum over j >= 0 of 1 - F(j)^R, F the distribution function                             (6)
+    n q + z s + (1 - 2 q) (z^2 - 1)/6 for large counts, s^2 = n q (1 - q)                  (7)
 
-    The faster of the two. a: latency_s, start and synchronisation [s]; p: phases_s, latency of the
-    steps of (7): two where chips exchange directly (mesh, switch), 2 (n - 1) in a ring [s];
-    B: bytes_per_s, per chip and direction x efficiency [B/s].
-    Ref: Thakur et al., IJHPCA 19(1), 2005; one-shot is what serving stacks use for small messages.
+    z: the normal quantile of (R - 3/8)/(R + 1/4) (Blom, 1958), by 26.2.23 of Abramowitz and Stegun.
+    The ranks are taken as independent; that their sum is given changes 3%, 8% at four hits or less.
 
-    >>> all_reduce_s(8e6, 8, 0.0, 0.0, 1e9) == 2 * 7 / 8 * 8e-3
-    True
-    >>> all_reduce_s(1e6, 1, 1e-5, 1e-6, 1e9)
-    0.0
+    >>> round(fullest(32, 8 / 256, 8), 2), fullest(10, 0.3, 1)
+    (2.54, 3.0)
     """
-    if chips <= 1.0:
-        return 0.0
-    one_shot = (chips - 1.0) * moved_bytes / bytes_per_s
-    two_phase = phases_s + 2.0 * (chips - 1.0) / chips * moved_bytes / bytes_per_s
-    return latency_s + min(one_shot, two_phase)
-
-
-@numba.njit(cache=True)
-def all_to_all_s(moved_bytes: float, chips: float, latency_s: float, bytes_per_s: float) -> float:
-    """Time of one all-to-all in which each of n chips sends m bytes, evenly to all [s].
-
-    a + (n - 1)/n m / B                                                                    (8)
-
-    >>> all_to_all_s(8e6, 8, 1e-5, 1e9)
-    0.00701
-    """
-    if chips <= 1.0:
-        return 0.0
-    return latency_s + (chips - 1.0) / chips * moved_bytes / bytes_per_s
+    mean = trials * chance
+    if ranks <= 1.0 or chance <= 0.0 or chance >= 1.0:
+        return mean
+    rare = min(chance, 1.0 - chance)
+    if trials * rare > 48.0:
+        t = sqrt(-2.0 * log(0.625 / (ranks + 0.25)))
+        z = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (
+            1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))
+        )
+        return float(mean + z * sqrt(mean * (1.0 - chance)) + (1 - 2 * chance) * (z * z - 1.0) / 6)
+    count = cumulated = total = 0.0
+    part = (1.0 - rare) ** trials
+    while count < trials:
+        cumulated = min(cumulated + part, 1.0)
+        # Where hits are the rule, the rank with the fewest misses is the fullest.
+        term = 1.0 - cumulated**ranks if chance == rare else (1.0 - cumulated) ** ranks
+        total += term
+        if term < 1e-7 and count > trials * rare:
+            break
+        part *= (trials - count) / (count + 1.0) * rare / (1.0 - rare)
+        count += 1.0
+    if chance != rare:
+        return float(trials - total)
+    return float(max(total, mean, min(ranks * mean, 1.0)))
 
 
 @numba.njit(cache=True)
 def _communication_s(table: np.ndarray, tokens: float) -> float:
     """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s]."""
-    link = table[TERMS, LINK]
-    reduced = all_reduce_s(
-        tokens * table[ALL_REDUCE, BYTES_PER_TOKEN],
-        table[ALL_REDUCE, CHIPS],
-        table[ALL_REDUCE, LATENCY_S],
-        table[ALL_REDUCE, PHASES_S],
-        link,
-    )
-    moved = tokens * table[DISPATCH, BYTES_PER_TOKEN]
-    dispatched = all_to_all_s(moved, table[DISPATCH, CHIPS], table[DISPATCH, LATENCY_S], link)
-    handed = table[HANDOVER, LATENCY_S] + tokens * table[HANDOVER, BYTES_PER_TOKEN] / link
-    total: float = table[TERMS, EXPOSED] * (
-        table[ALL_REDUCE, COUNT] * reduced
-        + table[DISPATCH, COUNT] * dispatched
-        + table[HANDOVER, COUNT] * handed
-    )
-    return total
+    total = 0.0
+    for row in (ALL_REDUCE, DISPATCH, HANDOVER):
+        one = table[row, ONE_S] + table[row, ONE_S_PER_TOKEN] * tokens
+        other = table[row, OTHER_S] + table[row, OTHER_S_PER_TOKEN] * tokens
+        total += table[row, COUNT] * min(one, other)
+    return float(table[TERMS, EXPOSED] * total)
 
 
 @numba.njit(cache=True)
-def _micro_batches(table: np.ndarray, batch: np.ndarray) -> float:
-    """Equal micro-batches that follow each other through the stages: min(stages, tokens)."""
-    tokens = batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * table[TERMS, VERIFIED]
-    return float(max(min(table[TERMS, STAGES], tokens), 1.0))
+def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float]:
+    """How a batch goes through p stages: (part of the prompts, of the decoding sequences, rounds).
+
+    The parts are those of the fullest micro-batch: there are at most p, each with whole sequences
+    and whole prompt chunks. A micro-batch takes a round of 1/p of its time in each stage, so
+
+        p rounds          when all decode: a stack keeps p batches in flight, and each sequence
+                          waits for its own only, so iterations follow without bubbles
+        p + m - 1 rounds  for m prompt chunks, whose tokens are awaited
+        m rounds          for chunks that end no prompt: the next follow them at once            (8)
+
+    Rounds are in units of p: (1, 1, 1) without stages. Ref: Huang et al., GPipe, NeurIPS 2019;
+    p batches in flight: vLLM's batch queue, SGLang's and TensorRT-LLM's pipeline loops.
+    """
+    stages = table[TERMS, STAGES]
+    chunks = max(min(stages, batch[PROMPTS]), 1.0)
+    seqs = max(min(stages, batch[DECODE_SEQS]), 1.0)
+    rounds = stages
+    if batch[PROMPT_TOKENS] > 0.0:
+        rounds = chunks if batch[LOGIT_SEQS] == 0.0 else stages + chunks - 1.0
+    return 1.0 / chunks, 1.0 / seqs, rounds / stages
 
 
 @numba.njit(cache=True)
-def _sums(table: np.ndarray, batch: np.ndarray, share: float) -> np.ndarray:
-    """x: the sums of one micro-batch, a `share` of the batch, without what decode makes grow."""
-    x = np.zeros(len(SUMS))
-    verified = table[TERMS, VERIFIED]
-    tokens = (batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * verified) * share
+def _route(table: np.ndarray, x: np.ndarray) -> None:
+    """Set the sums of x that say where its tokens go: to which experts, and most to which rank."""
+    experts, per_token = table[TERMS, EXPERT_COUNT], table[TERMS, EXPERTS_PER_TOKEN]
+    ranks, imbalance = table[TERMS, EXPERT_RANKS], table[TERMS, EXPERT_IMBALANCE]
+    tokens = x[X_TOKENS]
+    touched = distinct_experts(experts, per_token, tokens) if experts > 0.0 else 0.0
+    x[X_EXPERTS] = x[X_FULLEST_EXPERTS] = touched
+    x[X_FULLEST_TOKENS] = tokens
+    if experts == 0.0 or ranks <= 1.0:
+        return
+    own = experts / ranks
+    chance = min(per_token * imbalance / experts, 1.0)
+    most = fullest(own, 1.0 - (1.0 - chance) ** tokens, ranks)
+    x[X_FULLEST_EXPERTS] = ranks * max(most, touched / ranks)
+    most = fullest(own * tokens, per_token / experts, ranks) * imbalance
+    x[X_FULLEST_TOKENS] = ranks * min(most, tokens * min(own, per_token)) / per_token
+
+
+@numba.njit(cache=True)
+def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> np.ndarray:
+    """x: the sums of one micro-batch, with these parts of the prompts and of the sequences."""
+    x = np.empty(len(SUMS))
+    verified, decoding = table[TERMS, VERIFIED], batch[DECODE_SEQS] * seqs
+    tokens = batch[PROMPT_TOKENS] * prompts + decoding * verified
+    completed = (batch[LOGIT_SEQS] - batch[DECODE_SEQS]) * prompts
     x[X_ITERATIONS] = 1.0
     x[X_TOKENS] = tokens
-    x[X_LOGITS] = batch[LOGIT_SEQS] * (verified if batch[DECODE_SEQS] > 0.0 else 1.0) * share
+    x[X_LOGITS] = (decoding + completed) * (verified if batch[DECODE_SEQS] > 0.0 else 1.0)
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
-    experts, per_token = table[TERMS, EXPERT_COUNT], table[TERMS, EXPERTS_PER_TOKEN]
-    if experts > 0.0:
-        x[X_EXPERTS] = distinct_experts(experts, per_token, tokens, table[TERMS, EXPERT_SKEW])
-    x[X_STATES] = (batch[DECODE_SEQS] + batch[PROMPTS]) * share
-    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * share
-    x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * share
+    _route(table, x)
+    x[X_STATES] = decoding + batch[PROMPTS] * prompts
+    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * prompts
+    x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * prompts
     return x
 
 
 @_inlined
-def _grown(table: np.ndarray, batch: np.ndarray, gained: float, share: float) -> Grown:
+def _grown(
+    table: np.ndarray, batch: np.ndarray, gained: float, prompts: float, seqs: float
+) -> Grown:
     """What decode makes grow, once every sequence has so many tokens more: pairs, KV tokens read.
 
     Each as (layers that see everything, sliding layers).
     """
-    kv = batch[DECODE_KV] + batch[DECODE_SEQS] * gained
-    window_kv = batch[DECODE_WINDOW_KV] + batch[GROWING] * gained
+    kv = (batch[DECODE_KV] + batch[DECODE_SEQS] * gained) * seqs
+    window_kv = (batch[DECODE_WINDOW_KV] + batch[GROWING] * gained) * seqs
     verified = table[TERMS, VERIFIED]
     return (
-        kv * verified * share,
-        window_kv * verified * share,
-        (kv + batch[PREFILL_KV]) * share,
-        (window_kv + batch[PREFILL_WINDOW_KV]) * share,
+        kv * verified,
+        window_kv * verified,
+        kv + batch[PREFILL_KV] * prompts,
+        window_kv + batch[PREFILL_WINDOW_KV] * prompts,
     )
 
 
@@ -320,9 +348,11 @@ def _bounds(table: np.ndarray, steady: np.ndarray, x: np.ndarray, grown: Grown) 
 
 
 @_inlined
-def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float) -> Parts:
+def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float, rounds: float) -> Parts:
     """The whole and its parts (`PARTS`) [s]; drafting takes a fraction of the iteration besides."""
-    compute, weights, experts, kv = bounds
+    compute, weights = bounds[0] * rounds, bounds[1] * rounds
+    experts, kv = bounds[2] * rounds, bounds[3] * rounds
+    comm, overhead = comm * rounds, overhead * rounds
     overhead += (compute + weights + experts + kv + comm + overhead) * drafting
     total = compute + weights + experts + kv + comm + overhead
     return total, compute, weights, experts, kv, comm, overhead
@@ -339,14 +369,14 @@ def _besides(table: np.ndarray, batch: np.ndarray, x: np.ndarray) -> tuple[float
 def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     """Time of one iteration and its parts, in the order of `PARTS` [s]: equations (1) and (2).
 
-    An operator's time counts as compute or as what it reads, whichever bounds it. With p stages
-    it is the time of one of min(p, tokens) equal micro-batches, which in steady state follow each
-    other through the stages without bubbles.
+    An operator's time counts as compute or as what it reads, whichever bounds it. With stages it
+    is the time of the fullest micro-batch in all of them, times rounds / stages: (8).
     """
-    share = 1.0 / _micro_batches(table, batch)
-    x = _sums(table, batch, share)
-    bounds = _bounds(table, _steady(table, x), x, _grown(table, batch, 0.0, share))
-    return _parts(bounds, *_besides(table, batch, x))
+    prompts, seqs, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, seqs)
+    grown = _grown(table, batch, 0.0, prompts, seqs)
+    comm, overhead, drafting = _besides(table, batch, x)
+    return _parts(_bounds(table, _steady(table, x), x, grown), comm, overhead, drafting, rounds)
 
 
 @_inlined
@@ -374,14 +404,14 @@ def run_ns(
     """
     accepted = int(table[TERMS, ACCEPTED_PPM])
     now, origin = start_ns, first * accepted // MILLION
-    share = 1.0 / _micro_batches(table, batch)
-    x = _sums(table, batch, share)
+    prompts, part, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, part)
     steady = _steady(table, x)
     comm, overhead, drafting = _besides(table, batch, x)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
-        grown = _grown(table, batch, float(gained), share)
-        now += _to_ns(_parts(_bounds(table, steady, x, grown), comm, overhead, drafting)[0])
+        grown = _grown(table, batch, float(gained), prompts, part)
+        now += _to_ns(_parts(_bounds(table, steady, x, grown), comm, overhead, drafting, rounds)[0])
         if now >= until_ns:
             return played + 1, now
     return iterations, now
@@ -405,19 +435,19 @@ def account(
     accepted = int(table[TERMS, ACCEPTED_PPM])
     origin = first * accepted // MILLION
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
-    share = 1.0 / _micro_batches(table, batch)
-    x, work = _sums(table, batch, share), _sums(table, batch, 1.0)
-    work[X_LOGITS] = batch[LOGIT_SEQS]
+    prompts, part, rounds = _shares(table, batch)
+    x, work = _sums(table, batch, prompts, part), _sums(table, batch, 1.0, 1.0)
+    work[X_LOGITS] = batch[LOGIT_SEQS]  # the FLOPs of a logit that a draft loses do not count
     flops, moved = _times(table, FLOPS, work), _times(table, BYTES, work)
     steady = _steady(table, x)
     comm, overhead, drafting = _besides(table, batch, x)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
-        grown = _grown(table, batch, float(gained), share)
-        parts = _parts(_bounds(table, steady, x, grown), comm, overhead, drafting)
+        grown = _grown(table, batch, float(gained), prompts, part)
+        parts = _parts(_bounds(table, steady, x, grown), comm, overhead, drafting, rounds)
         for index in range(len(PARTS)):
             totals[index] += parts[index]
-        grown = _grown(table, batch, float(gained), 1.0)
+        grown = _grown(table, batch, float(gained), 1.0, 1.0)
         totals[7] += _with_pairs(flops, table, FLOPS, work, grown)
         totals[8] += _with_kv(moved, table, BYTES, grown)
         totals[9] += 1.0

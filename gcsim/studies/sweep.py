@@ -192,7 +192,8 @@ class _Curve:
 
     def readings(self) -> list[Any]:
         """What is known of the curve."""
-        return [reading(load, r.get("summary")) for load, (_, r) in self.records.items()]
+        kind = self.kind or "rate"
+        return [reading(load, r.get("summary"), kind) for load, (_, r) in self.records.items()]
 
     def rows(self) -> list[tuple[Point, Record]]:
         """Its points, by rising load."""

@@ -138,6 +138,8 @@ def time_of_day_ns(record: Record, key: str) -> int:
     3979960000
     """
     raw = record.get(key)
+    if raw is None or raw == "":
+        raise BadLineError(key, None, "is missing")
     parts = _TIME_OF_DAY.fullmatch(raw) if isinstance(raw, str) else None
     if parts is None:
         raise BadLineError(key, raw, "is not a date and time")

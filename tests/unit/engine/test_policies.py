@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import toys
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from gcsim.engine.batching import POLICIES, Form, Limits, Policy, View
 from gcsim.engine.line import Line
+from gcsim.engine.records import STATUSES
 from gcsim.engine.router import POLICIES as ROUTING
 from gcsim.engine.router import State
 from gcsim.traffic.trajectory import Trajectory
@@ -81,7 +83,7 @@ def test_the_shortest_prompt_overtakes_and_waits_no_longer_than_an_iteration(
     ]
     costs = toys.constant_cost(1e-3, what)
     cluster = toys.serve(what, tasks, coalesce=coalesce, costs=costs)
-    queued = [row[12] for row in cluster.records.requests.tolist()]
+    queued = cluster.records.requests["queue_ns"].tolist()
     assert queued[3] == 500_000
     assert queued[2] == 2_500_000
     assert queued[1] > 30_000_000
@@ -99,9 +101,8 @@ def test_whatever_the_rank_both_engines_serve_the_same(
     tasks.append(Trajectory(4, "urgent", toys.one_step(4, 10, 5).steps, 0.0004, 1))
     tasks.append(toys.one_step(5, 10, 5, 0.0005))
     costs = toys.constant_cost(1e-3, what)
-    rows = toys.serve(what, tasks, coalesce=coalesce, costs=costs).records.requests.tolist()
-    order = sorted(range(6), key=lambda k: rows[k][8] + rows[k][12])
-    assert order == [0, 4, 5, 3, 2, 1]
+    rows = toys.serve(what, tasks, coalesce=coalesce, costs=costs).records.requests
+    assert np.argsort(rows["sent_ns"] + rows["queue_ns"]).tolist() == [0, 4, 5, 3, 2, 1]
 
 
 def test_a_preempted_request_goes_back_before_its_equals_but_not_before_a_priority() -> None:
@@ -143,6 +144,10 @@ def test_places_are_kept_though_the_line_ends_with_one_that_can_never_run() -> N
     ]
     for coalesce in (True, False):
         cluster = toys.serve(what, tasks, coalesce=coalesce, costs=costs)
-        rows = cluster.records.requests.tolist()
-        assert [row[18] for row in rows] == [1, 0, 0]
-        assert rows[0][16] == 1, "preempted, and rejected when nobody else ran"
+        rows = cluster.records.requests
+        assert [STATUSES[number] for number in rows["status"]] == [
+            "rejected",
+            "completed",
+            "completed",
+        ]
+        assert rows["preemptions"][0] == 1, "preempted, and rejected when nobody else ran"

@@ -60,10 +60,8 @@ def lightest(scenario: Scenario, wanted: float) -> Loads:
     pool = scenario.deployment.pools["serve"]
     chips = pool.tp * pool.ep
     found: Loads = {}
-    layouts = [
-        pool.model_copy(update={"tp": tp, "ep": chips // tp})
-        for tp in range(chips, 0, -1) if chips % tp == 0
-    ]  # fmt: skip
+    widths = (tp for tp in range(chips, 0, -1) if chips % tp == 0)
+    layouts = [pool.model_copy(update={"tp": tp, "ep": chips // tp}) for tp in widths]
     for prompt, dtype in product(PROMPTS, FORMATS):
         tried = (_best(scenario.model, laid, prompt, dtype, wanted) for laid in layouts)
         loads = [load for load in tried if load is not None]
@@ -72,9 +70,7 @@ def lightest(scenario: Scenario, wanted: float) -> Loads:
     return found
 
 
-def _best(
-    model: Model, pool: Pool, prompt: int, dtype: WeightFormat, wanted: float
-) -> Load | None:  # fmt: skip
+def _best(model: Model, pool: Pool, prompt: int, dtype: WeightFormat, wanted: float) -> Load | None:
     """The fewest users that reach the rate, else all that the KV cache holds; None: no room."""
     try:
         machine = bind(model, pool, dtype)

@@ -34,13 +34,22 @@ class Terms:
 class Service:
     """The replicas that serve one model: where its requests enter, and where they may decode."""
 
-    __slots__ = ("context_window", "decode_state", "decoders", "entry", "entry_state")
+    __slots__ = (
+        "context_window",
+        "decode_state",
+        "decoders",
+        "entry",
+        "entry_state",
+        "tokenize_s",
+    )
 
     def __init__(self, replicas: list[Replica]) -> None:
         self.entry = [r.group for r in replicas if r.pool.role != "decode"]
         self.decoders = [r.group for r in replicas if r.pool.role == "decode"]
         self.context_window = min(r.cost.context_window for r in replicas)
         self.entry_state, self.decode_state = State(), State()
+        # Routing sees tokens, so the text is tokenized before.
+        self.tokenize_s = max((r.cost.tokenize_s_per_token for r in self.entry), default=0.0)
 
 
 class Cluster:
@@ -87,9 +96,8 @@ class Cluster:
         self._down_ns = [
             to_ns(terms.round_trip_s / 2 + r.cost.request_overhead_s) for r in self.replicas
         ]
-        # The call at which each replica has its next boundary, and when that is.
+        # The call at which each replica has its next boundary.
         self._calls: list[Call | None] = [None] * len(self.replicas)
-        self._due_ns = [NEVER] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
         self.served = 0  # requests completed since the window opened, those that only fill too
@@ -111,7 +119,13 @@ class Cluster:
         request.service = service
         self.created += 1
         self.live[request] = None
-        Call(self.env, at_ns + self._up_ns - self.env.now, self._arrive, request)
+        Call(self.env, at_ns + self._in_ns(request) - self.env.now, self._arrive, request)
+
+    def _in_ns(self, request: Request) -> int:
+        """From the client to the router: the way, and tokenizing the prompt [ns]."""
+        service: Service | None = request.service
+        tokenize_s = service.tokenize_s if service is not None else 0.0
+        return self._up_ns + to_ns(request.isl * tokenize_s)
 
     def _arrive(self, call: Call) -> None:
         request: Request = call.argument
@@ -142,12 +156,13 @@ class Cluster:
 
     def _enqueue(self, request: Request, replica: Replica) -> None:
         request.replica = replica.index
-        if not replica.kv.fits(request.prompt_tokens + 1):
+        kv, prompt = replica.kv, request.prompt_tokens
+        if not kv.fits(prompt + 1):
             self._refuse(request, "kv_capacity")
             return
-        request.estimate = request.prompt_tokens - replica.kv.cached_tokens(request)
-        replica.enqueue(request, self.env.now)
-        self._plan(replica)
+        request.estimate = prompt - kv.usable(kv.look_up(request).depth, prompt - 1)
+        if replica.enqueue(request, self.env.now):
+            self._plan(replica)
 
     def _refuse(self, request: Request, reason: str) -> None:
         request.reason = reason
@@ -159,7 +174,7 @@ class Cluster:
         request.status = status
         del self.live[request]
         down_ns = self._down_ns[max(request.replica, 0)]
-        network_ns, client_ns = self._up_ns + down_ns, now + down_ns
+        network_ns, client_ns = self._in_ns(request) + down_ns, now + down_ns
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
         self.records.request(request, network_ns, ttft_ns, client_ns - sent)
@@ -178,39 +193,36 @@ class Cluster:
     # -- replicas in time -----------------------------------------------------------------
 
     def _plan(self, replica: Replica) -> None:
-        """Call a replica at its next boundary, which may have moved."""
-        index, due_ns = replica.index, replica.next_ns
-        if due_ns == self._due_ns[index]:
-            return
+        """Call a replica at its next boundary, which has moved."""
+        index = replica.index
         call = self._calls[index]
         if call is not None:
             call.cancel()
-        self._due_ns[index] = due_ns
-        self._calls[index] = Call(
-            self.env, due_ns - self.env.now, self._boundary, replica, 1 + index
-        )
+        delay_ns = replica.next_ns - self.env.now
+        self._calls[index] = Call(self.env, delay_ns, self._boundary, replica, 1 + index)
 
     def _boundary(self, call: Call) -> None:
         """A replica has ended its iterations and planned the next: act on what happened."""
+        env = self.env
         replica: Replica = call.argument
-        env, index = self.env, replica.index
         happened = replica.boundary(env.now)
-        due_ns = self._due_ns[index] = replica.next_ns
-        self._calls[index] = None
-        if due_ns != NEVER:
-            self._calls[index] = Call(env, due_ns - env.now, self._boundary, replica, 1 + index)
+        index, end_ns = replica.index, replica.next_ns
+        self._calls[index] = (
+            Call(env, end_ns - env.now, self._boundary, replica, 1 + index)
+            if end_ns != NEVER
+            else None
+        )
         for verb, request in happened:
-            match verb:
-                case "completed":
-                    self._completed(request, replica)
-                case "admitted":
-                    self._admitted(request, replica)
-                case "reserved":
-                    self._reserved(request)
-                case "prefilled":
-                    self._prefilled(request)
-                case "rejected":  # it can never be run
-                    self._close(request, REJECTED)
+            if verb == "completed":
+                self._completed(request, replica)
+            elif verb == "admitted":
+                self._admitted(request, replica)
+            elif verb == "reserved":
+                self._reserved(request)
+            elif verb == "prefilled":
+                self._prefilled(request)
+            else:  # rejected: it can never be run
+                self._close(request, REJECTED)
 
     # -- what happens to requests in replicas ------------------------------------------------
 
@@ -221,8 +233,8 @@ class Cluster:
             if self.deployment.kv_handoff.return_kv:
                 self._return_kv(request)
         elif handoff is not None and handoff.offered:  # its first token was its last
-            handoff.target.cancel(request, self.env.now)
-            self._plan(handoff.target)
+            if handoff.target.cancel(request, self.env.now):
+                self._plan(handoff.target)
         self._close(request, COMPLETED)
 
     def _admitted(self, request: Request, replica: Replica) -> None:
@@ -246,8 +258,8 @@ class Cluster:
     def _offer(self, request: Request) -> None:
         handoff = request.handoff
         handoff.offered = True
-        handoff.target.offer(request, self.env.now)
-        self._plan(handoff.target)
+        if handoff.target.offer(request, self.env.now):
+            self._plan(handoff.target)
 
     def _reserved(self, request: Request) -> None:
         """Decode has room for it."""
@@ -307,6 +319,7 @@ class Cluster:
         if rate is not None and source.cost.kv_bytes != target.cost.kv_bytes:
             arrival_ns += to_ns(moved / rate)
         arrival_ns += to_ns(source.cost.handoff_overhead_s)
+        arrival_ns += to_ns(request.isl * target.cost.retokenize_s_per_token)
         Call(self.env, arrival_ns - now, self._transferred, request)
 
     def _transferred(self, call: Call) -> None:
@@ -315,10 +328,10 @@ class Cluster:
         request.end_transfer(self.env.now)
         handoff.link.received_bytes += handoff.moved_bytes
         handoff.source.kv.release(handoff.source_lease)
-        handoff.source.wake(self.env.now)
-        self._plan(handoff.source)
-        handoff.target.receive(request, self.env.now)
-        self._plan(handoff.target)
+        if handoff.source.wake(self.env.now):
+            self._plan(handoff.source)
+        if handoff.target.receive(request, self.env.now):
+            self._plan(handoff.target)
 
     def _return_kv(self, request: Request) -> None:
         """What decode generated travels back, so that the next step need not prefill it again."""
@@ -340,5 +353,5 @@ class Cluster:
         link.received_bytes += moved
         source = request.handoff.source
         source.kv.absorb(request, request.isl, request.isl + request.osl - 1)
-        source.wake(self.env.now)
-        self._plan(source)
+        if source.wake(self.env.now):
+            self._plan(source)

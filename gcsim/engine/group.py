@@ -43,10 +43,11 @@ class Group:
         self._prefills, self._first_token_here = pool.role == "prefill", first_token_here
         self._rank, self._form = POLICIES[pool.batching.policy]
         self._limits = Limits(pool.batching.max_iteration_tokens, cost.tokens_per_seq)
+        self._tokens_per_seq = cost.tokens_per_seq
         self._max_seqs = pool.batching.max_seqs
         kept = pool.prefix_cache_tokens
         self.kv = KvCache(
-            index,
+            self,
             cost.kv_blocks,
             pool.block_tokens,
             cost.blocks_per_seq,
@@ -109,7 +110,7 @@ class Group:
         while self.arrived:
             self._take_in(self.arrived.popleft(), now)
         # No sequence needs more blocks than it gains tokens, so mostly there is nothing to do.
-        need = self.decode.seqs * self._limits.tokens_per_seq
+        need = self.decode.seqs * self._tokens_per_seq
         self.held = need > 0 and need > self.kv.room and self._make_room(now)
         if self.inbox:
             self.keep_places()
@@ -134,7 +135,7 @@ class Group:
         for request in self.prefilling:
             if left <= 0:
                 break
-            tokens = min(request.todo, left)
+            tokens = request.todo if request.todo < left else left
             chunks.append((request, tokens))
             left -= tokens
         if admit == "fill":
@@ -142,7 +143,7 @@ class Group:
                 admitted = self._admit_head(now)
                 if admitted is None:
                     break
-                tokens = min(admitted.todo, left)
+                tokens = admitted.todo if admitted.todo < left else left
                 chunks.append((admitted, tokens))
                 left -= tokens
         return seqs > 0 and (beside or not chunks), chunks
@@ -155,7 +156,7 @@ class Group:
         """Admit the head of the waiting line, if a place and memory are free."""
         while self.waiting and not (self.held or self.late) and self._seats > 0:
             request = self.waiting.head
-            lease = self.kv.admit(request, self.decode.blocks(self._limits.tokens_per_seq))
+            lease = self.kv.admit(request, self.decode.blocks(self._tokens_per_seq))
             if lease is not None:
                 self.waiting.take()
                 self.line_tokens -= request.estimate
@@ -173,7 +174,8 @@ class Group:
         self.prefilling[request] = None
         request.end_queue(now)
         if request.preemptions == 0:
-            request.hit, request.hit_own = lease.cached, min(lease.own, lease.cached)
+            request.hit = lease.cached
+            request.hit_own = lease.own if lease.own < lease.cached else lease.cached
         request.past = lease.cached
         request.todo = request.prompt_tokens - lease.cached
         if lease.reload:
@@ -192,7 +194,7 @@ class Group:
         """Keep a place for a request that is prefilled elsewhere, if there is one."""
         if self._seats <= 0:
             return False
-        spare = self.decode.blocks(self._limits.tokens_per_seq)
+        spare = self.decode.blocks(self._tokens_per_seq)
         lease = self.kv.admit(request, spare, received=True)
         if lease is None:
             return False

@@ -4,6 +4,8 @@ used + free = total at all times, where used = private blocks of sequences + blo
 A sequence shares the whole blocks of the tree's path that it pins, and owns the rest privately.
 """
 
+from collections.abc import Hashable
+
 from gcsim.engine.prefix_cache import Match, Node, PrefixCache
 from gcsim.engine.request import Request
 
@@ -28,7 +30,7 @@ class Lease:
 class KvCache:
     """Block ledger of a replica.
 
-    key: its number in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per
+    key: what it is in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per
     block; extra: blocks that every sequence needs beside its tokens (the windows of sliding
     layers); tiers: blocks of the tiers below; limit: most blocks that the prefix cache may hold
     (0: no prefix cache).
@@ -36,7 +38,7 @@ class KvCache:
 
     def __init__(
         self,
-        key: int,
+        key: Hashable,
         total: int,
         block_tokens: int,
         extra: int,

@@ -19,7 +19,8 @@ from gcsim.profiles.deployment import Pool
 
 class Replica:
     """State of one replica. The ways in: `enqueue` a request, `offer` one that is prefilled
-    elsewhere, `receive` it when its KV is here, `cancel` it when it will not come.
+    elsewhere, `receive` it when its KV is here, `cancel` it when it will not come. Each says
+    whether the next boundary has moved.
     """
 
     def __init__(
@@ -43,34 +44,41 @@ class Replica:
 
     # -- the ways in -----------------------------------------------------------------------
 
-    def enqueue(self, request: Request, now: int) -> None:
+    def enqueue(self, request: Request, now: int) -> bool:
         """A request joins the waiting line."""
         request.replica = self.index
         head = self.group.enqueue(request, now)
-        self.wake(now, head, further=self.cost.overlap_scheduling)
+        return self.wake(now, head, further=self.cost.overlap_scheduling)
 
-    def offer(self, request: Request, now: int) -> None:
+    def offer(self, request: Request, now: int) -> bool:
         """A request that is prefilled elsewhere asks for a place."""
-        self.wake(now, self.group.offer(request))
+        return self.wake(now, self.group.offer(request))
 
-    def cancel(self, request: Request, now: int) -> None:
+    def cancel(self, request: Request, now: int) -> bool:
         """A request that was offered will not come."""
-        self.wake(now, self.group.cancel(request))
+        return self.wake(now, self.group.cancel(request))
 
-    def receive(self, request: Request, now: int) -> None:
+    def receive(self, request: Request, now: int) -> bool:
         """The KV of a request that was offered is here."""
         self.group.arrived.append(request)
-        self.wake(now)
+        return self.wake(now)
 
-    def wake(self, now: int, news: bool = True, further: int = 0) -> None:
-        """Start, or (if it is news) end the run at the next boundary, or `further` ones later."""
+    def wake(self, now: int, news: bool = True, further: int = 0) -> bool:
+        """Start, or (if it is news) end the run at the next boundary, or `further` ones later;
+        whether the next boundary has moved.
+        """
         if self.next_ns == NEVER:
-            if self.group.has_work:
-                self.next_ns = now
-        elif news:
-            end = self._run.cut(now, further)
-            if end >= 0:
-                self.next_ns = end
+            if not self.group.has_work:
+                return False
+            self.next_ns = now
+            return True
+        if not news:
+            return False
+        end = self._run.cut(now, further)
+        if end < 0:
+            return False
+        self.next_ns = end
+        return True
 
     def count_from(self, now: int) -> None:
         """Count iterations that start from now on; one that goes on over several is divided."""

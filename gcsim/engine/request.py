@@ -1,5 +1,6 @@
 """One LLM call inside the engine, and the context of the branch of a trajectory that makes it."""
 
+from collections.abc import Hashable
 from typing import Any
 
 from gcsim.traffic.trajectory import Span
@@ -11,13 +12,12 @@ COMPLETED, REJECTED, UNFINISHED = "completed", "rejected", "unfinished"
 class Context:
     """The tokens of one branch of a trajectory so far, as spans, and where caches hold them.
 
-    hints: the last match of this context in each KV cache (by its key), from which the next
-    look-up goes on.
+    hints: the last match of this context in each group, from which the next look-up goes on.
     """
 
     __slots__ = ("hints", "spans", "tokens")
 
-    def __init__(self, spans: list[Span], tokens: int, hints: dict[int, Any]) -> None:
+    def __init__(self, spans: list[Span], tokens: int, hints: dict[Hashable, Any]) -> None:
         self.spans, self.tokens, self.hints = spans, tokens, hints
 
     def extend(self, spans: tuple[Span, ...]) -> None:
@@ -130,7 +130,10 @@ class Request:
     def set_output(self, tokens: int) -> None:
         """Let the context end with the first `tokens` tokens that this request generated."""
         content, context = -1 - self.index, self.context
-        if context.spans and context.spans[-1][0] == content:
-            context.tokens -= context.spans.pop()[1]
+        spans = context.spans
+        if spans and spans[-1][0] == content:
+            context.tokens -= spans.pop()[1]
             context.hints.clear()  # they may point into the span that was replaced
-        context.extend(((content, tokens),))
+        if tokens:
+            spans.append((content, tokens))
+            context.tokens += tokens

@@ -83,8 +83,7 @@ def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
         return groups[0]
     idlest = min(groups, key=_load)
     seen = request.context.hints
-    homes = [group for group in groups if group.index in seen] if seen else []
-    homes = homes or list(groups)
+    homes = list(filter(seen.__contains__, groups)) or groups
     best, lowest, shared = homes[0], None, 0
     for group in homes:
         work, others = _work(request, group, idlest.load)

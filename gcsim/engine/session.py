@@ -75,8 +75,12 @@ class Session:
     def _release(self, index: int, ready_ns: int, path: tuple[int, ...]) -> None:
         step = self.trajectory.steps[index]
         delay_ns = to_ns(step.delay_s)
-        at = 1 if step.human else 0
-        self._paths[index] = (*path[:at], path[at] + delay_ns, *path[at + 1 :])
+        tools, human, *rest = path
+        if step.human:
+            human += delay_ns
+        else:
+            tools += delay_ns
+        self._paths[index] = (tools, human, *rest)
         if step.parent < 0:
             context = Context([], 0, {})
         else:

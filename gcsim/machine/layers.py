@@ -21,12 +21,14 @@ class Sublayer:
     """One mixer or one FFN of a model.
 
     attention_params: of a mixer's projections; ffn_params: of what each token uses (a dense FFN,
-    shared experts); expert_params: of each of `experts`, of which a token uses `experts_per_token`;
+    shared experts); expert_params: of each of `experts`, `expert_width` wide, of which a token uses
+    `experts_per_token`;
     moved: activations of a token that are read and written, in widths of the model;
     kv_elements: KV cache of a token, kept for the last `window` tokens (0: for all);
     heads: over how many chips KV and state may be split;
     state_bytes: of a sequence, however long, read and written in every iteration;
     flops_per_token: of the core, beside 2 per parameter; *_flops_per_pair: of a (query, key) pair;
+    expand_flops_per_token: to make keys and values of a cached latent, which prefill needs;
     latent: compresses and expands its projections, which takes more kernels (`mla_kernels`).
     """
 
@@ -35,6 +37,7 @@ class Sublayer:
     router_params: int = 0
     expert_params: int = 0
     experts: int = 0
+    expert_width: int = 0
     experts_per_token: int = 0
     moved: int = 0
     kv_elements: int = 0
@@ -44,6 +47,7 @@ class Sublayer:
     flops_per_token: float = 0.0
     decode_flops_per_pair: float = 0.0
     prefill_flops_per_pair: float = 0.0
+    expand_flops_per_token: float = 0.0
     latent: bool = False
 
 
@@ -113,6 +117,7 @@ def mla(
         window=window,
         decode_flops_per_pair=2.0 * q_heads * (2 * kv_lora + rope_dim),
         prefill_flops_per_pair=2.0 * q_heads * (nope_dim + rope_dim + v_dim),
+        expand_flops_per_token=2.0 * kv_up,
         latent=True,
     )
 
@@ -150,6 +155,7 @@ def moe(
     return Sublayer(
         ffn_params=dense(hidden, d_ff=shared, gated=gated, bias=bias).ffn_params if shared else 0,
         router_params=hidden * experts + experts * bias,
+        expert_width=d_ff,
         expert_params=dense(hidden, d_ff=d_ff, gated=gated, bias=bias).ffn_params,
         experts=experts,
         experts_per_token=experts_per_token,
@@ -233,7 +239,7 @@ Part = tuple[int, str, dict[str, Callable[..., Sublayer]], dict[str, Any]]
 
 def _listed(model: Model) -> list[Part]:
     parts: list[Part] = []
-    for index, run in enumerate(model.runs):
+    for index, run in enumerate(model.runs or ()):
         parts.append((run.repeat, f"layers.{index}.mixer", MIXERS, run.mixer.model_dump()))
         parts.append((run.repeat, f"layers.{index}.ffn", FFNS, run.ffn.model_dump()))
     return parts

@@ -52,7 +52,8 @@ class Machine:
     kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a replica in blocks;
     reload_s_per_token: per lower tier; peak_flops_per_s, peak_bytes_per_s: of a replica;
     kv_bytes, window_kv_bytes: of one token, once, as it travels over a link, and state_bytes of a
-    sequence; the overheads, and overlap_scheduling: of the serving stack.
+    sequence; the overheads, what tokenizing a token takes (on arrival, and again after a handoff)
+    and overlap_scheduling: of the serving stack.
     """
 
     model: str
@@ -71,6 +72,8 @@ class Machine:
     reload_overlaps: bool
     request_overhead_s: float
     handoff_overhead_s: float
+    tokenize_s_per_token: float
+    retokenize_s_per_token: float
     overlap_scheduling: bool
     peak_flops_per_s: float
     peak_bytes_per_s: float
@@ -122,17 +125,12 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     flops, moved = _work(model, pool, dtype)
     table[roofline.FLOPS], table[roofline.BYTES] = row_of(flops), row_of(moved)
     network.write(table, model, pool, stack)
-    terms, layers = table[roofline.TERMS], layers_of(model)
-    terms[roofline.STAGES], terms[roofline.FUSED] = pool.pp, pool.chip.execution == "fused"
-    terms[roofline.EXPERT_COUNT] = layers.experts
-    terms[roofline.EXPERTS_PER_TOKEN] = layers.experts_per_token
-    if pool.ep > 1 and layers.experts:
-        terms[roofline.EXPERT_RANKS] = min(pool.tp * pool.ep, layers.experts)
-    if stack.expert_imbalance is not None:
-        terms[roofline.EXPERT_IMBALANCE] = stack.expert_imbalance.value
+    terms = table[roofline.TERMS]
     terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
     terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
+    _terms(terms, model, pool, dtype)
     chip, chips = pool.chip, pool.chips_per_replica
+    tokenize = stack.tokenize_per_token.value if stack.tokenize_per_token else 0.0
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
     window = layers_of(model).window
     beside = window * placement.window_bytes_per_chip_token + placement.state_bytes_per_chip
@@ -159,6 +157,8 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         reload_overlaps=any(tier.overlaps_compute for tier, _ in placement.spill),
         request_overhead_s=stack.request_overhead.value,
         handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
+        tokenize_s_per_token=tokenize,
+        retokenize_s_per_token=tokenize if stack.tokenizes_again else 0.0,
         overlap_scheduling=stack.overlap_scheduling,
         peak_flops_per_s=chips * chip.compute.fastest_flops_per_s,
         peak_bytes_per_s=chips * main.bandwidth.value,
@@ -169,6 +169,21 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         expert_tiers=placement.share("experts") or placement.share("ffn"),
         kv_tier=main.tier,
     )
+
+
+def _terms(
+    terms: "NDArray[np.float64]", model: Model, pool: Pool, dtype: WeightFormat | None
+) -> None:
+    """Write what the kernels ask of the layout and of the layers into row TERMS of a table."""
+    layers, imbalance = layers_of(model), _stack(pool).expert_imbalance
+    terms[roofline.STAGES], terms[roofline.FUSED] = pool.pp, pool.chip.execution == "fused"
+    terms[roofline.EXPERT_COUNT] = layers.experts
+    terms[roofline.EXPERTS_PER_TOKEN] = layers.experts_per_token
+    if pool.ep > 1 and layers.experts:
+        terms[roofline.EXPERT_RANKS] = min(pool.tp * pool.ep, layers.experts)
+    if imbalance is not None:
+        terms[roofline.EXPERT_IMBALANCE] = imbalance.value
+    terms[roofline.EXPANDED], terms[roofline.ABSORBED] = _latents(model, pool, dtype)
 
 
 def row_of(row: Row) -> "NDArray[np.float64]":
@@ -271,6 +286,22 @@ def _core_flops(layers: Layers) -> Row:
         row[f"prefill_{seen}"] += number * mixer.prefill_flops_per_pair
         row["tokens"] += number * mixer.flops_per_token
     return row
+
+
+def _latents(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[float, float]:
+    """Of MLA prefill, in times of one expanded pair: expanding a cached latent, an absorbed pair.
+
+    A latent becomes keys and values by a matrix product (`Sublayer.expand_flops_per_token`).
+    """
+    layers, chip = layers_of(model), pool.chip
+    expand = sum(number * mixer.expand_flops_per_token for number, mixer in layers.runs)
+    if not expand:
+        return 0.0, 1.0
+    decode = sum(number * mixer.decode_flops_per_pair for number, mixer in layers.runs)
+    prefill = sum(number * mixer.prefill_flops_per_pair for number, mixer in layers.runs)
+    pair_rate = chip.compute.bf16.value * chip.efficiency.attention.value
+    rate = math_flops_per_s(chip, formats(model, dtype).attention)
+    return expand / rate / (prefill / pair_rate), decode / prefill
 
 
 def _feed_forward(

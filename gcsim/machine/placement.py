@@ -7,9 +7,9 @@ and dense FFN are read in every iteration, an expert in a fraction of them, the 
 from dataclasses import dataclass
 
 from gcsim.errors import CapacityError
-from gcsim.machine.counts import KV_BYTES, count, weight_bytes
+from gcsim.machine.counts import KV_BYTES, count, formats, weight_bytes
 from gcsim.machine.layers import Sublayer, layers_of
-from gcsim.profiles.chip import Tier
+from gcsim.profiles.chip import Chip, Tier
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model, WeightFormat
 
@@ -59,30 +59,43 @@ def _stages(model: Model, pool: Pool) -> float:
     return model.layers / -(-model.layers // pool.pp)
 
 
+def _padding(model: Model, dtype: WeightFormat | None, tile: int | None) -> float:
+    """Bytes of experts as stored, in those of the checkpoint: MXFP4 kernels take padded widths."""
+    width = max(sublayer.expert_width for _, sublayer in layers_of(model).runs)
+    if tile is None or not width or formats(model, dtype).experts != "mxfp4":
+        return 1.0
+    return -(-width // tile) * tile / width
+
+
 def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placement:
     """Place a model on the chips of one replica of a pool.
 
     Attention weights are split over tp, all others over tp x ep, layers over pp: the chips are
-    those of the stage that has the most. Errors: `CapacityError` when the weights fit no tiers, or
-    when no room for KV is left.
+    those of the stage that has the most. The stack's `runtime_reserve` is kept free in the tier of
+    the KV cache. Errors: `CapacityError` when the weights fit no tiers, or when no room for KV is
+    left.
     """
     chip = pool.chip
     sizes = weight_bytes(model, dtype)
-    stages = _stages(model, pool)
+    stages, stack = _stages(model, pool), chip.stacks[pool.stack or chip.default_stack]
+    reserve = stack.runtime_reserve.value if stack.runtime_reserve else 0.0
     wide = pool.tp * pool.ep * stages
     left = {
         "attention": (sizes.attention + sizes.norms) / (pool.tp * stages),
         "head": sizes.head / wide,
         "ffn": (sizes.ffn + sizes.router) / wide,
-        "experts": sizes.experts / wide,
+        "experts": sizes.experts / wide * _padding(model, dtype, stack.mxfp4_tile),
         "embedding": sizes.embedding / wide,
     }
     total = sum(left.values())
     uses: list[TierUse] = []
     for tier in chip.memory:
         capacity = tier.capacity.value * pool.memory_utilization
+        if "kv" in tier.holds:
+            capacity = max(capacity - reserve, 0.0)
         room = capacity
-        if "kv" in tier.holds and sum(left.values()) > capacity * (1 - pool.kv_reserve):
+        full = sum(left.values()) > capacity * (1 - pool.kv_reserve)
+        if "kv" in tier.holds and full and _goes_on(chip):
             room = capacity * (1 - pool.kv_reserve)
         if "weights" not in tier.holds:
             room = 0.0
@@ -98,6 +111,11 @@ def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placem
     if sum(left.values()) > 0.5:
         raise _too_large(model, pool, total)
     return _with_kv(model, pool, tuple(uses), total)
+
+
+def _goes_on(chip: Chip) -> bool:
+    """Whether weights that would leave too little for KV have another tier to go to."""
+    return sum("weights" in tier.holds for tier in chip.memory) > 1
 
 
 def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float) -> Placement:
@@ -127,17 +145,22 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
 def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:
     chip = pool.chip
     memory = sum(t.capacity.value for t in chip.memory if "weights" in t.holds)
+    stack = chip.stacks[pool.stack or chip.default_stack]
+    reserve = stack.runtime_reserve.value if stack.runtime_reserve else 0.0
+    kept = pool.kv_reserve if _goes_on(chip) else 0.0
     room = sum(  # a tier that holds KV too keeps a part free for it
-        t.capacity.value * (1 - pool.kv_reserve * ("kv" in t.holds))
+        (t.capacity.value * pool.memory_utilization - reserve) * (1 - kept)
+        if "kv" in t.holds
+        else t.capacity.value * pool.memory_utilization
         for t in chip.memory
         if "weights" in t.holds
     )
-    need = -(-per_chip * pool.chips_per_replica // (room * pool.memory_utilization))
+    need = -(-per_chip * pool.chips_per_replica // max(room, 1.0))
     need = max(need, pool.chips_per_replica + 1)
     problem = (
         f"weights of {per_chip / 1e9:.1f} GB per chip and the KV cache do not fit the"
         f" {memory / 1e9:.1f} GB that a {chip.name} has for them"
-        f" (memory_utilization {pool.memory_utilization:g})"
+        f" (memory_utilization {pool.memory_utilization:g}, runtime_reserve {reserve / 1e9:.1f} GB)"
     )
     hint = f"use at least {need:.0f} chips per replica, a smaller dtype or another chip"
     total = count(model).total / 1e9

@@ -72,9 +72,11 @@ WEIGHTS, EXPERTS, KV = 1.0, 2.0, 3.0
 # millionths, yields; 1 + time of drafting as a fraction of an iteration; experts of a layer (0
 # without) and of a token; ranks that hold whole experts (1: every chip has a part of each) and the
 # tokens of the fullest rank as a multiple of uniform routing; part of the communication that does
-# not hide behind compute.
+# not hide behind compute; pairs that take as long as expanding a cached latent (0 without), and
+# pairs of expanded keys that take as long as one of latents.
 CORE, FUSED, STAGES, VERIFIED, ACCEPTED_PPM, DRAFT_FACTOR = range(6)
-EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_RANKS, EXPERT_IMBALANCE, EXPOSED = range(6, 11)
+EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_RANKS, EXPERT_IMBALANCE = range(6, 10)
+EXPOSED, EXPANDED, ABSORBED = range(10, 13)
 # Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER: how often in an iteration, and fixed time
 # and time per token of two ways to do it [s] (`gcsim.machine.network`).
 COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
@@ -89,6 +91,7 @@ MILLION = 1_000_000
 
 Grown = tuple[float, float, float, float]
 Bounds = tuple[float, float, float, float]
+Drafting = tuple[float, float]  # as a fraction of the iteration, and a time [s]
 Parts = tuple[float, float, float, float, float, float, float]
 # Called in every iteration of a run: twice as fast as LLVM's own choice.
 _inlined = numba.njit(cache=True, forceinline=True)
@@ -240,6 +243,21 @@ def _route(table: np.ndarray, x: np.ndarray) -> None:
 
 
 @numba.njit(cache=True)
+def _prefill_pairs(table: np.ndarray, batch: np.ndarray) -> float:
+    """Attention pairs of prompts, as many as take as long as what latent attention does [pairs].
+
+    Expanded: its pairs, and the cached latents of each chunk to expand; or absorbed, as in decode.
+    The faster of the two.                                                                 (9)
+    """
+    pairs: float = batch[PREFILL_PAIRS]
+    if table[TERMS, EXPANDED] == 0.0:
+        return pairs
+    cached = max(batch[PREFILL_KV] - batch[PROMPT_TOKENS], 0.0)
+    expanded: float = pairs + table[TERMS, EXPANDED] * cached
+    return float(min(expanded, pairs * table[TERMS, ABSORBED]))
+
+
+@numba.njit(cache=True)
 def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> np.ndarray:
     """x: the sums of one micro-batch, with these parts of the prompts and of the sequences."""
     x = np.empty(len(SUMS))
@@ -252,7 +270,7 @@ def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> 
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
     _route(table, x)
     x[X_STATES] = decoding + batch[PROMPTS] * prompts
-    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * prompts
+    x[X_PREFILL_PAIRS] = _prefill_pairs(table, batch) * prompts
     x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * prompts
     return x
 
@@ -348,21 +366,47 @@ def _bounds(table: np.ndarray, steady: np.ndarray, x: np.ndarray, grown: Grown) 
 
 
 @_inlined
-def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float, rounds: float) -> Parts:
-    """The whole and its parts (`PARTS`) [s]; drafting takes a fraction of the iteration besides."""
+def _parts(
+    bounds: Bounds, comm: float, overhead: float, drafting: Drafting, rounds: float
+) -> Parts:
+    """The whole and its parts (`PARTS`) [s]; drafting takes its time besides."""
     compute, weights = bounds[0] * rounds, bounds[1] * rounds
     experts, kv = bounds[2] * rounds, bounds[3] * rounds
     comm, overhead = comm * rounds, overhead * rounds
-    overhead += (compute + weights + experts + kv + comm + overhead) * drafting
+    overhead += (compute + weights + experts + kv + comm + overhead) * drafting[0] + drafting[1]
     total = compute + weights + experts + kv + comm + overhead
     return total, compute, weights, experts, kv, comm, overhead
 
 
 @numba.njit(cache=True)
-def _besides(table: np.ndarray, batch: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
-    """comm(x) and h x [s], and the time of drafting as a fraction of the iteration."""
-    drafting = table[TERMS, DRAFT_FACTOR] - 1.0 if batch[DECODE_SEQS] > 0.0 else 0.0
-    return _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x), drafting
+def _played(table: np.ndarray, batch: np.ndarray, drafting: Drafting) -> Parts:
+    """`iteration_s` with this drafting."""
+    prompts, seqs, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, seqs)
+    grown = _grown(table, batch, 0.0, prompts, seqs)
+    comm, overhead = _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x)
+    return _parts(_bounds(table, _steady(table, x), x, grown), comm, overhead, drafting, rounds)
+
+
+@numba.njit(cache=True)
+def _drafting(table: np.ndarray, batch: np.ndarray) -> Drafting:
+    """Drafting as a fraction of the iteration, or [s] of what decodes in it, not of prompts."""
+    fraction = table[TERMS, DRAFT_FACTOR] - 1.0
+    if batch[DECODE_SEQS] == 0.0 or fraction == 0.0:
+        return 0.0, 0.0
+    if batch[PROMPT_TOKENS] == 0.0:
+        return fraction, 0.0
+    decode = batch.copy()
+    decode[PROMPT_TOKENS] = decode[PROMPTS] = 0.0
+    decode[PREFILL_PAIRS : PREFILL_WINDOW_KV + 1] = 0.0
+    decode[LOGIT_SEQS] = decode[DECODE_SEQS]
+    return 0.0, fraction * _played(table, decode, (0.0, 0.0))[0]
+
+
+@numba.njit(cache=True)
+def _besides(table: np.ndarray, batch: np.ndarray, x: np.ndarray) -> tuple[float, float, Drafting]:
+    """comm(x) and h x [s], and what drafting takes."""
+    return _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x), _drafting(table, batch)
 
 
 @numba.njit(cache=True)
@@ -372,11 +416,7 @@ def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     An operator's time counts as compute or as what it reads, whichever bounds it. With stages it
     is the time of the fullest micro-batch in all of them, times rounds / stages: (8).
     """
-    prompts, seqs, rounds = _shares(table, batch)
-    x = _sums(table, batch, prompts, seqs)
-    grown = _grown(table, batch, 0.0, prompts, seqs)
-    comm, overhead, drafting = _besides(table, batch, x)
-    return _parts(_bounds(table, _steady(table, x), x, grown), comm, overhead, drafting, rounds)
+    return _played(table, batch, _drafting(table, batch))
 
 
 @_inlined
@@ -437,6 +477,7 @@ def account(
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
     prompts, part, rounds = _shares(table, batch)
     x, work = _sums(table, batch, prompts, part), _sums(table, batch, 1.0, 1.0)
+    work[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
     work[X_LOGITS] = batch[LOGIT_SEQS]  # the FLOPs of a logit that a draft loses do not count
     flops, moved = _times(table, FLOPS, work), _times(table, BYTES, work)
     steady = _steady(table, x)

@@ -139,13 +139,19 @@ class Stack(Spec):
     """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline.
 
     `handoff_overhead`: of a request that goes on to another pool, beside the travel of its KV (0
-    where left out); `overlap_scheduling`: the scheduler fixes the next iteration while one runs,
-    so that a request which arrives meanwhile joins the one after; `mla_kernels`: layer_overhead
+    where left out); `tokenize_per_token`: of the host, for each token of a prompt, cached or not,
+    before the request is queued (0 where left out: then part of `request_overhead`), and
+    `tokenizes_again`: once more where it decodes in another pool; `overlap_scheduling`: the
+    scheduler fixes the next iteration while one runs, so that a request which arrives meanwhile
+    joins the one after; `mla_kernels`: layer_overhead
     of a layer with latent attention, as a multiple of one with grouped-query attention (1 where
     left out); `quantized_kernels`: what quantizing activations adds, as a fraction (0 where left
     out); `expert_imbalance`: tokens of the expert rank that has most, as a multiple of what
-    uniform routing gives it, with `ep` (1 where left out); `compute`: what its kernels reach of
-    the chip's achievable arithmetic (software of 2023 and 2024 reaches less; 1 where left out).
+    uniform routing gives it, with `ep` (1 where left out); `runtime_reserve`: memory of a chip that
+    graphs, activations and contexts take from weights and KV (0 where left out); `mxfp4_tile`: its
+    kernels store experts in MXFP4 padded to a multiple of this width; `compute`: what its kernels
+    reach of the chip's achievable arithmetic (software of 2023 and 2024 reaches less; 1 where left
+    out).
     """
 
     layer_overhead: Seconds
@@ -157,9 +163,13 @@ class Stack(Spec):
     iteration_overhead: Seconds
     request_overhead: Seconds
     handoff_overhead: Seconds | None = None
+    tokenize_per_token: Seconds | None = None
+    tokenizes_again: bool = False
     overlap_scheduling: bool = False
     comm_overlap: Number | None = None
     expert_imbalance: Number | None = None
+    runtime_reserve: Bytes | None = None
+    mxfp4_tile: Count | None = None
     mla_kernels: Number | None = None
     quantized_kernels: Number | None = None
     compute: Number | None = None

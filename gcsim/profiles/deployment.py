@@ -53,9 +53,9 @@ class Pool(Spec):
     experts are spread over all tp x ep; layers over `pp` stages. A group of tp chips stands within
     the chip's scale-up domain; groups and stages may go beyond, over scale-out. `model` is what it
     serves (None: the scenario's model). Weights and KV share `memory_utilization` of the memory;
-    weights that do not fit beside `kv_reserve` of it go to the next tier. `kv_tokens` replaces the
-    computed KV capacity of a replica (studies of caches); `prefix_cache_tokens` limits what the
-    prefix cache keeps (0: no prefix cache).
+    weights that do not fit beside `kv_reserve` of it go to the next tier, if there is one.
+    `kv_tokens` replaces the computed KV capacity of a replica (studies of caches);
+    `prefix_cache_tokens` limits what the prefix cache keeps (0: no prefix cache).
     """
 
     role: Literal["mixed", "prefill", "decode"] = "mixed"

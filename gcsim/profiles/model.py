@@ -131,7 +131,7 @@ class Model(Spec):
     tied_embeddings: bool = False
     attention: Attention | None = None
     ffn: FeedForward | None = None
-    runs: tuple[LayerRun, ...] = ()
+    runs: tuple[LayerRun, ...] | None = None
     weights: Weights = Weights()
     kv: KvFormat = "bf16"
     published: Published | None = None

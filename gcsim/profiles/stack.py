@@ -3,8 +3,17 @@
 from math import exp
 from typing import Any, Literal
 
-from gcsim.profiles.base import Count, Number, PlainNumber, PlainSeconds, Seconds, Spec
+from gcsim.profiles.base import Bytes, Count, Number, PlainNumber, PlainSeconds, Seconds, Spec
 
+NEVER_FITTED = (
+    "iteration_overhead",
+    "mla_kernels",
+    "expert_imbalance",
+    "runtime_reserve",
+    "mxfp4_tile",
+    "tokenize_per_token",
+    "tokenizes_again",
+)
 SIDE_90 = 1.64  # standard deviations from the middle to either end of a 90% range
 
 
@@ -51,7 +60,7 @@ class ServingStack(Spec):
     """A serving software (`kind: stack`), which the chips of several vendors may share.
 
     What it takes on a chip stands in that chip's factors; a chip without such has the priors.
-    `iteration_overhead` and `mla_kernels` are never fitted: the same on every chip.
+    What follows the priors is never fitted: the same on every chip.
     """
 
     kind: Literal["stack"]
@@ -64,6 +73,11 @@ class ServingStack(Spec):
     priors: Priors
     iteration_overhead: Seconds
     mla_kernels: Number | None = None
+    expert_imbalance: Number | None = None
+    runtime_reserve: Bytes | None = None
+    mxfp4_tile: Count | None = None
+    tokenize_per_token: Seconds | None = None
+    tokenizes_again: bool = False
 
 
 def on_any_chip(stack: ServingStack, raw: dict[str, Any]) -> dict[str, Any]:
@@ -83,5 +97,4 @@ def on_any_chip(stack: ServingStack, raw: dict[str, Any]) -> dict[str, Any]:
         source = f"prior of {stack.name}: {stack.source}"
         value = raw["priors"][name]["value"]
         found[name] = {"value": value, **number, "kind": "assumed", "source": source}
-    never_fitted = ("iteration_overhead", "mla_kernels")
-    return found | {name: raw[name] for name in never_fitted if name in raw}
+    return found | {name: raw[name] for name in NEVER_FITTED if name in raw}

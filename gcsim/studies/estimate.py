@@ -103,7 +103,8 @@ def estimate(
     machine = cluster.replicas[0].cost
     held = int(counted["cached_tokens"].iloc[0])
     prefill = _prefill_ms(machine, isl - held, held, _pool(scenario).batching.max_iteration_tokens)
-    prefill["request"] = machine.request_overhead_s * 1e3
+    tokenize_s = isl * machine.tokenize_s_per_token
+    prefill["request"] = (machine.request_overhead_s + tokenize_s) * 1e3
     prefill["waiting"] = _rest(ttft_ms, prefill)
     breakdown, total = {"prefill": prefill}, prefill
     if tpot_ms is not None:

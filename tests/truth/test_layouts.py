@@ -10,11 +10,12 @@ from gcsim.machine import network, roofline
 from gcsim.machine.counts import kv_bytes_per_token, weight_bytes
 from gcsim.machine.machine import bind
 from gcsim.machine.placement import place
-from gcsim.machine.roofline import PARTS, batch
+from gcsim.machine.roofline import PARTS, batch, fullest
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip, load_model
+from gcsim.results.tables import request_table
 
 US = 1e-6
 MOE = {"d_ff": 128, "experts": 16, "experts_per_token": 2}
@@ -270,7 +271,7 @@ def test_eight_experts_over_eight_ranks_put_two_and_a_half_on_one() -> None:
     """One token, 8 of 256 experts: the fullest of 8 ranks has 2.55 times the mean of 1."""
     touched, received = drawn(256, 8, 1, 8)
     assert touched == received == pytest.approx(2.55, rel=0.02)
-    assert roofline.fullest(32.0, 8 / 256, 8.0) == pytest.approx(touched, rel=0.02)
+    assert fullest(32.0, 8 / 256, 8.0) == pytest.approx(touched, rel=0.02)
     pool = Pool(chip=toys.chip(), ep=8)
     model = toys.model(ffn={"d_ff": 128, "experts": 256, "experts_per_token": 8})
     even = 4 * 8 / 8 * 3 * model.hidden * 128 * 2 / 1e12  # were each rank to read one expert
@@ -291,8 +292,8 @@ def test_the_fullest_rank_against_a_draw(
     own, off = experts / ranks, 0.03 if per_token * tokens > 8 else 0.08
     touched, received = drawn(experts, per_token, tokens, ranks)
     chance = 1 - (1 - per_token / experts) ** tokens
-    assert roofline.fullest(own, chance, float(ranks)) == pytest.approx(touched, rel=off)
-    found = roofline.fullest(own * tokens, per_token / experts, float(ranks))
+    assert fullest(own, chance, float(ranks)) == pytest.approx(touched, rel=off)
+    found = fullest(own * tokens, per_token / experts, float(ranks))
     assert found == pytest.approx(received, rel=off)
 
 
@@ -303,9 +304,9 @@ def test_an_expert_layer_lasts_as_long_as_its_fullest_rank() -> None:
     pool = Pool(chip=toys.chip(), ep=8)
     at_one = parts(pool, model, **decoding(1, 10))["experts_s"]
     moved = 4 * 2 / 8 * 2 * (2 + 1) * 2.0 * model.hidden / 2 / 1e12  # activations, below 1%
-    touched = roofline.fullest(2.0, 2 / 16, 8.0)
+    touched = fullest(2.0, 2 / 16, 8.0)
     assert at_one == pytest.approx(4 * touched * size * 2 / 1e12 + moved, rel=0.01)
-    received = roofline.fullest(2.0 * tokens, 2 / 16, 8.0)
+    received = fullest(2.0 * tokens, 2 / 16, 8.0)
 
     def computed_s(**more: Any) -> float:
         stack = {**toys.NO_TIMES, **more}
@@ -323,3 +324,93 @@ def test_experts_in_parts_have_no_fullest_rank() -> None:
     whole = parts(Pool(chip=toys.chip()), model, **decoding(3, 10))["experts_s"]
     split = parts(Pool(chip=toys.chip(), tp=8), model, **decoding(3, 10))["experts_s"]
     assert split == pytest.approx(whole / 8, rel=1e-9)
+
+
+# -- memory, prompts and drafts --------------------------------------------------------------
+
+
+def test_kv_of_gpt_oss_on_one_h100_is_what_a_server_logs() -> None:
+    """64.4 GiB loaded, about 50,000 tokens of KV (vLLM issues 33155, 27508); we said 375,000.
+
+    0.92 x 80 GiB - 4.3 GB - 60.9 GB x 3072/2880 - 7.4 GiB = 1.8 GB, at 36,864 B a token.
+    """
+    model, chip = load_model("gpt-oss-120b"), load_chip("h100-sxm")
+    found = place(model, Pool(chip=chip))
+    weights = sum(sum(use.weights.values()) for use in found.tiers)
+    assert weights / 2**30 == pytest.approx(64.4, rel=0.01)
+    assert found.kv_tokens == pytest.approx(50_000, rel=0.15)
+    sizes = weight_bytes(model)
+    by_hand = 0.92 * 80 * 2**30 - (sizes.total - sizes.experts) - sizes.experts * 3072 / 2880
+    assert found.kv_tokens == pytest.approx((by_hand - 7.4 * 2**30) / 36_864, rel=0.001)
+
+
+def test_kv_of_a_dense_model_on_two_h100_is_what_a_server_logs() -> None:
+    """Qwen3-32B, tp 2: 307,328 tokens (llm-d's benchmark of vLLM)."""
+    found = place(load_model("qwen3-32b"), Pool(chip=load_chip("h100-sxm"), tp=2))
+    assert found.kv_tokens == pytest.approx(307_328, rel=0.15)
+
+
+def test_latent_attention_expands_what_is_cached_or_absorbs() -> None:
+    """Per layer and head: 2 x 512 x 256 a cached token to expand; 2 x 320 a pair, or 2 x 1,088.
+
+    128 tokens after 64k: expanding 64k costs more than absorbing; 8,192 after 8,192: less.
+    """
+    model = load_model("deepseek-r1")
+    memory = [
+        {"tier": "hbm", "capacity": "9 TB", "bandwidth": "1e9 TB/s", "holds": ["weights", "kv"]}
+    ]
+    pool = Pool(chip=toys.chip(memory=memory, compute={"bf16": "100 TFLOP/s"}))
+
+    def attention_flops(new: int, past: int) -> float:
+        def flops(pairs: float, kv: int) -> float:
+            sums = {"prompt_tokens": new, "prompts": 1, "prefill_pairs": pairs, "prefill_kv": kv}
+            return parts(pool, model, **sums)["compute_s"] * 100e12
+
+        return flops(roofline.causal_pairs(float(new), float(past)), past + new) - flops(0.0, new)
+
+    for new, past in ((128, 65_536), (8192, 8192), (8192, 0)):
+        pairs = new * past + new * (new + 1) / 2
+        expanded = 61 * 128 * (2 * 320 * pairs + 2 * 512 * 256 * past)
+        absorbed = 61 * 128 * 2 * 1088 * pairs
+        assert attention_flops(new, past) == pytest.approx(min(expanded, absorbed), rel=1e-6)
+
+
+def test_drafting_costs_a_part_of_what_decodes_and_no_prompt() -> None:
+    """1.5 x the time of decode alone, and the prompt's own time once."""
+    model = toys.model()
+
+    def busy_s(cost: float, **sums: float) -> float:
+        spec = {"draft_tokens": 3, "acceptance": 0.5, "draft_cost": cost}
+        return parts(Pool(chip=toys.chip(), speculation=spec), model, **sums)["busy_s"]
+
+    decode, both = decoding(8, 1000), {**prompts(1, 4000), **decoding(8, 1000)}
+    both["logit_seqs"] = 9
+    assert busy_s(0.5, **decode) == pytest.approx(1.5 * busy_s(0.0, **decode), rel=1e-12)
+    extra = busy_s(0.5, **both) - busy_s(0.0, **both)
+    assert extra == pytest.approx(0.5 * busy_s(0.0, **decode), rel=1e-9)
+    assert busy_s(0.5, **prompts(1, 4000)) == busy_s(0.0, **prompts(1, 4000))
+
+
+# -- tokenizing ------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_tokenized_before_it_is_queued_and_again_where_it_decodes() -> None:
+    """2 us x 1,000 tokens on arrival, part of TTFT and `network`; as much in `kv_transfer`."""
+
+    def served(again: bool, **times: Any) -> Any:
+        chip = toys.chip(stacks={"none": {**toys.NO_TIMES, **times, "tokenizes_again": again}})
+        what = toys.deployment(
+            {"in": {"role": "prefill", "chip": chip}, "out": {"role": "decode", "chip": chip}},
+            links=[{"from": "in", "to": "out", "bandwidth": "1 GB/s", "efficiency": 1}],
+            kv_handoff={"first_token_from": "decode"},
+        )
+        played = toys.serve(what, [toys.one_step(0, 1000, 5)])
+        return request_table(played).iloc[0]
+
+    free, once = served(False), served(False, tokenize_per_token="2 us")
+    twice = served(True, tokenize_per_token="2 us")
+    for name in ("ttft_s", "e2e_s", "network_s"):
+        assert once[name] - free[name] == pytest.approx(2e-3, abs=1e-9)
+    assert once["queue_s"] == free["queue_s"]
+    assert twice["kv_transfer_s"] - once["kv_transfer_s"] == pytest.approx(2e-3, abs=1e-9)
+    assert twice["ttft_s"] - once["ttft_s"] == pytest.approx(2e-3, abs=1e-9)

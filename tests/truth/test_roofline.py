@@ -155,9 +155,12 @@ def test_doubling_all_rates_and_halving_all_latencies_halves_time(name: str, of:
 
 
 @given(
-    st.sampled_from(CHIPS), st.sampled_from(MODELS), st.integers(1, 128), st.integers(1, 100_000),
+    st.sampled_from(CHIPS),
+    st.sampled_from(MODELS),
+    st.integers(1, 128),
+    st.integers(1, 100_000),
     st.floats(1.0, 10.0),
-)  # fmt: skip
+)
 @settings(max_examples=30)
 def test_more_bandwidth_is_never_slower(
     name: str, of: str, seqs: int, context: int, factor: float

@@ -183,13 +183,16 @@ def test_sessions_go_back_to_their_cache(policy: str) -> None:
 def test_prefix_affinity_weighs_the_cache_against_the_line(line: int, chosen: int) -> None:
     """Replica 0 holds 4,000 of 4,500 tokens; replica 1 is idle."""
 
+    class Stub(SimpleNamespace):
+        __hash__ = object.__hash__
+
     def stub(index: int, cached: int, waiting: int) -> Any:
         match = SimpleNamespace(depth=cached, own=cached)
         kv = SimpleNamespace(look_up=lambda _: match, usable=min)
-        return SimpleNamespace(index=index, load=waiting // 1000, line_tokens=waiting, kv=kv)
+        return Stub(index=index, load=waiting // 1000, line_tokens=waiting, kv=kv)
 
     home = stub(0, 4000, line)
-    request: Any = SimpleNamespace(prompt_tokens=4500, context=SimpleNamespace(hints={0: None}))
+    request: Any = SimpleNamespace(prompt_tokens=4500, context=SimpleNamespace(hints={home: None}))
     found = ROUTING["prefix_affinity"](request, [home, stub(1, 0, 0)], State())
     assert found.index == chosen
 

@@ -119,8 +119,11 @@ def test_a_dtype_replaces_the_layers_and_spares_the_16_bit_parts(dtype: Any) -> 
     assert other.attention / own.attention == pytest.approx(FORMAT_BYTES[dtype] / 2)
     assert other.experts / own.experts == pytest.approx(FORMAT_BYTES[dtype] / 2)
     assert (other.embedding, other.head, other.router, other.norms) == (
-        own.embedding, own.head, own.router, own.norms,
-    )  # fmt: skip
+        own.embedding,
+        own.head,
+        own.router,
+        own.norms,
+    )
 
 
 def test_no_dtype_means_the_models_own_formats() -> None:

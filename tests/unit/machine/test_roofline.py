@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcsim.machine import roofline
+from gcsim.machine.roofline import distinct_experts, fullest
 
 
 @given(st.floats(1, 512), st.integers(1, 8), st.floats(1, 1e5))
@@ -13,7 +14,7 @@ def test_distinct_experts_stay_between_one_tokens_and_all(
     extra: float, per_token: int, tokens: float
 ) -> None:
     experts = per_token + extra
-    found = roofline.distinct_experts(experts, float(per_token), tokens)
+    found = distinct_experts(experts, float(per_token), tokens)
     assert per_token <= found <= experts * (1 + 1e-12)
 
 
@@ -21,9 +22,9 @@ def test_distinct_experts_stay_between_one_tokens_and_all(
 def test_the_fullest_rank_has_at_least_the_mean_and_at_most_all(
     trials: float, chance: float, ranks: float
 ) -> None:
-    found = roofline.fullest(trials, chance, ranks)
+    found = fullest(trials, chance, ranks)
     assert trials * chance * (1 - 1e-9) <= found <= max(trials, 1.0) * (1 + 1e-9)
-    assert found <= roofline.fullest(trials, chance, ranks * 2) * (1 + 1e-9)
+    assert found <= fullest(trials, chance, ranks * 2) * (1 + 1e-9)
 
 
 @given(st.integers(1, 2**62))

@@ -232,9 +232,10 @@ class Cluster:
         if handoff is not None and replica is handoff.target:
             if self.deployment.kv_handoff.return_kv:
                 self._return_kv(request)
-        elif handoff is not None and handoff.offered:  # its first token was its last
-            if handoff.target.cancel(request, self.env.now):
-                self._plan(handoff.target)
+        elif (
+            handoff is not None and handoff.offered and handoff.target.cancel(request, self.env.now)
+        ):  # its first token was its last
+            self._plan(handoff.target)
         self._close(request, COMPLETED)
 
     def _admitted(self, request: Request, replica: Replica) -> None:

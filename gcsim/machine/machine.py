@@ -29,7 +29,7 @@ Row = dict[str, float]  # by the names of `SUMS`: of one unit of each
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator of an iteration, all layers together, on one chip of a replica.
+    """One operator of an iteration, all layers together, on one chip of a group.
 
     compute, memory: seconds per unit of each sum of a batch (rows of C and M); reads: what the
     time of M counts as.
@@ -49,7 +49,8 @@ class Machine:
     table: operators, fixed times, work and collectives for the kernels of `gcsim.machine.roofline`;
     tokens_per_seq, accepted_ppm: tokens that a decode iteration verifies, and yields in millionths;
     window: of the sliding layers, 0 without;
-    kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a replica in blocks;
+    groups: of a replica (`ep`);
+    kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a group in blocks;
     reload_s_per_token: per lower tier; peak_flops_per_s, peak_bytes_per_s: of a replica;
     kv_bytes, window_kv_bytes: of one token, once, as it travels over a link; the overheads, and
     overlap_scheduling: of the serving stack.
@@ -64,6 +65,7 @@ class Machine:
     tokens_per_seq: int
     accepted_ppm: int
     window: int
+    groups: int
     kv_blocks: int
     blocks_per_seq: int
     spill_blocks: tuple[int, ...]
@@ -101,8 +103,10 @@ def math_flops_per_s(chip: Chip, weights: WeightFormat, wanted: str = "native") 
 def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine:
     """Fold a model on one replica of a pool into a `Machine`; the seconds are per chip.
 
-    Equations: docs/cost-model.md. tp chips share attention and KV of a sequence, ep such groups
-    hold different sequences, tp x ep chips share FFN and experts, pp stages share the layers.
+    Equations: docs/cost-model.md. tp chips share a sequence: its attention, KV, dense FFN, shared
+    experts and head. ep such groups hold different sequences; the routed experts are spread over
+    the tp x ep chips of all. pp stages share the layers. Batches, operators and KV capacity are of
+    one group.
     """
     placement = place(model, pool, dtype)
     speculation = pool.speculation
@@ -139,6 +143,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         tokens_per_seq=verified,
         accepted_ppm=ppm,
         window=window,
+        groups=pool.ep,
         kv_blocks=placement.kv_tokens // pool.block_tokens,
         blocks_per_seq=int(-(-window * placement.window_bytes_per_chip_token // block_bytes)),
         spill_blocks=tuple(tokens // pool.block_tokens for _, tokens in placement.spill),
@@ -222,17 +227,16 @@ def _attention(
     chip, attention, counts = pool.chip, model.attention, count(model)
     own = formats(model, dtype)
     params = counts.layers * counts.attention_params
-    groups = pool.tp * pool.ep
-    moved = ACTIVATION_BYTES * 4 * model.hidden * counts.layers / pool.ep
+    moved = ACTIVATION_BYTES * 4 * model.hidden * counts.layers
     s_per_byte = _s_per_byte(pool, placement, "attention")
     reached = _reached(pool)
-    rate = math_flops_per_s(chip, own.attention) * groups * reached
-    per_pair = chip.compute.bf16.value * chip.efficiency.attention.value * groups * reached
+    rate = math_flops_per_s(chip, own.attention) * pool.tp * reached
+    per_pair = chip.compute.bf16.value * chip.efficiency.attention.value * pool.tp * reached
     decode, prefill = _flops_per_pair(model)
     full_layers = counts.layers - attention.window_layers
     kv = kv_bytes_per_token(model, pool.kv_dtype)
     kv_rate = _kv_tier(pool).bandwidth.value * chip.efficiency.kv_read.value
-    kv_rate *= pool.ep * kv_shards(model, pool.tp)
+    kv_rate *= kv_shards(model, pool.tp)
     projection = Operator(
         "projection",
         {"tokens": 2 * params / rate},
@@ -277,7 +281,7 @@ def _feed_forward(
     sizes = weight_bytes(model, dtype)
     dense = counts.dense_layers * counts.dense_ffn_params
     dense += counts.moe_layers * (counts.shared_params + counts.router_params)
-    rate = math_flops_per_s(chip, own.ffn) * wide * reached
+    rate = math_flops_per_s(chip, own.ffn) * pool.tp * reached
     expert_rate = math_flops_per_s(chip, own.experts, own.expert_math)
     expert_rate *= chip.efficiency.expert_gemm.value * wide * reached
     chosen = counts.moe_layers * counts.experts_per_token * counts.expert_params
@@ -286,29 +290,29 @@ def _feed_forward(
     ffn_moved = ACTIVATION_BYTES * 3 * hidden * counts.dense_layers
     expert_moved = ACTIVATION_BYTES * 2 * (counts.experts_per_token + 1) * hidden
     one_expert = counts.moe_layers * counts.expert_params * FORMAT_BYTES[own.experts]
-    head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * wide * reached
+    head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * pool.tp * reached
     head_byte = _s_per_byte(pool, placement, "head")
     ffn = Operator(
         "ffn",
         {"tokens": 2 * dense / rate},
         {
-            "iterations": (sizes.ffn + sizes.router) / wide * ffn_byte,
-            "tokens": ffn_moved / pool.ep * ffn_byte,
+            "iterations": (sizes.ffn + sizes.router) / pool.tp * ffn_byte,
+            "tokens": ffn_moved * ffn_byte,
         },
     )
     experts = Operator(
         "experts",
-        {"tokens": 2 * chosen / expert_rate},
+        {"routed": 2 * chosen / expert_rate},
         {
             "experts": one_expert / wide * expert_byte,
-            "tokens": expert_moved * counts.moe_layers / wide * expert_byte,
+            "routed": expert_moved * counts.moe_layers / wide * expert_byte,
         },
         roofline.EXPERTS,
     )
     head = Operator(
         "head",
         {"logits": 2 * counts.head_params / head_rate},
-        {"iterations": sizes.head / wide * head_byte},
+        {"iterations": sizes.head / pool.tp * head_byte},
     )
     return ffn, experts, head
 
@@ -343,9 +347,9 @@ def _communication(table: "NDArray[np.float64]", model: Model, pool: Pool) -> No
 
     reduces = 2.0 * counts.layers - dispatches
     phases = _phases(up.topology, pool.tp)
-    collective(roofline.ALL_REDUCE, reduces, pool.tp, phases, token / pool.ep)
-    collective(roofline.DISPATCH, 2.0 * dispatches, wide, 0, token * spread / wide)
-    collective(roofline.HANDOVER, pool.pp - 1.0, pool.pp, 0, token / pool.ep)
+    collective(roofline.ALL_REDUCE, reduces, pool.tp, phases, token)
+    collective(roofline.DISPATCH, 2.0 * dispatches, wide, 0, token * spread / pool.tp)
+    collective(roofline.HANDOVER, pool.pp - 1.0, pool.pp, 0, token)
     terms = table[roofline.TERMS]
     terms[roofline.LINK] = up.bandwidth.value * chip.efficiency.link.value
     terms[roofline.EXPOSED] = 1.0 - hidden_part
@@ -374,7 +378,7 @@ def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> Row:
     return {
         "iterations": layers + stack.iteration_overhead.value,
         "prompts": counts.layers * stack.prompt_layer_overhead.value,
-        "logits": stack.sequence_overhead.value / pool.ep,  # groups work side by side
+        "logits": stack.sequence_overhead.value,
     }
 
 
@@ -384,7 +388,7 @@ def quantizes(chip: Chip, weights: WeightFormat) -> bool:
 
 
 def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Row]:
-    """FLOPs and bytes of the whole replica without any efficiency: what MFU and MBU count."""
+    """FLOPs and bytes of a group, all its chips, without any efficiency: what MFU and MBU count."""
     counts, sizes = count(model), weight_bytes(model, dtype)
     decode, prefill = _flops_per_pair(model)
     windowed = model.attention.window_layers
@@ -397,7 +401,6 @@ def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Ro
         + counts.experts_per_token * counts.expert_params
     )
     kv = kv_bytes_per_token(model, pool.kv_dtype)
-    read_once = sizes.ffn + sizes.router + sizes.head
     experts = counts.experts or 1
     flops = {
         "tokens": 2.0 * per_token,
@@ -408,7 +411,7 @@ def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Ro
         "prefill_window_pairs": windowed * prefill,
     }
     moved = {
-        "iterations": sizes.attention * pool.ep + read_once,
+        "iterations": sizes.attention + sizes.ffn + sizes.router + sizes.head,
         "experts": sizes.experts / experts,
         "kv": float(kv.full),
         "window_kv": float(kv.window),

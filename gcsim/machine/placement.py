@@ -33,8 +33,8 @@ class TierUse:
 class Placement:
     """The placement of one replica: per chip by tier, and what KV it holds.
 
-    kv_tokens: tokens of KV that the whole replica holds in the tier of the KV cache, windows of
-    sliding layers apart; spill_tokens: the same for each tier below that takes evicted KV;
+    kv_tokens: tokens of KV that each of its `ep` groups holds in the tier of the KV cache, windows
+    of sliding layers apart; spill: the same for each tier below that takes evicted KV;
     kv_bytes_per_chip_token, window_bytes_per_chip_token: bytes that a token takes on its chips.
     """
 
@@ -59,18 +59,21 @@ def kv_shards(model: Model, tp: int) -> int:
 def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placement:
     """Place a model on the chips of one replica of a pool.
 
-    Attention weights are split over tp, all others over tp x ep, layers over pp. Errors:
-    `CapacityError` when the weights fit no tiers, or when no room for KV is left.
+    Routed experts are spread over tp x ep chips; all other weights are split over tp, and there in
+    each of the ep groups. Layers are split over pp. Errors: `CapacityError` when the weights fit no
+    tiers, when no room for KV is left, or for groups (`ep`) without experts to share.
     """
     chip = pool.chip
+    if pool.ep > 1 and not model.ffn.experts:
+        raise _no_experts(model, pool)
     sizes = weight_bytes(model, dtype)
-    wide = pool.tp * pool.ep * pool.pp
+    own = pool.tp * pool.pp
     left = {
-        "attention": (sizes.attention + sizes.norms) / (pool.tp * pool.pp),
-        "head": sizes.head / wide,
-        "ffn": (sizes.ffn + sizes.router) / wide,
-        "experts": sizes.experts / wide,
-        "embedding": sizes.embedding / wide,
+        "attention": (sizes.attention + sizes.norms) / own,
+        "head": sizes.head / own,
+        "ffn": (sizes.ffn + sizes.router) / own,
+        "experts": sizes.experts / (own * pool.ep),
+        "embedding": sizes.embedding / own,
     }
     total = sum(left.values())
     uses: list[TierUse] = []
@@ -97,16 +100,16 @@ def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placem
 
 def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float) -> Placement:
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
-    # Each of the ep attention groups holds KV of its own sequences, split over its tp chips.
+    # Each group holds KV of its own sequences, split over its tp chips.
     divisor = kv_shards(model, pool.tp) * pool.pp
     full, window = per_token.full / divisor, per_token.window / divisor
     grown = full or window  # a model of sliding layers alone is counted as if it saw everything
     main = sum(use.kv_bytes for use in uses if "kv" in use.tier.holds)
-    tokens = pool.kv_tokens or int(main * pool.ep / grown)
+    tokens = pool.kv_tokens or int(main / grown)
     if tokens < pool.block_tokens:
         raise _too_large(model, pool, weights)
     spill = tuple(
-        (use.tier, int(use.kv_bytes * pool.ep / grown))
+        (use.tier, int(use.kv_bytes / grown))
         for use in uses
         if "kv_spill" in use.tier.holds and "kv" not in use.tier.holds
     )
@@ -133,5 +136,13 @@ def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:
     error = CapacityError.one(
         chip.name, "pools", f"{model.name} ({total:.1f} B parameters)", problem, hint
     )
+    assert isinstance(error, CapacityError)
+    return error
+
+
+def _no_experts(model: Model, pool: Pool) -> CapacityError:
+    hint = f"use replicas for data parallelism (replicas: {pool.ep}), or tp for lower latency"
+    problem = f"groups of chips that share experts, but {model.name} has none"
+    error = CapacityError.one(model.name, "pools.ep", pool.ep, problem, hint)
     assert isinstance(error, CapacityError)
     return error

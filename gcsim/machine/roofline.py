@@ -6,7 +6,13 @@ per unit of each [s], row h what the serving stack adds:
     kernels:  t = sum over o of max(C_o x, M_o x) + comm(x) + h x                          (1)
     fused:    t = max(sum over o of C_o x, sum over o of M_o x) + comm(x) + h x            (2)
 
-so that a batch of any size costs the same to time. `gcsim.machine.machine.bind` writes C, M and h,
+so that a batch of any size costs the same to time. Where several groups share their experts (`ep`)
+each has a batch of its own; the experts compute the tokens of all, and the iteration lasts as long
+as its fullest group:
+
+    t = max over groups g of t(x_g)                                                        (9)
+
+`gcsim.machine.machine.bind` writes C, M and h,
 with the FLOPs and bytes per unit of x and the collectives, into the one table of a machine.
 
 All compiled code that calls each other stands in this file, because numba renews what it has
@@ -32,16 +38,19 @@ BATCH = (
     "prefill_window_kv",
     "prompts",  # prompt chunks
     "growing",  # decoding sequences still shorter than the window
+    "other_tokens",  # tokens that the other groups of the replica send to the experts they share
+    "most_tokens",  # tokens of the group that has the most, where that is another
 )
 PROMPT_TOKENS, DECODE_SEQS, LOGIT_SEQS, DECODE_KV, DECODE_WINDOW_KV = range(5)
 PREFILL_PAIRS, PREFILL_WINDOW_PAIRS, PREFILL_KV, PREFILL_WINDOW_KV = range(5, 9)
-PROMPTS, GROWING = range(9, 11)
+PROMPTS, GROWING, OTHER_TOKENS, MOST_TOKENS = range(9, 13)
 
 # The sums x of one micro-batch: the columns of C, M and h. Those from decode_pairs on change while
 # sequences decode; h has none of them.
 SUMS = (
     "iterations",  # 1
     "tokens",  # prompt tokens, and those that decoding sequences verify
+    "routed",  # the same of all groups that share the experts
     "logits",  # tokens that go through the output head
     "prompts",  # 1 if there is a prompt
     "experts",  # different experts that are touched, per MoE layer
@@ -53,8 +62,8 @@ SUMS = (
     "prefill_pairs",
     "prefill_window_pairs",
 )
-X_ITERATIONS, X_TOKENS, X_LOGITS, X_PROMPTS, X_EXPERTS, X_STATES = range(6)
-X_PAIRS, X_WINDOW_PAIRS, X_KV, X_WINDOW_KV, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS = range(6, 12)
+X_ITERATIONS, X_TOKENS, X_ROUTED, X_LOGITS, X_PROMPTS, X_EXPERTS, X_STATES = range(7)
+X_PAIRS, X_WINDOW_PAIRS, X_KV, X_WINDOW_KV, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS = range(7, 13)
 
 # The table of a machine: these rows, then a row of C and one of M for every operator.
 TERMS, OVERHEAD, FLOPS, BYTES, ALL_REDUCE, DISPATCH, HANDOVER = range(7)
@@ -189,15 +198,18 @@ def all_to_all_s(moved_bytes: float, chips: float, latency_s: float, bytes_per_s
 
 
 @numba.njit(cache=True)
-def _communication_s(table: np.ndarray, tokens: float) -> float:
-    """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s]."""
+def _communication_s(table: np.ndarray, tokens: float, most: float) -> float:
+    """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s].
+
+    Dispatches join the groups of a replica, so that they last as long as that of `most` tokens.
+    """
     link = table[TERMS, LINK]
     reduce, dispatch, handover = table[ALL_REDUCE], table[DISPATCH], table[HANDOVER]
     reduced = all_reduce_s(
         tokens * reduce[BYTES_PER_TOKEN], reduce[CHIPS], reduce[LATENCY_S], reduce[PHASES_S], link
     )
     dispatched = all_to_all_s(
-        tokens * dispatch[BYTES_PER_TOKEN], dispatch[CHIPS], dispatch[LATENCY_S], link
+        max(tokens, most) * dispatch[BYTES_PER_TOKEN], dispatch[CHIPS], dispatch[LATENCY_S], link
     )
     handed = handover[LATENCY_S] + tokens * handover[BYTES_PER_TOKEN] / link
     total: float = table[TERMS, EXPOSED] * (
@@ -213,6 +225,7 @@ def _communication_s(table: np.ndarray, tokens: float) -> float:
 def _micro_batches(table: np.ndarray, batch: np.ndarray) -> float:
     """Equal micro-batches that follow each other through the stages: min(stages, tokens)."""
     tokens = batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * table[TERMS, VERIFIED]
+    tokens = max(tokens, batch[MOST_TOKENS])  # the groups go through the stages together
     return float(max(min(table[TERMS, STAGES], tokens), 1.0))
 
 
@@ -224,6 +237,7 @@ def _sums(table: np.ndarray, batch: np.ndarray, share: float) -> np.ndarray:
     tokens = (batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * verified) * share
     x[X_ITERATIONS] = 1.0
     x[X_TOKENS] = tokens
+    x[X_ROUTED] = tokens + batch[OTHER_TOKENS] * share
     x[X_LOGITS] = batch[LOGIT_SEQS] * (verified if batch[DECODE_SEQS] > 0.0 else 1.0) * share
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
     x[X_EXPERTS] = 0.0
@@ -231,7 +245,7 @@ def _sums(table: np.ndarray, batch: np.ndarray, share: float) -> np.ndarray:
         x[X_EXPERTS] = distinct_experts(
             table[TERMS, EXPERT_COUNT],
             table[TERMS, EXPERTS_PER_TOKEN],
-            tokens,
+            x[X_ROUTED],
             table[TERMS, EXPERT_SKEW],
         )
     x[X_STATES] = (batch[DECODE_SEQS] + batch[PROMPTS]) * share
@@ -339,7 +353,7 @@ def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     _grow(x, batch, 0.0, table[TERMS, VERIFIED], share)
     return _parts(
         _bounds(table, _steady(table, x), x),
-        _communication_s(table, x[X_TOKENS]),
+        _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share),
         _dot(table[OVERHEAD], x, 0, X_PAIRS),
         _drafting(table, batch),
     )
@@ -376,7 +390,7 @@ def run_ns(
     share = 1.0 / _micro_batches(table, batch)
     x = _sums(table, batch, share)
     steady = _steady(table, x)
-    comm, overhead = _communication_s(table, x[X_TOKENS]), _dot(table[OVERHEAD], x, 0, X_PAIRS)
+    comm, overhead = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share), _dot(table[OVERHEAD], x, 0, X_PAIRS)
     drafting = _drafting(table, batch)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
@@ -409,7 +423,7 @@ def account(
     x, work = _sums(table, batch, share), _sums(table, batch, 1.0)
     work[X_LOGITS] = batch[LOGIT_SEQS]
     steady = _steady(table, x)
-    comm, overhead = _communication_s(table, x[X_TOKENS]), _dot(table[OVERHEAD], x, 0, X_PAIRS)
+    comm, overhead = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share), _dot(table[OVERHEAD], x, 0, X_PAIRS)
     drafting = _drafting(table, batch)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
@@ -455,6 +469,135 @@ def gap_of_bin(index: np.ndarray) -> np.ndarray:
     exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
     middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
     return np.asarray(np.where(index == 0, 0.0, middle))
+
+
+# -- the groups of a replica together ----------------------------------------------------------
+
+
+@numba.njit(cache=True)
+def join(table: np.ndarray, batches: np.ndarray) -> None:
+    """Let each group's batch, a row, know what the experts get from the others."""
+    total = most = 0.0
+    for g in range(batches.shape[0]):
+        tokens = batches[g, PROMPT_TOKENS] + batches[g, DECODE_SEQS] * table[TERMS, VERIFIED]
+        total, most = total + tokens, max(most, tokens)
+    for g in range(batches.shape[0]):
+        tokens = batches[g, PROMPT_TOKENS] + batches[g, DECODE_SEQS] * table[TERMS, VERIFIED]
+        batches[g, OTHER_TOKENS], batches[g, MOST_TOKENS] = total - tokens, most
+
+
+@numba.njit(cache=True)
+def _busy(batch: np.ndarray) -> bool:
+    """Whether a group has anything to do; one that has not waits for the others."""
+    return bool(batch[PROMPT_TOKENS] + batch[DECODE_SEQS] > 0.0)
+
+
+@numba.njit(cache=True)
+def _gain(batches: np.ndarray, firsts: np.ndarray, played: int, ppm: int, now: np.ndarray) -> None:
+    """Write to `now` the batches after iterations that were played: decoded tokens are in KV."""
+    for g in range(batches.shape[0]):
+        gained = (firsts[g] + played) * ppm // MILLION - firsts[g] * ppm // MILLION
+        now[g] = batches[g]
+        now[g, DECODE_KV] += batches[g, DECODE_SEQS] * gained
+        now[g, DECODE_WINDOW_KV] += batches[g, GROWING] * gained
+
+
+@numba.njit(cache=True)
+def groups_s(table: np.ndarray, batches: np.ndarray) -> Parts:
+    """Time of one iteration of all groups and its parts, those of the fullest one [s], by (9)."""
+    parts = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for g in range(batches.shape[0]):
+        if _busy(batches[g]):
+            of_group = iteration_s(table, batches[g])
+            if of_group[0] > parts[0]:
+                parts = of_group
+    return parts
+
+
+@numba.njit(cache=True)
+def groups_ns(table: np.ndarray, batches: np.ndarray) -> int:
+    """Time of one iteration of all groups [ns]."""
+    return _to_ns(groups_s(table, batches)[0])
+
+
+@numba.njit(cache=True)
+def run_groups_ns(
+    table: np.ndarray,
+    batches: np.ndarray,
+    iterations: int,
+    firsts: np.ndarray,
+    start_ns: int,
+    until_ns: int,
+) -> tuple[int, int]:
+    """`run_ns` of all groups together: a batch per row, the iterations that each decoded before."""
+    if batches.shape[0] == 1:
+        return run_ns(table, batches[0], iterations, firsts[0], start_ns, until_ns)
+    end, ppm, now = start_ns, int(table[TERMS, ACCEPTED_PPM]), np.empty_like(batches)
+    for played in range(iterations):
+        _gain(batches, firsts, played, ppm, now)
+        end += groups_ns(table, now)
+        if end >= until_ns:
+            return played + 1, end
+    return iterations, end
+
+
+@numba.njit(cache=True)
+def _work(table: np.ndarray, batches: np.ndarray) -> tuple[float, float]:
+    """FLOPs and bytes of an iteration of all groups; the experts they share are read once."""
+    flops = moved = 0.0
+    others = False
+    for g in range(batches.shape[0]):
+        if not _busy(batches[g]):
+            continue
+        batch, x = batches[g], _sums(table, batches[g], 1.0)
+        x[X_LOGITS] = batch[LOGIT_SEQS]
+        x[X_PAIRS] = batch[DECODE_KV] * table[TERMS, VERIFIED]
+        x[X_WINDOW_PAIRS] = batch[DECODE_WINDOW_KV] * table[TERMS, VERIFIED]
+        x[X_KV] = batch[DECODE_KV] + batch[PREFILL_KV]
+        x[X_WINDOW_KV] = batch[DECODE_WINDOW_KV] + batch[PREFILL_WINDOW_KV]
+        if others:
+            x[X_EXPERTS] = 0.0
+        others = True
+        for j in range(len(SUMS)):
+            flops += table[FLOPS, j] * x[j]
+            moved += table[BYTES, j] * x[j]
+    return flops, moved
+
+
+@numba.njit(cache=True)
+def account_groups(
+    table: np.ndarray,
+    batches: np.ndarray,
+    totals: np.ndarray,
+    gaps: np.ndarray,
+    iterations: int,
+    firsts: np.ndarray,
+    wait_ns: int,
+) -> int:
+    """`account` of all groups together: busy time by the fullest one's bounds, work by all."""
+    if batches.shape[0] == 1:
+        return account(table, batches[0], totals, gaps, iterations, firsts[0], wait_ns)
+    ppm, first_ns, now = int(table[TERMS, ACCEPTED_PPM]), 0, np.empty_like(batches)
+    for played in range(iterations):
+        _gain(batches, firsts, played, ppm, now)
+        parts = groups_s(table, now)
+        for index in range(len(PARTS)):
+            totals[index] += parts[index]
+        flops, moved = _work(table, now)
+        totals[7] += flops
+        totals[8] += moved
+        totals[9] += 1.0
+        gap_ns = _to_ns(parts[0])
+        if played == 0:
+            gap_ns += wait_ns
+            first_ns = gap_ns
+        for g in range(batches.shape[0]):
+            totals[10] += batches[g, PROMPT_TOKENS]
+            seqs, done = int(batches[g, DECODE_SEQS]), firsts[g] + played
+            if seqs > 0:
+                gaps[gap_bin(gap_ns)] += seqs
+                gaps[0] += seqs * ((done + 1) * ppm // MILLION - done * ppm // MILLION - 1)
+    return first_ns
 
 
 # -- many iterations at once: what calibration asks for ----------------------------------------

@@ -310,8 +310,9 @@ def state(cluster: Cluster) -> dict[str, Any]:
         "gaps": [r.meter.gaps.tobytes() for r in replicas],
         "busy": [(r.meter.busy_ns, r.meter.decoded_tokens) for r in replicas],
         "timeline": [r.meter.timeline.means(cluster.env.now) for r in replicas],
-        "peaks": [(r.kv.peak, r.meter.timeline.peak_waiting) for r in replicas],
-        "kv": [(r.kv.used, r.kv.tree.evicted_blocks, r.kv.tree.blocks) for r in replicas],
+        "peaks": [(g.kv.peak, g.requests) for g in cluster.groups],
+        "waiting": [r.meter.timeline.peak_waiting for r in replicas],
+        "kv": [(g.kv.used, g.kv.tree.evicted_blocks, g.kv.tree.blocks) for g in cluster.groups],
         "sent": [(u.sent_bytes, u.received_bytes, u.transfers) for u in links],
         "links": [(u.busy_ns, u.waited_ns) for u in links],
         "end": cluster.env.now,
@@ -350,16 +351,15 @@ def check(cluster: Cluster, one: Case) -> None:
     assert (column["own_cached_tokens"] <= column["cached_tokens"]).all()
     for use in cluster.links:
         assert use.sent_bytes == use.received_bytes
-    for replica in cluster.replicas:
-        replica.kv.check()
-        group = replica.group
+    for group in cluster.groups:
+        group.kv.check()
         for line in (group.waiting, group.running, group.inbox, group.arrived):
             assert not line
-        assert group.coming == replica.load == replica.line_tokens == 0
-        assert replica.kv.private == replica.kv.tree.pinned_blocks == 0
+        assert group.coming == group.load == group.line_tokens == 0
+        assert group.kv.private == group.kv.tree.pinned_blocks == 0
         decode = group.decode
         assert (decode.seqs, decode.kv, decode.window_kv, decode.growing) == (0, 0, 0, 0)
-        assert replica.kv.peak <= replica.kv.total
+        assert group.kv.peak <= group.kv.total
     sums = cluster.records.trajectories
     tasks = sums[sums[:, 6] == 0]
     assert (tasks[:, 3] - tasks[:, 2] == tasks[:, 7:].sum(axis=1)).all()

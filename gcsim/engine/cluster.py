@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gcsim.engine.clock import Call, Clock, to_ns
-from gcsim.engine.group import NEVER
+from gcsim.engine.group import NEVER, Group
 from gcsim.engine.handoff import Handoff, LinkUse
 from gcsim.engine.records import Records
 from gcsim.engine.replica import Replica
@@ -31,13 +31,13 @@ class Terms:
 
 
 class Service:
-    """The replicas that serve one model: where its requests enter, and where they may decode."""
+    """The groups that serve one model: where its requests enter, and where they may decode."""
 
     __slots__ = ("context_window", "decode_state", "decoders", "entry", "entry_state")
 
     def __init__(self, replicas: list[Replica]) -> None:
-        self.entry = [r for r in replicas if r.pool.role != "decode"]
-        self.decoders = [r for r in replicas if r.pool.role == "decode"]
+        self.entry = [g for r in replicas if r.pool.role != "decode" for g in r.groups]
+        self.decoders = [g for r in replicas if r.pool.role == "decode" for g in r.groups]
         self.context_window = min(r.cost.context_window for r in replicas)
         self.entry_state, self.decode_state = State(), State()
 
@@ -59,10 +59,12 @@ class Cluster:
     ) -> None:
         self.env, self.deployment, self.terms, self.records = env, deployment, terms, records
         self.replicas: list[Replica] = []
+        self.groups: list[Group] = []
         for name, pool in deployment.pools.items():
             for _ in range(pool.replicas):
                 replica = Replica(
                     len(self.replicas),
+                    len(self.groups),
                     name,
                     pool,
                     costs[name],
@@ -71,6 +73,7 @@ class Cluster:
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
                 )
                 self.replicas.append(replica)
+                self.groups += replica.groups
         self.links = [LinkUse(link) for link in deployment.links]
         self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
@@ -121,24 +124,26 @@ class Cluster:
             if request.isl - target.kv.cached_tokens(request) < local:
                 self._enqueue(request, target)
                 return
-        replica = self._route(request, service.entry, service.entry_state)
+        group = self._route(request, service.entry, service.entry_state)
+        replica = self.replicas[group.replica]
         if replica.pool.role == "prefill" and not self._targets(request, replica):
             self._refuse(request, "kv_capacity")
             return
-        self._enqueue(request, replica)
+        self._enqueue(request, group)
 
-    def _route(self, request: Request, replicas: Sequence[Replica], state: State) -> Replica:
-        chosen = self._policy(request, replicas, state)
+    def _route(self, request: Request, groups: Sequence[Group], state: State) -> Group:
+        chosen = self._policy(request, groups, state)
         state.note(request, chosen)
         return chosen
 
-    def _enqueue(self, request: Request, replica: Replica) -> None:
-        request.replica = replica.index
-        if not replica.kv.fits(request.prompt_tokens + 1):
+    def _enqueue(self, request: Request, group: Group) -> None:
+        request.replica = group.replica
+        if not group.kv.fits(request.prompt_tokens + 1):
             self._refuse(request, "kv_capacity")
             return
-        request.estimate = request.prompt_tokens - replica.kv.cached_tokens(request)
-        replica.enqueue(request, self.env.now)
+        request.estimate = request.prompt_tokens - group.kv.cached_tokens(request)
+        replica = self.replicas[group.replica]
+        replica.enqueue(request, group, self.env.now)
         self._plan(replica)
 
     def _refuse(self, request: Request, reason: str) -> None:
@@ -207,20 +212,22 @@ class Cluster:
     def _completed(self, request: Request, replica: Replica) -> None:
         """Its last token is out."""
         handoff = request.handoff
-        if handoff is not None and replica is handoff.target:
+        if handoff is not None and replica.index == handoff.target.replica:
             if self.deployment.kv_handoff.return_kv:
                 self._return_kv(request)
         elif handoff is not None and handoff.offered:  # its first token was its last
-            handoff.target.cancel(request, self.env.now)
-            self._plan(handoff.target)
+            target = self.replicas[handoff.target.replica]
+            target.cancel(request, handoff.target, self.env.now)
+            self._plan(target)
         self._close(request, COMPLETED)
 
     def _admitted(self, request: Request, replica: Replica) -> None:
         """Its prefill starts: with layer-wise streaming, ask decode for room right away."""
         targets = self._targets(request, replica)
         target = self._route(request, targets, request.service.decode_state)
-        link = self._links[replica.pool_name, target.pool_name]
-        request.handoff = Handoff(replica, target, link, self.env.now)
+        link = self._links[replica.pool_name, self.replicas[target.replica].pool_name]
+        source = self.groups[request.group]
+        request.handoff = Handoff(source, target, link, self.env.now)
         if self.deployment.kv_handoff.layerwise:
             self._offer(request)
 
@@ -236,8 +243,9 @@ class Cluster:
     def _offer(self, request: Request) -> None:
         handoff = request.handoff
         handoff.offered = True
-        handoff.target.offer(request, self.env.now)
-        self._plan(handoff.target)
+        replica = self.replicas[handoff.target.replica]
+        replica.offer(request, handoff.target, self.env.now)
+        self._plan(replica)
 
     def _reserved(self, request: Request) -> None:
         """Decode has room for it."""
@@ -251,22 +259,23 @@ class Cluster:
 
     # -- KV handoff ---------------------------------------------------------------------------
 
-    def _beyond(self, pool_name: str) -> tuple[list[Replica], Replica]:
-        """The decode replicas that a link from a pool reaches, and the smallest of them."""
+    def _beyond(self, pool_name: str) -> tuple[list[Group], Group]:
+        """The decode groups that a link from a pool reaches, and the smallest of them."""
         model = next(r.cost.model for r in self.replicas if r.pool_name == pool_name)
-        decoders = self._services[model].decoders
-        reached = [r for r in decoders if (pool_name, r.pool_name) in self._links]
-        return reached, min(
-            reached or self.replicas, key=lambda r: r.kv.total * r.pool.block_tokens
-        )
+        reached = [
+            group
+            for group in self._services[model].decoders
+            if (pool_name, self.replicas[group.replica].pool_name) in self._links
+        ]
+        return reached, min(reached or self.groups, key=lambda g: g.kv.total * g.kv.block_tokens)
 
-    def _targets(self, request: Request, source: Replica) -> Sequence[Replica]:
-        """The decode replicas that a link reaches and that could hold the request."""
+    def _targets(self, request: Request, source: Replica) -> Sequence[Group]:
+        """The decode groups that a link reaches and that could hold the request."""
         tokens = request.prompt_tokens + 1
         reached, smallest = self._reached[source.pool_name]
         if smallest.kv.fits(tokens):
             return reached
-        return [replica for replica in reached if replica.kv.fits(tokens)]
+        return [group for group in reached if group.kv.fits(tokens)]
 
     def _transfer(self, request: Request) -> None:
         """Prompt computed and room reserved: the KV travels.
@@ -282,8 +291,8 @@ class Cluster:
         if self.deployment.kv_handoff.layerwise:
             earliest = max(handoff.prefill_start_ns, handoff.reserved_ns)
         arrival_ns = handoff.link.carry(
-            source.index,
-            target.index,
+            source.replica,
+            target.replica,
             moved,
             earliest_ns=earliest,
             computed_ns=handoff.prefill_end_ns,
@@ -301,19 +310,22 @@ class Cluster:
         request.end_transfer(self.env.now)
         handoff.link.received_bytes += handoff.moved_bytes
         handoff.source.kv.release(handoff.source_lease)
-        handoff.source.wake(self.env.now)
-        self._plan(handoff.source)
-        handoff.target.receive(request, self.env.now)
-        self._plan(handoff.target)
+        source = self.replicas[handoff.source.replica]
+        source.wake(self.env.now)
+        self._plan(source)
+        target = self.replicas[handoff.target.replica]
+        target.receive(request, handoff.target, self.env.now)
+        self._plan(target)
 
     def _return_kv(self, request: Request) -> None:
         """What decode generated travels back, so that the next step need not prefill it again."""
         source, target = request.handoff.source, request.handoff.target
-        link, now = self._links[target.pool_name, source.pool_name], self.env.now
+        there, here = (self.replicas[group.replica].pool_name for group in (target, source))
+        link, now = self._links[there, here], self.env.now
         moved = source.cost.kv_bytes * (request.osl - 1)
         arrival_ns = link.carry(
-            target.index,
-            source.index,
+            target.replica,
+            source.replica,
             moved,
             earliest_ns=now,
             computed_ns=now,
@@ -326,5 +338,6 @@ class Cluster:
         link.received_bytes += moved
         source = request.handoff.source
         source.kv.absorb(request, request.isl, request.isl + request.osl - 1)
-        source.wake(self.env.now)
-        self._plan(source)
+        replica = self.replicas[source.replica]
+        replica.wake(self.env.now)
+        self._plan(replica)

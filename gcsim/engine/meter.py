@@ -2,17 +2,43 @@
 
 import numpy as np
 
-from gcsim.engine.decode_set import DecodeSet
 from gcsim.engine.timeline import Timeline
-from gcsim.machine.roofline import GAP_BINS, TOTALS, account, gap_bin
+from gcsim.machine.roofline import DECODE_SEQS, GAP_BINS, TOTALS, account_groups, gap_bin
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+
+class Stalls(list[tuple[int, int]]):
+    """Sequences of a group that wait for decode to go on: (how many, since when).
+
+    Their next gap is longer than an iteration.
+    """
+
+    def all_wait(self, seqs: int, since: int) -> None:
+        """Sequences wait from `since` on, if they did not before."""
+        if seqs and not self:
+            self.append((seqs, since))
+
+    def one_joins(self, others: int, now: int, since: int) -> None:
+        """A sequence joins whose last token came at `since`, beside `others` that go on now."""
+        if self or since < now:
+            self.all_wait(others, now)
+            self.append((1, since))
+
+    def one_leaves(self) -> None:
+        """A sequence leaves while decode waits: the latest admitted, so of the last that joined."""
+        if self:
+            seqs, since = self.pop()
+            if seqs > 1:
+                self.append((seqs - 1, since))
 
 
 class Meter:
     """Totals of one replica; iterations that start before `count_from_ns` (warm-up) do not count.
 
-    totals: the sums named in `TOTALS`; gaps: histogram of token gaps; busy_ns: of the whole run.
+    totals: the sums named in `TOTALS`, busy time by what bounds the fullest group of an iteration,
+    work of all groups; gaps: histogram of token gaps; busy_ns: of the whole run.
     """
 
     def __init__(self, count_from_ns: int) -> None:
@@ -21,52 +47,38 @@ class Meter:
         self.gaps = np.zeros(GAP_BINS, dtype=np.int64)
         self.busy_ns = self.decoded_tokens = 0
         self.timeline = Timeline()
-        self.stalls: list[tuple[int, int]] = []  # (sequences, since when): decode waits
 
     def count(
         self,
         table: Floats,
-        batch: Floats,
+        batches: Floats,
+        firsts: Ints,
+        stalls: list[Stalls],
         iterations: int,
-        start: int,
-        end: int,
-        extra_ns: int,
-        decode: DecodeSet | None,
+        span: tuple[int, int, int],
     ) -> None:
-        """Count iterations that are over; `decode` as it was at their start, None if it paused.
+        """Count iterations that are over.
 
-        table: of the machine; start, end [ns]; extra_ns: waiting for reloads between them.
+        table: of the machine; batches, firsts, stalls: of each group, as they were at the start:
+        its sums, iterations that it had decoded before, who waited; span: start and end, and the
+        time between them that waited for reloads [ns].
         """
+        start, end, extra_ns = span
         self.busy_ns += end - start
-        if start >= self.count_from_ns:
-            first = decode.iterations if decode else 0
-            first_ns = account(table, batch, self.totals, self.gaps, iterations, first, extra_ns)
-            if decode:
-                for waiting, since in self.stalls:
-                    self.gaps[gap_bin(first_ns)] -= waiting
-                    self.gaps[gap_bin(start + first_ns - since)] += waiting
-        if decode and self.stalls:
-            self.stalls.clear()
+        counts = start >= self.count_from_ns
+        if counts:
+            first_ns = account_groups(
+                table, batches, self.totals, self.gaps, iterations, firsts, extra_ns
+            )
+        for group, waiting in enumerate(stalls):
+            if waiting and batches[group, DECODE_SEQS]:
+                if counts:
+                    for seqs, since in waiting:
+                        self.gaps[gap_bin(first_ns)] -= seqs
+                        self.gaps[gap_bin(start + first_ns - since)] += seqs
+                waiting.clear()
 
     def gap(self, start_ns: int, gap_ns: int) -> None:
         """One gap that no decode iteration accounts for."""
         if start_ns >= self.count_from_ns:
             self.gaps[gap_bin(gap_ns)] += 1
-
-    def stall(self, seqs: int, since: int) -> None:
-        """Sequences wait from `since` on: their next gap is longer than an iteration."""
-        if seqs and not self.stalls:
-            self.stalls.append((seqs, since))
-
-    def stall_one(self, others: int, now: int, since: int) -> None:
-        """A sequence joins whose last token came at `since`, beside `others` that go on now."""
-        if self.stalls or since < now:
-            self.stall(others, now)
-            self.stalls.append((1, since))
-
-    def unstall(self) -> None:
-        """A sequence leaves while decode waits: the latest admitted, so one of the last group."""
-        if self.stalls:
-            seqs, since = self.stalls.pop()
-            if seqs > 1:
-                self.stalls.append((seqs - 1, since))

@@ -11,7 +11,7 @@ COMPLETED, REJECTED, UNFINISHED = "completed", "rejected", "unfinished"
 class Context:
     """The tokens of one branch of a trajectory so far, as spans, and where caches hold them.
 
-    hints: replica -> the last match of this context there, from which the next look-up goes on.
+    hints: group -> the last match of this context there, from which the next look-up goes on.
     """
 
     __slots__ = ("hints", "spans", "tokens")
@@ -48,7 +48,7 @@ class Request:
 
     __slots__ = (
         "context", "decode_ns", "end_clock", "epoch", "estimate", "first_token_ns", "generated",
-        "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
+        "group", "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
         "last_token_ns", "lease", "osl", "owner", "past", "phase_ns", "preemptions", "prefill_ns",
         "priority", "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "service",
         "session", "status", "step", "todo",
@@ -65,7 +65,8 @@ class Request:
         self.first_token_ns = self.last_token_ns = -1
         self.phase_ns = 0
         self.queue_ns = self.prefill_ns = self.kv_transfer_ns = self.decode_ns = 0
-        self.status, self.reason, self.replica = UNFINISHED, "", -1
+        self.status, self.reason = UNFINISHED, ""
+        self.replica = self.group = -1
         self.preemptions = 0
         self.hit = self.hit_own = 0  # prompt tokens found cached at first admission
         self.estimate = self.isl  # prompt tokens to compute, as the router saw it

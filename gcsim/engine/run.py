@@ -1,4 +1,7 @@
-"""The iterations that a replica is playing: one with prompt chunks, or a run of decode alone."""
+"""The iterations that a replica is playing: one with prompt chunks, or a run of decode alone.
+
+All its groups play them together, each on a batch of its own: a row of one array.
+"""
 
 import numpy as np
 
@@ -18,8 +21,9 @@ from gcsim.machine.roofline import (
     PREFILL_WINDOW_PAIRS,
     PROMPT_TOKENS,
     PROMPTS,
-    iteration_ns,
-    run_ns,
+    groups_ns,
+    join,
+    run_groups_ns,
 )
 
 NEVER = 1 << 62
@@ -28,59 +32,64 @@ NEVER = 1 << 62
 class Run:
     """What is played from `start_ns` on: `iterations` of them (0: the replica is idle).
 
-    chunks: prompt chunks of the iteration; decodes: whether the decode set takes part; batch: their
-    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`); extra_ns: time that the
-    iteration waits for KV from lower tiers.
+    batches: by group, the sums of its prompt chunks and decode set when the first iteration starts
+    (`gcsim.machine.roofline.BATCH`); firsts: iterations that it had decoded before; extra_ns: time
+    that the iteration waits for KV from lower tiers.
     """
 
     __slots__ = (
-        "_decode",
         "_interruptible",
         "_machine",
-        "batch",
-        "chunks",
-        "decodes",
+        "batches",
         "end_ns",
         "extra_ns",
+        "firsts",
         "iterations",
         "start_ns",
     )
 
-    def __init__(self, machine: Machine, decode: DecodeSet) -> None:
-        self._machine, self._decode = machine, decode
-        self.chunks: list[Chunk] = []
-        self.decodes = self._interruptible = False
-        self.batch = np.zeros(len(BATCH))
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._interruptible = False
+        self.batches = np.zeros((machine.groups, len(BATCH)))
+        self.firsts = np.zeros(machine.groups, dtype=np.int64)
         self.start_ns = self.end_ns = self.iterations = self.extra_ns = 0
 
-    def mixed(self, reload_ns: int) -> int:
-        """Play one iteration with the chunks, and decode if it goes on; its end [ns]."""
-        batch, decode = self.batch, self._decode
+    def fill(self, group: int, decode: DecodeSet, decodes: bool, chunks: list[Chunk]) -> None:
+        """What a group does in the first iteration: its prompt chunks, and decode if it goes on."""
+        batch = self.batches[group]
         batch.fill(0.0)
-        new, completed, pairs, in_window, kv, window_kv = prompt_sums(
-            self.chunks, self._machine.window
-        )
-        batch[PROMPT_TOKENS], batch[LOGIT_SEQS], batch[PROMPTS] = new, completed, len(self.chunks)
-        batch[PREFILL_PAIRS], batch[PREFILL_WINDOW_PAIRS] = pairs, in_window
-        batch[PREFILL_KV], batch[PREFILL_WINDOW_KV] = kv, window_kv
-        if self.decodes:
-            batch[DECODE_SEQS], batch[LOGIT_SEQS] = decode.seqs, decode.seqs + completed
+        self.firsts[group] = decode.iterations
+        if decodes:
+            batch[DECODE_SEQS] = batch[LOGIT_SEQS] = decode.seqs
             batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
             batch[GROWING] = decode.growing
-        duration = iteration_ns(self._machine.table, batch)
+        if chunks:
+            new, completed, pairs, in_window, kv, window_kv = prompt_sums(
+                chunks, self._machine.window
+            )
+            batch[PROMPT_TOKENS], batch[PROMPTS] = new, len(chunks)
+            batch[LOGIT_SEQS] += completed
+            batch[PREFILL_PAIRS], batch[PREFILL_WINDOW_PAIRS] = pairs, in_window
+            batch[PREFILL_KV], batch[PREFILL_WINDOW_KV] = kv, window_kv
+
+    def mixed(self, reload_ns: int) -> int:
+        """Play one iteration in which some prompt is computed; its end [ns]."""
+        self._join()
         self.iterations, self._interruptible = 1, False
+        duration = groups_ns(self._machine.table, self.batches)
         return self._reloaded(self.start_ns + duration, reload_ns)
 
     def decode(self, iterations: int, until_ns: int, reload_ns: int) -> int:
         """Play up to so many decode iterations, the last one ending at `until_ns` or later [ns]."""
-        batch, decode = self.batch, self._decode
-        batch.fill(0.0)
-        batch[DECODE_SEQS] = batch[LOGIT_SEQS] = decode.seqs
-        batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
-        batch[GROWING] = decode.growing
+        self._join()
         self.iterations, end = self._play(iterations, until_ns)
         self._interruptible = iterations > 1
         return self._reloaded(end, reload_ns)
+
+    def _join(self) -> None:
+        if self._machine.groups > 1:
+            join(self._machine.table, self.batches)
 
     def cut(self, now: int, further: int = 0) -> int:
         """End at the next iteration boundary, or `further` ones later: its time [ns].
@@ -113,17 +122,17 @@ class Run:
 
     @property
     def last_start_ns(self) -> int:
-        """When the last iteration starts; to be asked before the decode set moves on."""
+        """When the last iteration starts."""
         if self.iterations == 1:
             return self.start_ns
         return self._play(self.iterations - 1, NEVER)[1]
 
     def _play(self, iterations: int, until_ns: int) -> tuple[int, int]:
-        played: tuple[int, int] = run_ns(
+        played: tuple[int, int] = run_groups_ns(
             self._machine.table,
-            self.batch,
+            self.batches,
             iterations,
-            self._decode.iterations,
+            self.firsts,
             self.start_ns,
             until_ns,
         )

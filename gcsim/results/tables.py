@@ -80,7 +80,7 @@ def timeline_table(cluster: Cluster) -> pd.DataFrame:
             columns=["time_s", "waiting", "running", "kv_occupancy"],
         )
         frame["time_s"] *= NS
-        frame["kv_occupancy"] /= replica.kv.total
+        frame["kv_occupancy"] /= replica.cost.groups * replica.cost.kv_blocks
         frame.insert(0, "pool", replica.pool_name)
         frame.insert(1, "replica", replica.index)
         frames.append(frame)
@@ -121,6 +121,7 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
     busy = sum(split.values()) or 1.0
     span = elapsed_s * count or 1.0
     end_ns = cluster.env.now
+    caches = [group.kv for replica in replicas for group in replica.groups]
     return {
         "pool": name,
         "role": pool.role,
@@ -135,9 +136,9 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "decoded_tokens": sum(r.meter.decoded_tokens for r in replicas),
         "mean_waiting": sum(r.meter.timeline.mean_waiting(end_ns) for r in replicas) / count,
         "peak_waiting": max(r.meter.timeline.peak_waiting for r in replicas),
-        "kv_tokens": cost.kv_blocks * pool.block_tokens,
-        "kv_peak": max(r.kv.peak for r in replicas) / cost.kv_blocks,
-        "kv_evicted_tokens": sum(r.kv.tree.evicted_blocks for r in replicas) * pool.block_tokens,
+        "kv_tokens": cost.groups * cost.kv_blocks * pool.block_tokens,
+        "kv_peak": max(kv.peak for kv in caches) / cost.kv_blocks,
+        "kv_evicted_tokens": sum(kv.tree.evicted_blocks for kv in caches) * pool.block_tokens,
         "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
         "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
         **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},

@@ -4,6 +4,7 @@ gcsim.engine.handoff, gcsim.engine.kv_cache, gcsim.engine.prefix_cache."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import toys
 from hypothesis import given
@@ -13,7 +14,7 @@ from gcsim.engine.clock import Call, Clock, to_ns
 from gcsim.engine.decode_set import DecodeSet
 from gcsim.engine.handoff import LinkUse
 from gcsim.engine.kv_cache import KvCache
-from gcsim.engine.meter import Meter
+from gcsim.engine.meter import Meter, Stalls
 from gcsim.engine.prefix_cache import PrefixCache
 from gcsim.engine.request import Context, Request
 from gcsim.engine.timeline import MOST_SAMPLES, Timeline
@@ -97,29 +98,39 @@ def test_iterations_within_a_budget_of_blocks() -> None:
         assert best == 100 or decode.blocks(best + 1) > blocks
 
 
+def count(meter: Meter, stalls: Stalls, iterations: int, start: int, end: int, **sums: int) -> None:
+    """Count iterations of a microsecond on a replica of one group."""
+    table = toys.constant_cost(1e-6, toys.deployment({"main": {}}))["main"].table
+    rows, firsts = batch(**sums)[None], np.zeros(1, np.int64)
+    meter.count(table, rows, firsts, [stalls], iterations, (start, end, 0))
+
+
 def test_a_stalled_sequence_has_one_long_gap() -> None:
-    meter, decode = Meter(0), DecodeSet(16, 0, 10**6)
-    new = request(0, 10)
-    new.generated = 1
-    decode.join(new)
-    what = toys.deployment({"main": {}})
-    table = toys.constant_cost(1e-6, what)["main"].table
-    meter.stall(1, 100)
-    meter.count(table, batch(decode_seqs=1), 1, 5000, 6000, 0, decode)
+    meter, stalls = Meter(0), Stalls()
+    stalls.all_wait(1, 100)
+    count(meter, stalls, 1, 5000, 6000, decode_seqs=1)
     assert meter.gaps.sum() == meter.gaps[gap_bin(5900)] == 1
-    meter.count(table, batch(decode_seqs=1), 2, 6000, 8000, 0, decode)
+    count(meter, stalls, 2, 6000, 8000, decode_seqs=1)
     assert meter.gaps[gap_bin(1000)] == 2
     assert meter.busy_ns == 3000
 
 
+def test_decode_that_goes_on_in_one_group_ends_no_wait_in_another() -> None:
+    meter, stalls = Meter(0), [Stalls(), Stalls()]
+    stalls[0].all_wait(2, 100)
+    stalls[1].all_wait(3, 300)
+    table = toys.constant_cost(1e-6, toys.deployment({"main": {}}))["main"].table
+    rows = np.stack([batch(prompt_tokens=5), batch(decode_seqs=3)])
+    meter.count(table, rows, np.zeros(2, np.int64), stalls, 1, (5000, 6000, 0))
+    assert stalls == [[(2, 100)], []]
+    assert meter.gaps.sum() == meter.gaps[gap_bin(5700)] == 3
+
+
 def test_what_starts_in_the_warm_up_does_not_count() -> None:
-    meter, decode = Meter(1000), DecodeSet(16, 0, 10**6)
-    what = toys.deployment({"main": {}})
-    table = toys.constant_cost(1e-6, what)["main"].table
+    meter = Meter(1000)
     for start in (0, 999, 1000):
-        meter.count(table, batch(prompt_tokens=5), 1, start, start + 1, 0, None)
+        count(meter, Stalls(), 1, start, start + 1, prompt_tokens=5)
     assert meter.totals[9] == 1
-    del decode
 
 
 def test_a_timeline_stays_small_and_covers_the_whole_run() -> None:

@@ -32,6 +32,7 @@ from gcsim.results.tables import (
     request_table,
     timeline_table,
     trajectory_table,
+    unused,
 )
 from gcsim.traffic.generate import trajectories, within
 from gcsim.traffic.traces.row import Skipped
@@ -135,6 +136,7 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         "warmup_s": warmup_s,
         "saturated": why is not None,
         "saturated_why": why,
+        **unused(cluster),
         "assumed_values": len(assumed_values(scenario)),
         "steps_within_budget": steps_within(requests, tasks, scenario, end_s),
         "classes": class_summaries(scenario, requests, tasks, pools, end_s),

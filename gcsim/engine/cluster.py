@@ -81,6 +81,8 @@ class Cluster:
             model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
         }
         self._reached = {name: self._beyond(name) for name in deployment.pools}
+        for use in self.links:
+            self._weigh(use)
         self._policy = POLICIES[deployment.router.policy]
         self._up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
         self._down_ns = [
@@ -268,6 +270,20 @@ class Cluster:
             if (pool_name, self.replicas[group.replica].pool_name) in self._links
         ]
         return reached, min(reached or self.groups, key=lambda g: g.kv.total * g.kv.block_tokens)
+
+    def _weigh(self, use: LinkUse) -> None:
+        """Let the groups at the end of a link know what prompts cost that come over it.
+
+        Time on its lanes / time to compute, per token of a full iteration of the source.
+        """
+        source = next(r for r in self.replicas if r.pool_name == use.link.from_)
+        tokens = source.pool.batching.max_iteration_tokens
+        moved = source.cost.handoff_bytes(tokens, tokens)
+        work = use.occupancy_ns(moved) / source.cost.prompt_ns(tokens)
+        for replica in self.replicas:
+            if replica.pool_name == use.link.to and replica.pool.role == "decode":
+                for group in replica.groups:
+                    group.fresh_work = min(group.fresh_work, work)
 
     def _targets(self, request: Request, source: Replica) -> Sequence[Group]:
         """The decode groups that a link reaches and that could hold the request."""

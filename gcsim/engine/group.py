@@ -33,7 +33,7 @@ class Group:
     waiting: to be prefilled here; inbox: prefilled elsewhere, without a place here yet; coming:
     how many have one and are on their way; arrived: their KV is here, they run from the next
     boundary on; running: in order of admission; load: all of these; line_tokens: prompt tokens to
-    compute in the waiting line, as routed.
+    compute in the waiting line, as routed; fresh_work: see `gcsim.engine.router.View`.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Group:
         self.running: dict[Request, None] = {}
         self.prefilling: dict[Request, None] = {}
         self.load = self.line_tokens = self.coming = self.requests = 0
+        self.fresh_work = 1.0
         self.stalls = Stalls()
         self.decodes, self.chunks = False, list[Chunk]()  # what the planned iteration computes
         self.events: list[Event] = []

@@ -1,6 +1,6 @@
-"""Routing policies: which replica gets a request.
+"""Routing policies: which group of which replica gets a request (most replicas are one group).
 
-A policy is a pure function `(request, replicas, state) -> replica`. It sees queue lengths, cached
+A policy is a pure function `(request, groups, state) -> group`. It sees queue lengths, cached
 tokens and KV use, never the true output length; who asks it then notes the choice in the state.
 A new policy is one function and one line in `POLICIES`.
 """
@@ -15,10 +15,12 @@ from gcsim.engine.request import Request
 
 
 class View(Protocol):
-    """What a policy sees of a replica.
+    """What a policy sees of a group.
 
     index: its number; load: requests here or on their way; line_tokens: prompt tokens to compute
-    in its waiting line; kv: what it has cached.
+    in its waiting line; fresh_work: work that a prompt token makes which is not cached here: 1
+    where it is computed, what its travel takes as a part of that where it comes computed; kv: what
+    it has cached.
     """
 
     @property
@@ -28,12 +30,14 @@ class View(Protocol):
     @property
     def line_tokens(self) -> int: ...
     @property
+    def fresh_work(self) -> float: ...
+    @property
     def kv(self) -> KvCache: ...
 
 
 @dataclass(slots=True)
 class State:
-    """What was decided so far: how often, and the replica (its index) of each trajectory."""
+    """What was decided so far: how often, and the group (its index) of each trajectory."""
 
     turns: int = 0
     homes: dict[int, int] = field(default_factory=dict)
@@ -48,61 +52,67 @@ V = TypeVar("V", bound=View)
 _load = attrgetter("load")
 
 
-def round_robin(request: Request, replicas: Sequence[V], state: State) -> V:
+def round_robin(request: Request, groups: Sequence[V], state: State) -> V:
     """Each in turn."""
-    return replicas[state.turns % len(replicas)]
+    return groups[state.turns % len(groups)]
 
 
-def least_loaded(request: Request, replicas: Sequence[V], state: State) -> V:
-    """The replica with the fewest requests, waiting or running; the first of equals."""
-    return min(replicas, key=_load)
+def least_loaded(request: Request, groups: Sequence[V], state: State) -> V:
+    """The group with the fewest requests, waiting or running; the first of equals."""
+    return min(groups, key=_load)
 
 
-def sticky(request: Request, replicas: Sequence[V], state: State) -> V:
-    """Always the replica of the trajectory's first request, which was the least loaded then.
+def sticky(request: Request, groups: Sequence[V], state: State) -> V:
+    """Always the group of the trajectory's first request, which was the least loaded then.
 
     One that cannot hold a later request is left for the least loaded that can.
     """
     home = state.homes.get(request.owner)
-    for replica in replicas:
-        if replica.index == home:
-            return replica
-    return least_loaded(request, replicas, state)
+    for group in groups:
+        if group.index == home:
+            return group
+    return least_loaded(request, groups, state)
 
 
-def prefix_affinity(request: Request, replicas: Sequence[V], state: State) -> V:
-    """The replica with the least work ahead of this answer, what it has cached counted.
+def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
+    """The group with the least work ahead of this answer, what it has cached counted.
 
-    work = prompt tokens not cached here + prompt tokens in line here
-           + SEQ_TOKENS x (requests here beyond the least loaded replica's)        [tokens]
+    work = prompt tokens not cached here x their `fresh_work` + prompt tokens in line here
+           + SEQ_TOKENS x (requests here beyond the least loaded group's)          [tokens]
 
-    so that a large cached context outweighs a short line, but not a long one. A context that some
-    replicas have seen before is looked for there and on the least loaded one only.
+    so that a large cached context outweighs a short line, but not a long one; and where prompts
+    come computed it outweighs little. A context that some groups have seen before is looked for
+    there and on the least loaded one only.
     """
-    if len(replicas) == 1:
-        return replicas[0]
-    idlest = least_loaded(request, replicas, state)
+    if len(groups) == 1:
+        return groups[0]
+    idlest = least_loaded(request, groups, state)
     seen = request.context.hints
-    homes = [replica for replica in replicas if replica.index in seen] or replicas
+    homes = [group for group in groups if group.index in seen] or groups
     best, lowest, shared = homes[0], None, 0
-    for replica in homes:
-        work, others = _work(request, replica, idlest.load)
+    for group in homes:
+        work, others = _work(request, group, idlest.load)
         if lowest is None or work < lowest:
-            best, lowest, shared = replica, work, others
+            best, lowest, shared = group, work, others
     # Where this context has never been, no more than what is shared can be cached.
-    if lowest is not None and lowest[0] > request.prompt_tokens - shared + idlest.line_tokens:
+    fresh = (request.prompt_tokens - shared) * idlest.fresh_work
+    if lowest is not None and lowest[0] > fresh + idlest.line_tokens:
         work, _ = _work(request, idlest, idlest.load)
         if work < lowest:
             best = idlest
     return best
 
 
-def _work(request: Request, replica: View, least: int) -> tuple[tuple[int, int], int]:
-    """Work ahead on a replica (ties: its load), and tokens cached there by others."""
-    match = replica.kv.look_up(request)
-    fresh = request.prompt_tokens - replica.kv.usable(match.depth, request.prompt_tokens - 1)
-    ahead = replica.line_tokens + SEQ_TOKENS * (replica.load - least)
-    return (fresh + ahead, replica.load), match.depth - match.own
+def _work(request: Request, group: View, least: int) -> tuple[tuple[float, int, int], int]:
+    """Work ahead in a group, and tokens cached there by others.
+
+    Of equals the less loaded is first, and where contexts come computed the one that holds less.
+    """
+    match = group.kv.look_up(request)
+    fresh = request.prompt_tokens - group.kv.usable(match.depth, request.prompt_tokens - 1)
+    ahead = group.line_tokens + SEQ_TOKENS * (group.load - least)
+    held = group.kv.used if group.fresh_work != 1.0 else 0
+    return (fresh * group.fresh_work + ahead, group.load, held), match.depth - match.own
 
 
 # A running request slows a newcomer about as much as this many prompt tokens in line: an agent

@@ -86,6 +86,20 @@ class Machine:
         """Time to bring the KV of `tokens` tokens back from lower tier 1, 2, ... [ns]."""
         return round(tokens * self.reload_s_per_token[tier - 1] * 1e9)
 
+    def prompt_ns(self, tokens: int) -> int:
+        """Time to compute a lone prompt in one iteration [ns]."""
+        new, seen = float(tokens), float(self.window)
+        what = roofline.batch(
+            prompt_tokens=new,
+            prompts=1,
+            logit_seqs=1,
+            prefill_pairs=roofline.causal_pairs(new, 0.0),
+            prefill_window_pairs=roofline.window_pairs(new, 0.0, seen) if seen else 0.0,
+            prefill_kv=new,
+            prefill_window_kv=new if seen else 0.0,
+        )
+        return int(roofline.iteration_ns(self.table, what))
+
     def handoff_bytes(self, tokens: int, prompt_tokens: int) -> float:
         """Bytes of KV of the last `tokens` of a prompt; sliding layers travel as windows [B]."""
         return tokens * self.kv_bytes + min(prompt_tokens, self.window) * self.window_kv_bytes

@@ -51,6 +51,22 @@ def pool_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
     return pd.DataFrame([_pool(cluster, name, elapsed_s) for name in cluster.deployment.pools])
 
 
+def unused(cluster: Cluster) -> dict[str, dict[str, int]]:
+    """Of what the deployment has, what got no request since counting began, by pool.
+
+    unused_replicas: those of which no group got one; unused_groups: groups of the other replicas.
+    """
+    replicas, groups = dict[str, int](), dict[str, int]()
+    for replica in cluster.replicas:
+        idle = sum(not group.requests for group in replica.groups)
+        name = replica.pool_name
+        if idle == len(replica.groups):
+            replicas[name] = replicas.get(name, 0) + 1
+        elif idle:
+            groups[name] = groups.get(name, 0) + idle
+    return {"unused_replicas": replicas, "unused_groups": groups}
+
+
 def link_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
     """One row per link: transfers, bytes at both ends, use."""
     return pd.DataFrame(

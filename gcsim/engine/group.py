@@ -42,6 +42,7 @@ class Group:
         replica: int,
         pool: Pool,
         cost: Machine,
+        *,
         meter: Meter,
         first_token_here: bool,
     ) -> None:

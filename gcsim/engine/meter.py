@@ -54,6 +54,7 @@ class Meter:
         batches: Floats,
         firsts: Ints,
         stalls: list[Stalls],
+        *,
         iterations: int,
         span: tuple[int, int, int],
     ) -> None:

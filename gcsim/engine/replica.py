@@ -5,9 +5,9 @@ only, nobody admissible in line) is played as one run of iterations: one compile
 What arrives in between ends the run at the next iteration boundary. With `coalesce` off every
 iteration is its own event; both give the same records, bit for bit.
 
-Its groups share the routed experts, so that they play their iterations together, each on its own
-sequences. A replica knows no clock: it is told the time, says when its next boundary is (`next_ns`), and
-returns what happened there.
+Its groups share the routed experts, so they play their iterations together, each on its own
+sequences. A replica knows no clock: it is told the time, says when its next boundary is
+(`next_ns`), and returns what happened there.
 """
 
 from gcsim.engine.group import NEVER, Event, Group
@@ -40,7 +40,14 @@ class Replica:
         self.index, self.pool_name, self.pool, self.cost = index, pool_name, pool, cost
         self.meter = Meter(count_from_ns)
         self.groups = [
-            Group(first_group + k, index, pool, cost, self.meter, first_token_here)
+            Group(
+                first_group + k,
+                index,
+                pool,
+                cost,
+                meter=self.meter,
+                first_token_here=first_token_here,
+            )
             for k in range(cost.groups)
         ]
         self.next_ns = NEVER  # the next boundary; NEVER: idle
@@ -173,7 +180,12 @@ class Replica:
         run = self._run
         span = run.start_ns, now, run.extra_ns
         self.meter.count(
-            self.cost.table, run.batches, run.firsts, self._stalls, run.iterations, span
+            self.cost.table,
+            run.batches,
+            run.firsts,
+            self._stalls,
+            iterations=run.iterations,
+            span=span,
         )
         for group in self.groups:
             group.over(run.iterations, run.start_ns, now)

@@ -390,7 +390,10 @@ def run_ns(
     share = 1.0 / _micro_batches(table, batch)
     x = _sums(table, batch, share)
     steady = _steady(table, x)
-    comm, overhead = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share), _dot(table[OVERHEAD], x, 0, X_PAIRS)
+    comm, overhead = (
+        _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share),
+        _dot(table[OVERHEAD], x, 0, X_PAIRS),
+    )
     drafting = _drafting(table, batch)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
@@ -423,7 +426,10 @@ def account(
     x, work = _sums(table, batch, share), _sums(table, batch, 1.0)
     work[X_LOGITS] = batch[LOGIT_SEQS]
     steady = _steady(table, x)
-    comm, overhead = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share), _dot(table[OVERHEAD], x, 0, X_PAIRS)
+    comm, overhead = (
+        _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share),
+        _dot(table[OVERHEAD], x, 0, X_PAIRS),
+    )
     drafting = _drafting(table, batch)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin

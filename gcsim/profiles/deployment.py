@@ -19,7 +19,10 @@ from gcsim.profiles.model import KvFormat, Model
 
 
 class Batching(Spec):
-    """The batching policy of a pool and its limits per iteration."""
+    """The batching policy of a pool and its limits per iteration, of a replica's group each.
+
+    As serving stacks do, which state `max_seqs` and `max_iteration_tokens` per data-parallel rank.
+    """
 
     policy: str = "continuous"
     max_seqs: Count = 256
@@ -49,12 +52,13 @@ class Speculation(Spec):
 class Pool(Spec):
     """Identical replicas of the model; one replica spans tp x ep x pp chips.
 
-    Attention runs tensor-parallel over `tp` chips and data-parallel over `ep` groups of them;
-    experts are spread over all tp x ep; layers over `pp` stages. `model` is what it serves (None:
+    A request lives in one of `ep` groups of `tp` chips (data-parallel attention): each has its own
+    KV cache, batch and queue, and its own copy of all but the routed experts, which are spread over
+    all tp x ep chips. Layers are split over `pp` stages. `model` is what it serves (None:
     the scenario's model). Weights and KV share
     `memory_utilization` of the memory; weights that do not fit beside `kv_reserve` of it go to the
-    next tier. `kv_tokens` replaces the computed KV capacity of a replica (studies of caches);
-    `prefix_cache_tokens` limits what the prefix cache keeps (0: no prefix cache).
+    next tier. `kv_tokens` replaces the computed KV capacity of a group (studies of caches);
+    `prefix_cache_tokens` limits what its prefix cache keeps (0: no prefix cache).
     """
 
     role: Literal["mixed", "prefill", "decode"] = "mixed"

@@ -102,7 +102,7 @@ def count(meter: Meter, stalls: Stalls, iterations: int, start: int, end: int, *
     """Count iterations of a microsecond on a replica of one group."""
     table = toys.constant_cost(1e-6, toys.deployment({"main": {}}))["main"].table
     rows, firsts = batch(**sums)[None], np.zeros(1, np.int64)
-    meter.count(table, rows, firsts, [stalls], iterations, (start, end, 0))
+    meter.count(table, rows, firsts, [stalls], iterations=iterations, span=(start, end, 0))
 
 
 def test_a_stalled_sequence_has_one_long_gap() -> None:
@@ -121,7 +121,7 @@ def test_decode_that_goes_on_in_one_group_ends_no_wait_in_another() -> None:
     stalls[1].all_wait(3, 300)
     table = toys.constant_cost(1e-6, toys.deployment({"main": {}}))["main"].table
     rows = np.stack([batch(prompt_tokens=5), batch(decode_seqs=3)])
-    meter.count(table, rows, np.zeros(2, np.int64), stalls, 1, (5000, 6000, 0))
+    meter.count(table, rows, np.zeros(2, np.int64), stalls, iterations=1, span=(5000, 6000, 0))
     assert stalls == [[(2, 100)], []]
     assert meter.gaps.sum() == meter.gaps[gap_bin(5700)] == 3
 

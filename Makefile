@@ -11,7 +11,7 @@ POINTS ?= ../shared/facts/points.csv
 DEMO := coding-agents --deployment sn40l-mono --deployment mi300x-mono \
 	--deployment sn50-mono --deployment h100-mono
 
-.PHONY: help demo test bench examples format lock wheel clean
+.PHONY: help demo test quick bench examples format lock wheel clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -24,6 +24,12 @@ test: $(READY)  ## everything CI runs: lint, types, import contracts, tests, doc
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -n 2
+
+quick: $(READY)  ## lint, types and the fast unit tests and doctests, in under a minute
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "run 'make format'" >&2; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/pytest -n 2 -m "not slow and not benchmark" --hypothesis-profile=quick gcsim tests/unit
 
 bench: $(READY)  ## time the kernels and the engine
 	@$(BIN)/pytest tests/bench -m benchmark --benchmark-enable

@@ -119,7 +119,7 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     elapsed_s = max(end_s - warmup_s, 0.0)
     requests, tasks = request_table(cluster), trajectory_table(cluster)
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, elapsed_s)
-    counted = count_run(requests, tasks, pools, slos_of(scenario), warmup_s, end_s)
+    counted = count_run(requests, tasks, pools, slos_of(scenario), (warmup_s, end_s))
     why = saturation(scenario, requests, tasks, end_s)
     summary: dict[str, Any] = {
         "scenario": scenario.name,

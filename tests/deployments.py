@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from gcsim.engine.batching import POLICIES as BATCHING
 from gcsim.engine.cluster import Cluster
-from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.engine.router import POLICIES as ROUTING
+from gcsim.engine.session import PATH
 from gcsim.profiles.arrivals import Arrivals
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model
@@ -333,7 +333,7 @@ def differences(one: Case) -> list[str]:
 def check(cluster: Cluster, one: Case) -> None:
     """The invariants of a run to its end, and that nothing is left over."""
     table = cluster.records.requests
-    column = {name: table[:, k] for k, name in enumerate(REQUEST_COLUMNS)}
+    column = {name: table[name] for name in table.dtype.names}
     ids = column["request"]
     assert len(set(ids.tolist())) == len(ids) == cluster.created
     assert len(ids) <= sum(len(t.steps) for t in one.trajectories)
@@ -343,7 +343,7 @@ def check(cluster: Cluster, one: Case) -> None:
     parts = ("network", "queue", "prefill", "kv_transfer", "decode")
     phases = sum(column[f"{part}_ns"] for part in parts)
     assert (phases == column["e2e_ns"])[done].all()
-    for name in REQUEST_COLUMNS:
+    for name in column:
         if name not in ("trajectory", "reason", "replica", "ttft_ns", "e2e_ns"):
             assert (column[name] >= 0).all(), name
     assert (column["isl"] > 0).all()
@@ -362,5 +362,5 @@ def check(cluster: Cluster, one: Case) -> None:
         assert (decode.seqs, decode.kv, decode.window_kv, decode.growing) == (0, 0, 0, 0)
         assert group.kv.peak <= group.kv.total
     sums = cluster.records.trajectories
-    tasks = sums[sums[:, 6] == 0]
-    assert (tasks[:, 3] - tasks[:, 2] == tasks[:, 7:].sum(axis=1)).all()
+    tasks = sums[sums["status"] == 0]
+    assert (tasks["end_ns"] - tasks["start_ns"] == sum(tasks[f"{p}_ns"] for p in PATH)).all()

@@ -10,7 +10,7 @@ import pytest
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
 from gcsim.machine import roofline
-from gcsim.machine.machine import Machine, bind, table_of
+from gcsim.machine.machine import Machine, Operator, bind, table_of
 from gcsim.machine.roofline import SUMS
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Deployment
@@ -99,6 +99,16 @@ def serve(
     return play(what, costs, trajectories, terms, horizon_s)
 
 
+def records(table: Any) -> list[dict[str, int]]:
+    """Named records as mappings."""
+    return [dict(zip(table.dtype.names, row, strict=True)) for row in table.tolist()]
+
+
+def rows(cluster: Cluster) -> list[dict[str, int]]:
+    """The requests of a run."""
+    return records(cluster.records.requests)
+
+
 def one_step(
     index: int, isl: int, osl: int, start_s: float | None = 0.0, content: int | None = None
 ) -> Trajectory:
@@ -112,7 +122,7 @@ def constant_cost(seconds: float, what: Deployment, of: Model | None = None) -> 
     found = {}
     for name, pool in what.pools.items():
         machine = bind(of or model(), pool)
-        table = table_of(())
+        table = table_of([Operator("attention", {}, {}, roofline.KV)])
         table[roofline.OVERHEAD, SUMS.index("iterations")] = seconds
         found[name] = replace(machine, table=table, request_overhead_s=0.0)
     return found

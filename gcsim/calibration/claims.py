@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from gcsim.calibration.loads import FORMATS, OUTPUT, PROMPTS, Load, Loads, lightest, played
-from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.errors import CapacityError
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
 from gcsim.machine.machine import bind
@@ -22,7 +21,6 @@ from gcsim.studies.bands import shifted
 
 SUPPORTED, CONDITIONAL, REFUTED = "supported", "holds only if", "not supported"
 NEAR = 0.10  # a claim within this of the modeled value (or its range) is supported
-_COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}
 PAPER = "generalcompute.com/whitepaper"
 INFERCOM = "infercom.ai/de/blog/how-dataflow-delivers-speed"
 
@@ -66,8 +64,8 @@ def measure(scenario: Scenario) -> dict[str, float]:
     """Median TTFT and E2E [ms], output speed of one user [tokens/s] and of all [tokens/s]."""
     cluster = play_scenario(scenario)
     table = cluster.records.requests
-    ttft, e2e = table[:, _COLUMN["ttft_ns"]] * 1e-6, table[:, _COLUMN["e2e_ns"]] * 1e-6
-    osl = table[:, _COLUMN["osl"]]
+    ttft, e2e = table["ttft_ns"] * 1e-6, table["e2e_ns"] * 1e-6
+    osl = table["osl"]
     return {
         "ttft": float(np.median(ttft)),
         "e2e": float(np.median(e2e)),

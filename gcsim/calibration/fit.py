@@ -25,6 +25,7 @@ from gcsim.calibration.points import Point
 from gcsim.calibration.tape import binned, iterations_of, load_of
 from gcsim.engine.closed_loop import WIDTH
 from gcsim.errors import CapacityError
+from gcsim.machine.layers import layers_of
 from gcsim.machine.machine import bind, quantizes, stacked
 from gcsim.machine.roofline import price
 from gcsim.profiles.chip import Chip
@@ -176,16 +177,16 @@ def names_of(ready: Prepared) -> list[Name]:
     for model, pool in ready.pools:
         chip, stack = pool.chip, str(pool.stack)
         used = {"memory", "kv_read", "gemm_bf16"}
-        own = model.weights
-        for fmt in (own.attention, own.ffn, own.experts if model.ffn.experts else own.ffn):
-            wide = fmt == own.experts and model.ffn.experts
+        own, moe = model.weights, layers_of(model).moe
+        for fmt in (own.attention, own.ffn, own.experts if moe else own.ffn):
+            wide = fmt == own.experts and moe
             used.add(f"gemm_{chip.arithmetic(fmt, own.expert_math if wide else 'native')}")
         times = {"layer_overhead", "sequence_overhead", "prompt_layer_overhead", "request_overhead"}
         if is_dated(stack):
             times.add(COMPUTE)
         if _quantizing(model, chip):
             times.add("quantized_kernels")
-        if model.ffn.experts:
+        if moe:
             used.add("expert_gemm")
             times.add("moe_layer_overhead")
         if pool.tp > 1 or pool.ep > 1:
@@ -199,7 +200,7 @@ def names_of(ready: Prepared) -> list[Name]:
 def _quantizing(model: Model, chip: Chip) -> bool:
     """Whether some layer quantizes its activations; a fused chip launches one kernel anyway."""
     own = model.weights
-    experts = model.ffn.experts and own.expert_math == "native" and quantizes(chip, own.experts)
+    experts = layers_of(model).moe and own.expert_math == "native" and quantizes(chip, own.experts)
     return chip.execution == "kernels" and bool(experts or quantizes(chip, own.attention))
 
 

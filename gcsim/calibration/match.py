@@ -13,6 +13,7 @@ from typing import get_args
 from gcsim.calibration.factors import serving_stack
 from gcsim.calibration.points import Point, Side
 from gcsim.errors import GcsimError
+from gcsim.machine.layers import layers_of
 from gcsim.profiles import library
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Batching, Deployment, KvHandoff, Link, Pool, Router
@@ -127,7 +128,7 @@ def formats_of(model: Model, dtype: str, chip: Chip) -> Weights:
     are 4 bit is taken as it is. Unstated means native.
     """
     own = model.weights
-    four_bit = own.experts in ("mxfp4", "nvfp4", "int4") and model.ffn.experts > 0
+    four_bit = own.experts in ("mxfp4", "nvfp4", "int4") and layers_of(model).experts > 0
     if dtype in get_args(WeightFormat):
         wanted = dtype
     elif "fp4" in dtype or dtype in ("int4", "4-bit"):
@@ -148,9 +149,9 @@ def formats_of(model: Model, dtype: str, chip: Chip) -> Weights:
         if four_bit and dtype == "int4":
             return own
         update = {"ffn": wanted, "experts": wanted}
-        if not model.ffn.experts:
+        if not layers_of(model).experts:
             update["attention"] = wanted
-        elif own.attention == "fp8" and model.attention.kind == "mla":
+        elif own.attention == "fp8" and layers_of(model).latent:
             update["attention"] = "bf16"
         return own.model_copy(update=update)
     if four_bit:
@@ -206,7 +207,7 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
 
     def pool(role: str, side: Side, policy: str) -> Pool:
         # Groups share experts; a dense model that is served data-parallel is so many replicas.
-        groups = side.dp if model.ffn.experts else 1
+        groups = side.dp if layers_of(model).experts else 1
         # Limits are those of a data-parallel rank, as serving stacks state them.
         seats, budget = max(point.concurrency, 1), habits.max_iteration_tokens
         if point.batch:

@@ -11,7 +11,6 @@ from gcsim.calibration.points import METRICS, Point, read_points
 from gcsim.calibration.tape import Requests, load_of
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
-from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.errors import CapacityError
 from gcsim.machine.machine import bind
 from gcsim.profiles import library
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 10  # requests per client, as InferenceX and AIPerf play them
 CHUNK = 24  # points per parallel task
-_COLUMN = {name: index for index, name in enumerate(REQUEST_COLUMNS)}
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 
@@ -136,11 +134,11 @@ def _trajectories(point: Point, load: Requests) -> Iterable[Trajectory]:
 
 def _metrics(point: Point, load: Requests, cluster: Cluster) -> dict[str, float] | None:
     table = cluster.records.requests
-    if (table[:, _COLUMN["status"]] != 0).any():
+    if (table["status"] != 0).any():
         return None
-    ttft = table[:, _COLUMN["ttft_ns"]] * 1e-9
-    e2e = table[:, _COLUMN["e2e_ns"]] * 1e-9
-    osl = table[:, _COLUMN["osl"]]
+    ttft = table["ttft_ns"] * 1e-9
+    e2e = table["e2e_ns"] * 1e-9
+    osl = table["osl"]
     elapsed = cluster.env.now * 1e-9
     middle = _median if point.median else _mean
     several = osl > 1

@@ -171,8 +171,9 @@ def _named(path: str, chip: "Chip") -> str:
 
 def _model_dict(model: Any) -> dict[str, Any]:
     from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+    from gcsim.machine.layers import layers_of
 
-    counts, kv = count(model), kv_bytes_per_token(model)
+    counts, kv, layers = count(model), kv_bytes_per_token(model), layers_of(model)
     return {
         **model.model_dump(mode="json", exclude_none=True),
         "counted": {
@@ -181,6 +182,8 @@ def _model_dict(model: Any) -> dict[str, Any]:
             "weight_bytes": weight_bytes(model).total,
             "kv_bytes_per_token": kv.full,
             "window_kv_bytes_per_token": kv.window,
+            "window": layers.window,
+            "state_bytes_per_sequence": layers.total(lambda s: s.state_bytes),
         },
     }
 
@@ -198,7 +201,10 @@ def _model(model: Any) -> "RenderableType":
     table.add_row("KV per token", f"{counted['kv_bytes_per_token'] / 1e3:.1f} kB")
     if counted["window_kv_bytes_per_token"]:
         window = f"{counted['window_kv_bytes_per_token'] / 1e3:.1f} kB"
-        table.add_row(f"... of the last {model.attention.window} tokens", f"+ {window}")
+        table.add_row(f"... of the last {counted['window']} tokens", f"+ {window}")
+    if counted["state_bytes_per_sequence"]:
+        state = f"{counted['state_bytes_per_sequence'] / 1e6:.1f} MB"
+        table.add_row("state of a sequence", state)
     return Group(_as_yaml(data).rstrip(), "", table)
 
 

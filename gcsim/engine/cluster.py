@@ -1,6 +1,6 @@
 """The serving side: replicas in pools, the router in front, KV handoff between them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gcsim.engine.clock import Call, Clock, to_ns
@@ -93,6 +93,8 @@ class Cluster:
         self._due_ns = [NEVER] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
+        # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
+        self.session_ended: Callable[[Session], None] = lambda _: None
 
     # -- from and to the client --------------------------------------------------------------
 
@@ -167,9 +169,6 @@ class Cluster:
             self.records.trajectory(session)
             self.session_ended(session)
 
-    def session_ended(self, session: Session) -> None:
-        """Replaced by who plays the trajectories (`gcsim.engine.play`)."""
-
     # -- replicas in time -----------------------------------------------------------------
 
     def _plan(self, replica: Replica) -> None:
@@ -188,14 +187,12 @@ class Cluster:
     def _boundary(self, call: Call) -> None:
         """A replica has ended its iterations and planned the next: act on what happened."""
         replica: Replica = call.argument
-        index = replica.index
-        happened = replica.boundary(self.env.now)
+        env, index = self.env, replica.index
+        happened = replica.boundary(env.now)
         due_ns = self._due_ns[index] = replica.next_ns
-        self._calls[index] = (
-            None
-            if due_ns == NEVER
-            else Call(self.env, due_ns - self.env.now, self._boundary, replica, 1 + index)
-        )
+        self._calls[index] = None
+        if due_ns != NEVER:
+            self._calls[index] = Call(env, due_ns - env.now, self._boundary, replica, 1 + index)
         for verb, request in happened:
             match verb:
                 case "completed":

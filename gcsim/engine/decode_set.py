@@ -20,11 +20,6 @@ class DecodeSet:
     iterations: decode iterations so far; accepted_ppm: tokens gained per iteration, in millionths.
     """
 
-    __slots__ = (
-        "_accepted_ppm", "_block_tokens", "_crossings", "_ends", "_epoch", "_phases", "_window",
-        "clock", "growing", "iterations", "kv", "seqs", "window_kv",
-    )  # fmt: skip
-
     def __init__(self, block_tokens: int, window: int, accepted_ppm: int) -> None:
         self._block_tokens, self._window, self._accepted_ppm = block_tokens, window, accepted_ppm
         self.seqs = self.clock = self.iterations = 0
@@ -69,7 +64,7 @@ class DecodeSet:
         """Play iterations: tokens that each sequence gained, KV blocks that they took together,
         and the sequences that have all their tokens, which are still to be removed.
         """
-        gained = self.gain(iterations)
+        gained = iterations if self._accepted_ppm == PPM else self.gain(iterations)
         blocks = self.blocks(gained)
         self.iterations += iterations
         self.clock += gained

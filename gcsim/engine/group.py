@@ -98,7 +98,7 @@ class Group:
         """A request that was offered will not come; whether somebody may now have its place."""
         self.load -= 1
         if request.handoff.reserved_ns < 0:
-            return self.inbox.remove(request)
+            return self.inbox.leave(request)
         self.coming -= 1
         self._freed.append(request.handoff.lease)
         return True
@@ -111,7 +111,7 @@ class Group:
     @property
     def late(self) -> bool:
         """Whether the head of the line came when the scheduler had fixed this batch already."""
-        return bool(self.waiting) and self.waiting.head.phase_ns > self.known_ns
+        return bool(self.waiting) and self.waiting[0][3].phase_ns > self.known_ns
 
     # -- the boundary ----------------------------------------------------------------------
 
@@ -121,20 +121,23 @@ class Group:
             self.kv.release(self._freed.pop())
         while self.arrived:
             self._take_in(self.arrived.popleft(), now)
-        seqs = self.decode.seqs
         # No sequence needs more blocks than it gains tokens, so mostly there is nothing to do.
-        tight = seqs > 0 and seqs * self._limits.tokens_per_seq > self.kv.room
-        self.held = tight and self._make_room(now)
-        self.keep_places()
+        need = self.decode.seqs * self._limits.tokens_per_seq
+        self.held = need > 0 and need > self.kv.room and self._make_room(now)
+        if self.inbox:
+            self.keep_places()
 
     def keep_places(self) -> None:
         """Reserve memory for those in the inbox, after all who wait to be prefilled here."""
         while self.inbox and not (self.waiting or self.held) and self._reserve(self.inbox.head):
-            self.inbox.pop()
+            self.inbox.take()
 
     def form(self, now: int) -> None:
         """Fill an iteration as the policy says: whether decode goes on, and the prompt chunks."""
         seqs = self.decode.seqs
+        if not (self.prefilling or self.waiting):
+            self.decodes, self.chunks = seqs > 0, []
+            return  # as mostly: whatever the policy, decode is all there is to do
         left, beside, admit = self._form(
             View(seqs, len(self.prefilling), len(self.waiting)), self._limits
         )
@@ -168,13 +171,13 @@ class Group:
             request = self.waiting.head
             lease = self.kv.admit(request, self.decode.blocks(self._limits.tokens_per_seq))
             if lease is not None:
-                self.waiting.pop()
+                self.waiting.take()
                 self.line_tokens -= request.estimate
                 self._admit(request, lease, now)
                 return request
             if self.running or self.coming or self.kv.fits(request.prompt_tokens + 1):
                 return None
-            self._give_up(self.waiting.pop())
+            self._give_up(self.waiting.take())
         return None
 
     def _admit(self, request: Request, lease: Lease, now: int) -> None:

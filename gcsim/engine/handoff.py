@@ -70,9 +70,18 @@ class Handoff:
     """
 
     __slots__ = (
-        "lease", "link", "moved_bytes", "offered", "prefill_end_ns", "prefill_start_ns",
-        "reserved_ns", "source", "source_lease", "target", "tokens",
-    )  # fmt: skip
+        "lease",
+        "link",
+        "moved_bytes",
+        "offered",
+        "prefill_end_ns",
+        "prefill_start_ns",
+        "reserved_ns",
+        "source",
+        "source_lease",
+        "target",
+        "tokens",
+    )
 
     def __init__(self, source: Group, target: Group, link: LinkUse, now: int) -> None:
         self.source, self.target, self.link = source, target, link

@@ -28,7 +28,7 @@ class Lease:
 class KvCache:
     """Block ledger of a replica.
 
-    key: what it is in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per
+    key: its number in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per
     block; extra: blocks that every sequence needs beside its tokens (the windows of sliding
     layers); tiers: blocks of the tiers below; limit: most blocks that the prefix cache may hold
     (0: no prefix cache).

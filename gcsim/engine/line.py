@@ -14,8 +14,10 @@ from gcsim.engine.request import Request
 _Entry = tuple[int, Any, int, Request]
 
 
-class Line:
+class Line(list[_Entry]):
     """Requests by priority, then rank, then arrival; who was here before goes before its equals.
+
+    A heap, so that its head is its first entry.
 
     >>> from types import SimpleNamespace as R
     >>> line = Line(lambda r: r.isl)
@@ -25,40 +27,36 @@ class Line:
     (20, 3)
     """
 
-    __slots__ = ("_added", "_entries", "_rank", "_returned")
+    __slots__ = ("_added", "_rank", "_returned")
 
     def __init__(self, rank: Callable[[Request], Any]) -> None:
+        super().__init__()
         self._rank = rank
-        self._entries: list[_Entry] = []
         self._added = self._returned = 0
-
-    def __len__(self) -> int:
-        """How many wait."""
-        return len(self._entries)
 
     @property
     def head(self) -> Request:
         """Who is next."""
-        return self._entries[0][3]
+        return self[0][3]
 
     def add(self, request: Request) -> bool:
         """A request joins; whether it is the head."""
         self._added += 1
-        heappush(self._entries, (-request.priority, self._rank(request), self._added, request))
-        return self._entries[0][3] is request
+        heappush(self, (-request.priority, self._rank(request), self._added, request))
+        return self[0][3] is request
 
     def put_back(self, request: Request) -> None:
         """A request that had left joins again, before its equals."""
         self._returned -= 1
-        heappush(self._entries, (-request.priority, self._rank(request), self._returned, request))
+        heappush(self, (-request.priority, self._rank(request), self._returned, request))
 
-    def pop(self) -> Request:
+    def take(self) -> Request:
         """The head leaves."""
-        return heappop(self._entries)[3]
+        return heappop(self)[3]
 
-    def remove(self, request: Request) -> bool:
+    def leave(self, request: Request) -> bool:
         """A request leaves from wherever it is; whether it was the head."""
         first = self.head is request
-        self._entries = [entry for entry in self._entries if entry[3] is not request]
-        heapify(self._entries)
+        self[:] = [entry for entry in self if entry[3] is not request]
+        heapify(self)
         return first

@@ -62,7 +62,7 @@ def play(
             Call(env, session.end_ns - env.now, start, held)
             draw()
 
-    cluster.session_ended = session_ended  # type: ignore[method-assign]
+    cluster.session_ended = session_ended
     draw()
     with _no_collector():
         env.run(until=None if horizon_s is None else to_ns(horizon_s) + 1)
@@ -132,10 +132,12 @@ def _check_formats(deployment: Deployment, costs: dict[str, Machine]) -> None:
     for link in deployment.links:
         if costs[link.from_].kv_bytes != costs[link.to].kv_bytes:
             raise ProfileError.one(
-                f"deployment {deployment.name}", "kv_handoff.conversion_bandwidth", None,
+                f"deployment {deployment.name}",
+                "kv_handoff.conversion_bandwidth",
+                None,
                 f"is missing, but {link.from_} and {link.to} keep KV in different formats",
                 "give the rate at which KV is converted, e.g. '1 TB/s'",
-            )  # fmt: skip
+            )
 
 
 def _unknown(

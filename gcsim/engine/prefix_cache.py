@@ -1,31 +1,99 @@
 """The radix prefix cache: which tokens a replica holds, shared between and inside sessions.
 
 A token sequence is a list of spans `(content id, tokens)`; token t of a span is the pair (id, t).
-The tree is a radix tree over those tokens whose labels are run-length coded, so that a session's
-context of 100,000 tokens is one node. Blocks: block k of a sequence covers tokens [k b, (k+1) b)
-and belongs to the node in which it ends, so a node from depth a to depth d owns
-floor(d / b) - floor(a / b) blocks. Least recently used leaves go first, tail first, to the next
-tier that has room, else away.
+A label of the tree is a list of slices of spans, so that a session's context of 100,000 tokens is
+one node. Block k of a sequence covers tokens [k b, (k+1) b) and belongs to the node in which it
+ends, so a node from depth a to depth d owns
+    floor(d / b) - floor(a / b)                                                         [blocks]
+A leaf that nobody has used for longest is evicted first, its tail first: to the next tier that has
+room, else for good.
 """
 
 from heapq import heappop, heappush
 
-from gcsim.engine.runs import Run, append, cut, extend
 from gcsim.traffic.trajectory import Span
+
+Slice = tuple[int, int, int]  # content id, first token, end
+
+
+def extend(
+    slices: list[Slice], spans: list[Span], index: int, offset: int, tokens: int
+) -> tuple[int, int]:
+    """Add the next `tokens` tokens of a sequence at the end; the index and offset after them.
+
+    >>> slices = [(7, 0, 1)]
+    >>> extend(slices, [(7, 4), (8, 3)], 0, 1, 5), slices
+    ((1, 2), [(7, 0, 4), (8, 0, 2)])
+    """
+    content, size = spans[index]
+    if slices and slices[-1][0] == content and slices[-1][2] == offset:
+        _, begin, _ = slices.pop()  # the last slice goes on
+    else:
+        begin = offset
+    end = offset + tokens
+    while end > size:
+        slices.append((content, begin, size))
+        index, begin, end = index + 1, 0, end - size
+        content, size = spans[index]
+    slices.append((content, begin, end))
+    return (index, end) if end < size else (index + 1, 0)
+
+
+def append(slices: list[Slice], more: list[Slice]) -> None:
+    """Add slices at the end; two that continue each other become one.
+
+    >>> slices = [(7, 0, 4)]
+    >>> append(slices, [(7, 4, 6), (8, 0, 1)])
+    >>> slices
+    [(7, 0, 6), (8, 0, 1)]
+    """
+    if slices and more and slices[-1][0] == more[0][0] and slices[-1][2] == more[0][1]:
+        slices[-1] = (slices[-1][0], slices[-1][1], more[0][2])
+        more = more[1:]
+    slices.extend(more)
+
+
+def cut(slices: list[Slice], tokens: int) -> tuple[list[Slice], list[Slice]]:
+    """The first `tokens` tokens, and the rest (there is one).
+
+    >>> cut([(7, 0, 4), (8, 0, 3)], 5)
+    ([(7, 0, 4), (8, 0, 1)], [(8, 1, 3)])
+    """
+    for index, (content, start, end) in enumerate(slices):
+        if tokens < end - start:
+            middle = start + tokens
+            upper, lower = slices[:index], slices[index + 1 :]
+            if tokens:
+                upper = [*upper, (content, start, middle)]
+            return upper, [(content, middle, end), *lower]
+        tokens -= end - start
+    raise AssertionError("a cut lies inside the label")
 
 
 class Node:
-    """A run of tokens below its parent; `depth` counts the tokens from the root to its end."""
+    """A label of tokens below its parent; `depth` counts the tokens from the root to its end."""
 
     __slots__ = (
-        "alive", "children", "depth", "last_used", "length", "owner", "parent", "pins",
-        "queued", "runs", "tier", "uid",
-    )  # fmt: skip
+        "alive",
+        "children",
+        "depth",
+        "last_used",
+        "length",
+        "owner",
+        "parent",
+        "pins",
+        "queued",
+        "slices",
+        "tier",
+        "uid",
+    )
 
-    def __init__(self, uid: int, parent: "Node | None", runs: list[Run], length: int, owner: int):
+    def __init__(
+        self, uid: int, parent: "Node | None", slices: list[Slice], length: int, owner: int
+    ):
         self.uid = uid
         self.parent = parent
-        self.runs = runs
+        self.slices = slices
         self.length = length
         self.depth: int = length + (parent.depth if parent else 0)
         self.owner = owner
@@ -79,8 +147,12 @@ class PrefixCache:
         """
         if hint is not None and hint.node.alive and hint.node.depth == hint.depth:
             node, depth, index, offset, own = (
-                hint.node, hint.depth, hint.index, hint.offset, hint.own
-            )  # fmt: skip
+                hint.node,
+                hint.depth,
+                hint.index,
+                hint.offset,
+                hint.own,
+            )
             if index == len(spans) or (spans[index][0], offset) not in node.children:
                 return hint
         else:
@@ -91,7 +163,7 @@ class PrefixCache:
             if child is None:
                 break
             before = depth
-            for content, start, end in child.runs:
+            for content, start, end in child.slices:
                 if index == count or spans[index][0] != content or offset != start:
                     break
                 tokens = spans[index][1]
@@ -131,21 +203,23 @@ class PrefixCache:
     def pin(self, node: Node) -> None:
         """Keep a node, and with it the path to it, until `unpin`."""
         at: Node | None = node
+        size = self.block_tokens
         while at is not None:
             at.pins += 1
             if at.pins > 1:
                 return
-            self.pinned_blocks += self._owned(at)
+            self.pinned_blocks += at.depth // size - (at.depth - at.length) // size
             at = at.parent
 
     def unpin(self, node: Node) -> None:
         """Take back one `pin`."""
         at: Node | None = node
+        size = self.block_tokens
         while at is not None:
             at.pins -= 1
             if at.pins:
                 return
-            self.pinned_blocks -= self._owned(at)
+            self.pinned_blocks -= at.depth // size - (at.depth - at.length) // size
             self._queue(at)
             at = at.parent
 
@@ -170,17 +244,17 @@ class PrefixCache:
             self.promote(node)
         gained = tokens // size - depth // size
         if not node.children and node.owner == owner and node.pins <= 1:
-            index, offset = extend(node.runs, spans, match.index, match.offset, fresh)
+            index, offset = extend(node.slices, spans, match.index, match.offset, fresh)
             node.length += fresh
             node.depth = tokens
             if node.pins:
                 self.pinned_blocks += gained
         else:
             self._uid += 1
-            runs: list[Run] = []
-            index, offset = extend(runs, spans, match.index, match.offset, fresh)
-            child = Node(self._uid, node, runs, fresh, owner)
-            node.children[runs[0][:2]] = child
+            slices: list[Slice] = []
+            index, offset = extend(slices, spans, match.index, match.offset, fresh)
+            child = Node(self._uid, node, slices, fresh, owner)
+            node.children[slices[0][:2]] = child
             node = child
         self.touch(node)
         self.blocks[0] += gained
@@ -215,14 +289,14 @@ class PrefixCache:
         parent = node.parent
         assert parent is not None
         start = node.depth - node.length
-        upper, lower = cut(node.runs, depth - start)
+        upper, lower = cut(node.slices, depth - start)
         self._uid += 1
         top = Node(self._uid, parent, upper, depth - start, node.owner)
         top.tier, top.last_used = node.tier, node.last_used
         top.pins = 1 if node.pins else 0
         parent.children[upper[0][:2]] = top
         top.children[lower[0][:2]] = node
-        node.parent, node.runs, node.length = top, lower, node.depth - depth
+        node.parent, node.slices, node.length = top, lower, node.depth - depth
         return top
 
     def _queue(self, node: Node) -> None:
@@ -297,7 +371,7 @@ class PrefixCache:
         if child.tier != node.tier or child.owner != node.owner or child.pins:
             return
         child.alive = False
-        append(node.runs, child.runs)
+        append(node.slices, child.slices)
         node.length += child.length
         node.depth = child.depth
         node.children = child.children
@@ -307,7 +381,7 @@ class PrefixCache:
     def _shorten(self, node: Node, depth: int) -> None:
         """Forget the tokens of a node beyond `depth`, and all below it."""
         self._forget_below(node)
-        node.runs, _ = cut(node.runs, depth - node.depth + node.length)
+        node.slices, _ = cut(node.slices, depth - node.depth + node.length)
         node.length -= node.depth - depth
         node.depth = depth
         self._queue(node)
@@ -316,7 +390,7 @@ class PrefixCache:
         """Forget a node and all below it."""
         parent = node.parent
         assert parent is not None
-        del parent.children[node.runs[0][:2]]
+        del parent.children[node.slices[0][:2]]
         node.alive = False
         self._forget_below(node)
 

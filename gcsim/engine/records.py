@@ -1,6 +1,7 @@
-"""What happened, as flat arrays of integers: one row per request and per trajectory."""
+"""What happened: one named record of integers per request and per trajectory."""
 
 from array import array
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +9,46 @@ from numpy.typing import NDArray
 from gcsim.engine.request import Request
 from gcsim.engine.session import PATH, Session
 
-REQUEST_COLUMNS = (
-    "request", "trajectory", "step", "workload", "isl", "osl", "cached_tokens", "own_cached_tokens",
-    "sent_ns", "ttft_ns", "e2e_ns", "network_ns", "queue_ns", "prefill_ns", "kv_transfer_ns",
-    "decode_ns", "preemptions", "replica", "status", "reason",
-)  # fmt: skip
-TRAJECTORY_COLUMNS = (
-    "trajectory", "workload", "start_ns", "end_ns", "steps", "steps_done", "status",
+
+def _integers(*names: str) -> "np.dtype[np.void]":
+    return np.dtype([(name, np.int64) for name in names])
+
+
+# Times in whole nanoseconds, -1 where there is none; workload, status and reason are numbers of
+# `Names`; replica is -1 where the request reached none.
+REQUEST = _integers(
+    "request",
+    "trajectory",
+    "step",
+    "workload",
+    "isl",
+    "osl",
+    "cached_tokens",
+    "own_cached_tokens",
+    "sent_ns",
+    "ttft_ns",
+    "e2e_ns",
+    "network_ns",
+    "queue_ns",
+    "prefill_ns",
+    "kv_transfer_ns",
+    "decode_ns",
+    "preemptions",
+    "replica",
+    "status",
+    "reason",
+)
+TRAJECTORY = _integers(
+    "trajectory",
+    "workload",
+    "start_ns",
+    "end_ns",
+    "steps",
+    "steps_done",
+    "status",
     *(f"{part}_ns" for part in PATH),
-)  # fmt: skip
+)
+STATUSES = ("completed", "rejected", "unfinished")
 
 
 class Names(dict[str, int]):
@@ -42,13 +74,13 @@ class Names(dict[str, int]):
 
 
 class Records:
-    """Rows of `REQUEST_COLUMNS` and `TRAJECTORY_COLUMNS`; 8 bytes a cell, 160 a request."""
+    """Records of the types `REQUEST` (160 bytes) and `TRAJECTORY`, as they are added."""
 
     def __init__(self) -> None:
         self._requests = array("q")
         self._trajectories = array("q")
         self.workloads = Names()
-        self.statuses = Names("completed", "rejected", "unfinished")
+        self.statuses = Names(*STATUSES)
         self.reasons = Names("")
 
     def request(self, request: Request, network_ns: int, ttft_ns: int, e2e_ns: int) -> None:
@@ -56,36 +88,57 @@ class Records:
         trajectory = request.session.trajectory
         self._requests.extend(
             (
-                request.index, trajectory.index, request.step,
-                self.workloads[trajectory.workload], request.isl, request.osl, request.hit,
-                request.hit_own, request.sent_ns, ttft_ns, e2e_ns, network_ns, request.queue_ns,
-                request.prefill_ns, request.kv_transfer_ns, request.decode_ns, request.preemptions,
-                request.replica, self.statuses[request.status], self.reasons[request.reason],
+                request.index,
+                trajectory.index,
+                request.step,
+                self.workloads[trajectory.workload],
+                request.isl,
+                request.osl,
+                request.hit,
+                request.hit_own,
+                request.sent_ns,
+                ttft_ns,
+                e2e_ns,
+                network_ns,
+                request.queue_ns,
+                request.prefill_ns,
+                request.kv_transfer_ns,
+                request.decode_ns,
+                request.preemptions,
+                request.replica,
+                self.statuses[request.status],
+                self.reasons[request.reason],
             )
-        )  # fmt: skip
+        )
 
     def trajectory(self, session: Session) -> None:
         """Add a trajectory that has ended (or is cut off by the horizon)."""
         trajectory = session.trajectory
         self._trajectories.extend(
             (
-                trajectory.index, self.workloads[trajectory.workload], session.start_ns,
-                session.end_ns, len(trajectory.steps), session.done,
-                self.statuses[session.status], *session.path,
+                trajectory.index,
+                self.workloads[trajectory.workload],
+                session.start_ns,
+                session.end_ns,
+                len(trajectory.steps),
+                session.done,
+                self.statuses[session.status],
+                *session.path,
             )
-        )  # fmt: skip
+        )
 
     @property
-    def requests(self) -> NDArray[np.int64]:
-        """All requests, in the order of their making: shape (requests, columns)."""
-        return _table(self._requests, len(REQUEST_COLUMNS))
+    def requests(self) -> NDArray[Any]:
+        """All requests, in the order of their making, by the names of `REQUEST`."""
+        return _table(self._requests, REQUEST)
 
     @property
-    def trajectories(self) -> NDArray[np.int64]:
-        """All trajectories, by index: shape (trajectories, columns)."""
-        return _table(self._trajectories, len(TRAJECTORY_COLUMNS))
+    def trajectories(self) -> NDArray[Any]:
+        """All trajectories, by index, by the names of `TRAJECTORY`."""
+        return _table(self._trajectories, TRAJECTORY)
 
 
-def _table(cells: "array[int]", columns: int) -> NDArray[np.int64]:
-    table = np.array(cells, dtype=np.int64).reshape(-1, columns)
-    return table[np.argsort(table[:, 0], kind="stable")]
+def _table(cells: "array[int]", record: "np.dtype[np.void]") -> NDArray[Any]:
+    """Records in the order of their first field."""
+    rows = np.array(cells, dtype=np.int64).reshape(-1, len(record.names or ()))
+    return rows[np.argsort(rows[:, 0], kind="stable")].view(record)[:, 0]

@@ -11,12 +11,13 @@ COMPLETED, REJECTED, UNFINISHED = "completed", "rejected", "unfinished"
 class Context:
     """The tokens of one branch of a trajectory so far, as spans, and where caches hold them.
 
-    hints: group -> the last match of this context there, from which the next look-up goes on.
+    hints: the last match of this context in each KV cache (by its key), from which the next
+    look-up goes on.
     """
 
     __slots__ = ("hints", "spans", "tokens")
 
-    def __init__(self, spans: list[Span], tokens: int, hints: dict[Any, Any]) -> None:
+    def __init__(self, spans: list[Span], tokens: int, hints: dict[int, Any]) -> None:
         self.spans, self.tokens, self.hints = spans, tokens, hints
 
     def extend(self, spans: tuple[Span, ...]) -> None:
@@ -47,12 +48,41 @@ class Request:
     """
 
     __slots__ = (
-        "context", "decode_ns", "end_clock", "epoch", "estimate", "first_token_ns", "generated",
-        "group", "handoff", "hit", "hit_own", "index", "isl", "join_clock", "kv_transfer_ns",
-        "last_token_ns", "lease", "osl", "owner", "past", "phase_ns", "preemptions", "prefill_ns",
-        "priority", "prompt_tokens", "queue_ns", "reason", "replica", "sent_ns", "service",
-        "session", "status", "step", "todo",
-    )  # fmt: skip
+        "context",
+        "decode_ns",
+        "end_clock",
+        "epoch",
+        "estimate",
+        "first_token_ns",
+        "generated",
+        "group",
+        "handoff",
+        "hit",
+        "hit_own",
+        "index",
+        "isl",
+        "join_clock",
+        "kv_transfer_ns",
+        "last_token_ns",
+        "lease",
+        "osl",
+        "owner",
+        "past",
+        "phase_ns",
+        "preemptions",
+        "prefill_ns",
+        "priority",
+        "prompt_tokens",
+        "queue_ns",
+        "reason",
+        "replica",
+        "sent_ns",
+        "service",
+        "session",
+        "status",
+        "step",
+        "todo",
+    )
 
     def __init__(
         self, index: int, session: Any, step: int, context: Context, osl: int, sent_ns: int

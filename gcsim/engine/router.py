@@ -86,9 +86,10 @@ def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
     """
     if len(groups) == 1:
         return groups[0]
-    idlest = least_loaded(request, groups, state)
+    idlest = min(groups, key=_load)
     seen = request.context.hints
-    homes = [group for group in groups if group.index in seen] or groups
+    homes = [group for group in groups if group.index in seen] if seen else []
+    homes = homes or list(groups)
     best, lowest, shared = homes[0], None, 0
     for group in homes:
         work, others = _work(request, group, idlest.load)

@@ -22,9 +22,21 @@ class Session:
     """
 
     __slots__ = (
-        "_contexts", "_heirs", "_missing", "_paths", "_released", "_users", "done", "end_ns",
-        "live", "path", "send", "start_ns", "status", "trajectory",
-    )  # fmt: skip
+        "_contexts",
+        "_heirs",
+        "_missing",
+        "_paths",
+        "_released",
+        "_users",
+        "done",
+        "end_ns",
+        "live",
+        "path",
+        "send",
+        "start_ns",
+        "status",
+        "trajectory",
+    )
 
     def __init__(
         self,
@@ -81,10 +93,14 @@ class Session:
         self.live -= 1
         tools, human, network, queue, prefill, transfer, decode = self._paths.pop(index)
         path = (
-            tools, human, network + network_ns, queue + request.queue_ns,
-            prefill + request.prefill_ns, transfer + request.kv_transfer_ns,
+            tools,
+            human,
+            network + network_ns,
+            queue + request.queue_ns,
+            prefill + request.prefill_ns,
+            transfer + request.kv_transfer_ns,
             decode + request.decode_ns,
-        )  # fmt: skip
+        )
         if client_ns >= self.end_ns:
             self.end_ns, self.path = client_ns, path
         if request.status != COMPLETED:

@@ -13,11 +13,6 @@ class Timeline:
     leaves the means between those that stay exact.
     """
 
-    __slots__ = (
-        "_area", "_last_ns", "_next_ns", "_running", "_running_area", "_sampled_ns", "_step_ns",
-        "_used", "_used_area", "_waiting", "peak_waiting", "samples",
-    )  # fmt: skip
-
     def __init__(self) -> None:
         self.samples: list[tuple[int, int, int, int]] = []
         self.peak_waiting = 0
@@ -36,7 +31,8 @@ class Timeline:
 
     def sample(self, now: int, waiting: int, running: int, used: int) -> None:
         """Note the state at an iteration boundary at which the batch has changed."""
-        self.queue(now, waiting)
+        if waiting != self._waiting:
+            self.queue(now, waiting)
         since = now - self._sampled_ns
         self._running_area += self._running * since
         self._used_area += self._used * since

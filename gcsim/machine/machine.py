@@ -5,15 +5,15 @@ stack's fixed times the row h, of `gcsim.machine.roofline`. The efficiencies are
 Equations: docs/cost-model.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log2
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcsim.machine import roofline
-from gcsim.machine.counts import count, formats, kv_bytes_per_token, weight_bytes
+from gcsim.machine import network, roofline
+from gcsim.machine.counts import KV_BYTES, count, formats, kv_bytes_per_token, weight_bytes
+from gcsim.machine.layers import Layers, layers_of
 from gcsim.machine.placement import Placement, kv_shards, place
 from gcsim.machine.roofline import SUMS
 from gcsim.profiles.chip import Chip, Stack, Tier
@@ -52,8 +52,8 @@ class Machine:
     groups: of a replica (`ep`);
     kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a group in blocks;
     reload_s_per_token: per lower tier; peak_flops_per_s, peak_bytes_per_s: of a replica;
-    kv_bytes, window_kv_bytes: of one token, once, as it travels over a link; the overheads, and
-    overlap_scheduling: of the serving stack.
+    kv_bytes, window_kv_bytes: of one token, once, as it travels over a link, and state_bytes of a
+    sequence; the overheads, and overlap_scheduling: of the serving stack.
     """
 
     model: str
@@ -78,6 +78,7 @@ class Machine:
     peak_bytes_per_s: float
     kv_bytes: float
     window_kv_bytes: float
+    state_bytes: float
     weight_tiers: dict[str, float]
     expert_tiers: dict[str, float]
     kv_tier: str
@@ -101,8 +102,9 @@ class Machine:
         return int(roofline.iteration_ns(self.table, what))
 
     def handoff_bytes(self, tokens: int, prompt_tokens: int) -> float:
-        """Bytes of KV of the last `tokens` of a prompt; sliding layers travel as windows [B]."""
-        return tokens * self.kv_bytes + min(prompt_tokens, self.window) * self.window_kv_bytes
+        """Bytes of the last `tokens` of a prompt: KV, the windows of sliding layers, states [B]."""
+        windows = min(prompt_tokens, self.window) * self.window_kv_bytes
+        return tokens * self.kv_bytes + windows + self.state_bytes
 
 
 def math_flops_per_s(chip: Chip, weights: WeightFormat, wanted: str = "native") -> float:
@@ -122,8 +124,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     the tp x ep chips of all. pp stages share the layers. Batches, operators and KV capacity are of
     one group.
     """
-    placement = place(model, pool, dtype)
-    speculation = pool.speculation
+    placement, stack, speculation = place(model, pool, dtype), _stack(pool), pool.speculation
     verified, accepted, drafting = 1, 1.0, 0.0
     if speculation is not None:
         a, k = speculation.acceptance, speculation.draft_tokens
@@ -138,13 +139,21 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     table[roofline.OVERHEAD] = row_of(_overheads(model, pool, dtype))
     flops, moved = _work(model, pool, dtype)
     table[roofline.FLOPS], table[roofline.BYTES] = row_of(flops), row_of(moved)
-    _communication(table, model, pool)
-    terms = table[roofline.TERMS]
+    network.write(table, model, pool, stack)
+    terms, layers = table[roofline.TERMS], layers_of(model)
+    terms[roofline.STAGES], terms[roofline.FUSED] = pool.pp, pool.chip.execution == "fused"
+    terms[roofline.EXPERT_COUNT] = layers.experts
+    terms[roofline.EXPERTS_PER_TOKEN] = layers.experts_per_token
+    if pool.ep > 1 and layers.experts:
+        terms[roofline.EXPERT_RANKS] = min(pool.tp * pool.ep, layers.experts)
+    if stack.expert_imbalance is not None:
+        terms[roofline.EXPERT_IMBALANCE] = stack.expert_imbalance.value
     terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
     terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
-    chip, chips, stack = pool.chip, pool.chips_per_replica, _stack(pool)
+    chip, chips = pool.chip, pool.chips_per_replica
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
-    window = model.attention.window
+    window = layers_of(model).window
+    beside = window * placement.window_bytes_per_chip_token + placement.state_bytes_per_chip
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
     main = _kv_tier(pool)
     return Machine(
@@ -159,7 +168,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         window=window,
         groups=pool.ep,
         kv_blocks=placement.kv_tokens // pool.block_tokens,
-        blocks_per_seq=int(-(-window * placement.window_bytes_per_chip_token // block_bytes)),
+        blocks_per_seq=int(-(-beside // block_bytes)),
         spill_blocks=tuple(tokens // pool.block_tokens for _, tokens in placement.spill),
         reload_s_per_token=tuple(
             (placement.kv_bytes_per_chip_token + placement.window_bytes_per_chip_token)
@@ -174,6 +183,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         peak_bytes_per_s=chips * main.bandwidth.value,
         kv_bytes=float(per_token.full),
         window_kv_bytes=float(per_token.window),
+        state_bytes=float(layers_of(model).total(lambda s: s.state_bytes)),
         weight_tiers=placement.share("attention"),
         expert_tiers=placement.share("experts") or placement.share("ffn"),
         kv_tier=main.tier,
@@ -188,16 +198,18 @@ def row_of(row: Row) -> "NDArray[np.float64]":
     return values
 
 
-def table_of(operators: Iterable[Operator]) -> "NDArray[np.float64]":
+def table_of(operators: Sequence[Operator]) -> "NDArray[np.float64]":
     """The table of a machine that does nothing but these operators, on one chip, without drafts."""
     rows = [np.zeros(roofline.WIDTH) for _ in range(roofline.OPERATORS)]
     for operator in operators:
         rows += [row_of(operator.compute), row_of(operator.memory)]
         rows[-1][roofline.READS] = operator.reads
     table = np.stack(rows)
+    reads = [operator.reads for operator in operators]
+    table[roofline.TERMS, roofline.CORE] = reads.index(roofline.KV)
     for term in (roofline.STAGES, roofline.VERIFIED, roofline.DRAFT_FACTOR):
         table[roofline.TERMS, term] = 1.0
-    for term in (roofline.EXPERT_SKEW, roofline.EXPOSED, roofline.LINK):
+    for term in (roofline.EXPERT_RANKS, roofline.EXPERT_IMBALANCE, roofline.EXPOSED):
         table[roofline.TERMS, term] = 1.0
     table[roofline.TERMS, roofline.ACCEPTED_PPM] = roofline.MILLION
     return table
@@ -238,19 +250,13 @@ def _s_per_byte(pool: Pool, placement: Placement, component: str) -> float:
 def _attention(
     model: Model, pool: Pool, dtype: WeightFormat | None, placement: Placement
 ) -> tuple[Operator, Operator]:
-    chip, attention, counts = pool.chip, model.attention, count(model)
-    own = formats(model, dtype)
-    params = counts.layers * counts.attention_params
-    moved = ACTIVATION_BYTES * 4 * model.hidden * counts.layers
+    chip, layers, own = pool.chip, layers_of(model), formats(model, dtype)
+    params = layers.total(lambda s: s.attention_params)
+    mixers = layers.total(lambda s: s.moved * (s.attention_params > 0))
+    moved = ACTIVATION_BYTES * mixers * model.hidden
     s_per_byte = _s_per_byte(pool, placement, "attention")
     reached = _reached(pool)
     rate = math_flops_per_s(chip, own.attention) * pool.tp * reached
-    per_pair = chip.compute.bf16.value * chip.efficiency.attention.value * pool.tp * reached
-    decode, prefill = _flops_per_pair(model)
-    full_layers = counts.layers - attention.window_layers
-    kv = kv_bytes_per_token(model, pool.kv_dtype)
-    kv_rate = _kv_tier(pool).bandwidth.value * chip.efficiency.kv_read.value
-    kv_rate *= kv_shards(model, pool.tp)
     projection = Operator(
         "projection",
         {"tokens": 2 * params / rate},
@@ -259,139 +265,90 @@ def _attention(
             "tokens": moved / pool.tp * s_per_byte,
         },
     )
-    core = Operator(
-        "attention",
-        {
-            "decode_pairs": full_layers * decode / per_pair,
-            "decode_window_pairs": attention.window_layers * decode / per_pair,
-            "prefill_pairs": full_layers * prefill / per_pair,
-            "prefill_window_pairs": attention.window_layers * prefill / per_pair,
-        },
-        {"kv": kv.full / kv_rate, "window_kv": kv.window / kv_rate},
-        roofline.KV,
+    per_flop = chip.compute.bf16.value * chip.efficiency.attention.value * pool.tp * reached
+    core = {name: flops / per_flop for name, flops in _core_flops(layers).items()}
+    kv_rate = _kv_tier(pool).bandwidth.value * chip.efficiency.kv_read.value
+    element = KV_BYTES[pool.kv_dtype or model.kv]
+    read = {"kv": 0.0, "window_kv": 0.0, "states": 0.0}
+    for number, mixer in layers.runs:
+        rate = kv_rate * kv_shards(mixer, pool.tp)
+        read["window_kv" if mixer.window else "kv"] += number * mixer.kv_elements * element / rate
+        read["states"] += 2 * number * mixer.state_bytes / rate
+    return projection, Operator("attention", core, read, roofline.KV)
+
+
+def _core_flops(layers: Layers) -> Row:
+    """FLOPs of the attention core: per pair, and per token where a state is updated."""
+    row = dict.fromkeys(
+        ("decode_pairs", "decode_window_pairs", "prefill_pairs", "prefill_window_pairs"), 0.0
     )
-    return projection, core
-
-
-def _flops_per_pair(model: Model) -> tuple[float, float]:
-    """FLOPs of one (query, key) pair in one layer: (decode, prefill).
-
-    GQA: 4 q hd (scores and values). MLA decodes absorbed, on latents: 2 q (2 kv_lora + rope); it
-    prefills expanded: 2 q (nope + rope + v).
-    """
-    a = model.attention
-    if a.kind == "gqa":
-        return 4.0 * a.q_heads * a.head_dim, 4.0 * a.q_heads * a.head_dim
-    decode = 2.0 * a.q_heads * (2 * a.kv_lora + a.rope_dim)
-    return decode, 2.0 * a.q_heads * (a.nope_dim + a.rope_dim + a.v_dim)
+    row["tokens"] = 0.0
+    for number, mixer in layers.runs:
+        seen = "window_pairs" if mixer.window else "pairs"
+        row[f"decode_{seen}"] += number * mixer.decode_flops_per_pair
+        row[f"prefill_{seen}"] += number * mixer.prefill_flops_per_pair
+        row["tokens"] += number * mixer.flops_per_token
+    return row
 
 
 def _feed_forward(
     model: Model, pool: Pool, dtype: WeightFormat | None, placement: Placement
 ) -> tuple[Operator, Operator, Operator]:
-    chip, counts, own = pool.chip, count(model), formats(model, dtype)
+    chip, layers, counts, own = pool.chip, layers_of(model), count(model), formats(model, dtype)
     wide, hidden = pool.tp * pool.ep, model.hidden
     reached = _reached(pool)
     sizes = weight_bytes(model, dtype)
-    dense = counts.dense_layers * counts.dense_ffn_params
-    dense += counts.moe_layers * (counts.shared_params + counts.router_params)
     rate = math_flops_per_s(chip, own.ffn) * pool.tp * reached
     expert_rate = math_flops_per_s(chip, own.experts, own.expert_math)
     expert_rate *= chip.efficiency.expert_gemm.value * wide * reached
-    chosen = counts.moe_layers * counts.experts_per_token * counts.expert_params
     ffn_byte = _s_per_byte(pool, placement, "ffn")
     expert_byte = _s_per_byte(pool, placement, "experts")
-    ffn_moved = ACTIVATION_BYTES * 3 * hidden * counts.dense_layers
-    expert_moved = ACTIVATION_BYTES * 2 * (counts.experts_per_token + 1) * hidden
-    one_expert = counts.moe_layers * counts.expert_params * FORMAT_BYTES[own.experts]
+    ffn_moved = layers.total(lambda s: s.moved * (s.ffn_params > 0 and not s.experts))
+    expert_moved = layers.total(lambda s: s.moved * (s.experts > 0))
+    one_expert = layers.total(lambda s: s.expert_params) * FORMAT_BYTES[own.experts]
     head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * pool.tp * reached
     head_byte = _s_per_byte(pool, placement, "head")
     ffn = Operator(
         "ffn",
-        {"tokens": 2 * dense / rate},
+        {"tokens": 2 * (counts.ffn + counts.router) / rate},
         {
             "iterations": (sizes.ffn + sizes.router) / pool.tp * ffn_byte,
-            "tokens": ffn_moved * ffn_byte,
+            "tokens": ACTIVATION_BYTES * ffn_moved * hidden * ffn_byte,
         },
     )
     experts = Operator(
         "experts",
-        {"routed": 2 * chosen / expert_rate},
+        {"fullest_tokens": 2 * counts.active_experts / expert_rate},
         {
-            "experts": one_expert / wide * expert_byte,
-            "routed": expert_moved * counts.moe_layers / wide * expert_byte,
+            "fullest_experts": one_expert / wide * expert_byte,
+            "fullest_tokens": ACTIVATION_BYTES * expert_moved * hidden / wide * expert_byte,
         },
         roofline.EXPERTS,
     )
     head = Operator(
         "head",
-        {"logits": 2 * counts.head_params / head_rate},
+        {"logits": 2 * counts.head / head_rate},
         {"iterations": sizes.head / pool.tp * head_byte},
     )
     return ffn, experts, head
 
 
-def _communication(table: "NDArray[np.float64]", model: Model, pool: Pool) -> None:
-    """Write the collectives of an iteration, and what they depend on, into a table.
-
-    Two all-reduces per layer over tp; with ep, MoE layers dispatch and combine instead of one. The
-    latency of an all-reduce over n chips is a + b log2(n / 2), both of the serving stack.
-    """
-    chip, stack, counts = pool.chip, _stack(pool), count(model)
-    up = chip.interconnect.scale_up
-    wide = pool.tp * pool.ep
-
-    def latency(chips: int) -> float:
-        doublings = log2(max(chips, 2) / 2)
-        first = float(stack.all_reduce_latency.value)
-        return first + float(stack.all_reduce_latency_per_doubling.value) * doublings
-
-    token = ACTIVATION_BYTES * model.hidden
-    dispatches = counts.moe_layers if pool.ep > 1 else 0
-    hidden_part = stack.comm_overlap.value if stack.comm_overlap is not None else 0.0
-    spread = min(counts.experts_per_token, wide) if counts.experts else 0
-    one_way = up.latency.value
-
-    def collective(kind: int, count: float, chips: int, phases: int, moved: float) -> None:
-        row = table[kind]
-        row[roofline.COUNT], row[roofline.CHIPS] = count, chips
-        row[roofline.LATENCY_S] = one_way if kind == roofline.HANDOVER else latency(chips)
-        row[roofline.PHASES_S] = one_way * phases
-        row[roofline.BYTES_PER_TOKEN] = moved
-
-    reduces = 2.0 * counts.layers - dispatches
-    phases = _phases(up.topology, pool.tp)
-    collective(roofline.ALL_REDUCE, reduces, pool.tp, phases, token)
-    collective(roofline.DISPATCH, 2.0 * dispatches, wide, 0, token * spread / pool.tp)
-    collective(roofline.HANDOVER, pool.pp - 1.0, pool.pp, 0, token)
-    terms = table[roofline.TERMS]
-    terms[roofline.LINK] = up.bandwidth.value * chip.efficiency.link.value
-    terms[roofline.EXPOSED] = 1.0 - hidden_part
-    terms[roofline.STAGES] = pool.pp
-    terms[roofline.FUSED] = chip.execution == "fused"
-    terms[roofline.EXPERT_COUNT] = counts.experts
-    terms[roofline.EXPERTS_PER_TOKEN] = counts.experts_per_token
-
-
-def _phases(topology: str, chips: int) -> int:
-    """Steps of a reduce-scatter and an all-gather: direct exchange needs one each, a ring n - 1."""
-    return 2 * (chips - 1) if topology == "torus" else 2
-
-
 def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> Row:
     """Fixed times of an iteration [s]; latent attention and quantization take more kernels."""
-    stack, counts, own = _stack(pool), count(model), formats(model, dtype)
+    stack, layers, own = _stack(pool), layers_of(model), formats(model, dtype)
     quantized = stack.quantized_kernels.value if stack.quantized_kernels else 0.0
-    mla = stack.mla_kernels if model.attention.kind == "mla" else None
-    attention = mla.value if mla else 1.0
-    attention += quantized if quantizes(pool.chip, own.attention) else 0.0
+    latent = stack.mla_kernels.value if stack.mla_kernels else 1.0
+    own_quantized = quantized if quantizes(pool.chip, own.attention) else 0.0
     native = own.expert_math == "native" and quantizes(pool.chip, own.experts)
     experts = 1.0 + (quantized if native else 0.0)
-    layers = counts.layers * stack.layer_overhead.value * attention
-    layers += counts.moe_layers * stack.moe_layer_overhead.value * experts
+    number = layers.total(lambda s: s.latent)
+    fixed = 0.0
+    for many, kernels in ((layers.count - number, 1.0), (number, latent)):
+        fixed += many * stack.layer_overhead.value * (kernels + own_quantized)
+    fixed += layers.moe * stack.moe_layer_overhead.value * experts
     return {
-        "iterations": layers + stack.iteration_overhead.value,
-        "prompts": counts.layers * stack.prompt_layer_overhead.value,
+        "iterations": fixed + stack.iteration_overhead.value,
+        "prompts": layers.count * stack.prompt_layer_overhead.value,
         "logits": stack.sequence_overhead.value,
     }
 
@@ -403,31 +360,16 @@ def quantizes(chip: Chip, weights: WeightFormat) -> bool:
 
 def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Row]:
     """FLOPs and bytes of a group, all its chips, without any efficiency: what MFU and MBU count."""
-    counts, sizes = count(model), weight_bytes(model, dtype)
-    decode, prefill = _flops_per_pair(model)
-    windowed = model.attention.window_layers
-    full = counts.layers - windowed
-    per_token = counts.layers * counts.attention_params
-    per_token += counts.dense_layers * counts.dense_ffn_params
-    per_token += counts.moe_layers * (
-        counts.shared_params
-        + counts.router_params
-        + counts.experts_per_token * counts.expert_params
-    )
+    counts, sizes, layers = count(model), weight_bytes(model, dtype), layers_of(model)
+    flops = _core_flops(layers)
+    flops["tokens"] += 2.0 * (counts.attention + counts.ffn + counts.router + counts.active_experts)
+    flops["logits"] = 2.0 * counts.head
     kv = kv_bytes_per_token(model, pool.kv_dtype)
-    experts = counts.experts or 1
-    flops = {
-        "tokens": 2.0 * per_token,
-        "logits": 2.0 * counts.head_params,
-        "decode_pairs": full * decode,
-        "decode_window_pairs": windowed * decode,
-        "prefill_pairs": full * prefill,
-        "prefill_window_pairs": windowed * prefill,
-    }
     moved = {
         "iterations": sizes.attention + sizes.ffn + sizes.router + sizes.head,
-        "experts": sizes.experts / experts,
+        "experts": sizes.experts / (layers.experts or 1),
         "kv": float(kv.full),
         "window_kv": float(kv.window),
+        "states": 2.0 * layers.total(lambda s: s.state_bytes),
     }
     return flops, moved

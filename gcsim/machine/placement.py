@@ -7,7 +7,8 @@ and dense FFN are read in every iteration, an expert in a fraction of them, the 
 from dataclasses import dataclass
 
 from gcsim.errors import CapacityError
-from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.machine.counts import KV_BYTES, count, weight_bytes
+from gcsim.machine.layers import Sublayer, layers_of
 from gcsim.profiles.chip import Tier
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model, WeightFormat
@@ -23,11 +24,6 @@ class TierUse:
     weights: dict[str, float]
     kv_bytes: float
 
-    @property
-    def used_bytes(self) -> float:
-        """Weights in this tier."""
-        return sum(self.weights.values())
-
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -35,7 +31,8 @@ class Placement:
 
     kv_tokens: tokens of KV that each of its `ep` groups holds in the tier of the KV cache, windows
     of sliding layers apart; spill: the same for each tier below that takes evicted KV;
-    kv_bytes_per_chip_token, window_bytes_per_chip_token: bytes that a token takes on its chips.
+    kv_bytes_per_chip_token, window_bytes_per_chip_token: bytes that a token takes on each chip that
+    holds it; state_bytes_per_chip: what a sequence takes there besides, however long.
     """
 
     tiers: tuple[TierUse, ...]
@@ -43,6 +40,7 @@ class Placement:
     spill: tuple[tuple[Tier, int], ...]
     kv_bytes_per_chip_token: float
     window_bytes_per_chip_token: float
+    state_bytes_per_chip: float
 
     def share(self, component: str) -> dict[str, float]:
         """Fraction of a component's bytes per tier name."""
@@ -51,23 +49,30 @@ class Placement:
         return {tier: part / total for tier, part in held.items() if part} if total else {}
 
 
-def kv_shards(model: Model, tp: int) -> int:
-    """Over how many of `tp` chips one layer's KV is split: GQA by KV head, MLA not at all."""
-    return 1 if model.attention.kind == "mla" else min(tp, model.attention.kv_heads)
+def kv_shards(mixer: Sublayer, tp: int) -> int:
+    """Over how many of `tp` chips the KV and the state of a mixer are split: by head."""
+    return min(tp, mixer.heads)
+
+
+def _stages(model: Model, pool: Pool) -> float:
+    """Stages as the fullest one sees them: 61 layers in 2 are 31 and 30, so it holds 31/61."""
+    return model.layers / -(-model.layers // pool.pp)
 
 
 def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placement:
     """Place a model on the chips of one replica of a pool.
 
     Routed experts are spread over tp x ep chips; all other weights are split over tp, and there in
-    each of the ep groups. Layers are split over pp. Errors: `CapacityError` when the weights fit no
-    tiers, when no room for KV is left, or for groups (`ep`) without experts to share.
+    each of the ep groups. Layers are split over pp: the chips are those of the stage that has the
+    most. Errors: `CapacityError` when the weights fit no tiers, when no room for KV is left, or for
+    groups (`ep`) without experts to share.
     """
     chip = pool.chip
-    if pool.ep > 1 and not model.ffn.experts:
+    if pool.ep > 1 and not layers_of(model).experts:
         raise _no_experts(model, pool)
     sizes = weight_bytes(model, dtype)
-    own = pool.tp * pool.pp
+    stages = _stages(model, pool)
+    own = pool.tp * stages
     left = {
         "attention": (sizes.attention + sizes.norms) / own,
         "head": sizes.head / own,
@@ -99,11 +104,16 @@ def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placem
 
 
 def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float) -> Placement:
-    per_token = kv_bytes_per_token(model, pool.kv_dtype)
     # Each group holds KV of its own sequences, split over its tp chips.
-    divisor = kv_shards(model, pool.tp) * pool.pp
-    full, window = per_token.full / divisor, per_token.window / divisor
-    grown = full or window  # a model of sliding layers alone is counted as if it saw everything
+    element, full, window, state = KV_BYTES[pool.kv_dtype or model.kv], 0.0, 0.0, 0.0
+    for number, mixer in layers_of(model).runs:
+        chips = kv_shards(mixer, pool.tp) * _stages(model, pool)
+        kept = number * mixer.kv_elements * element / chips
+        full, window = (full, window + kept) if mixer.window else (full + kept, window)
+        state += number * mixer.state_bytes / chips
+    # A model of sliding layers alone is counted as if it saw everything, one without KV as if a
+    # token took a byte.
+    grown = full or window or 1.0
     main = sum(use.kv_bytes for use in uses if "kv" in use.tier.holds)
     tokens = pool.kv_tokens or int(main / grown)
     if tokens < pool.block_tokens:
@@ -113,7 +123,8 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
         for use in uses
         if "kv_spill" in use.tier.holds and "kv" not in use.tier.holds
     )
-    return Placement(uses, tokens, spill if pool.spill else (), grown, window if full else 0.0)
+    beside = window if full else 0.0
+    return Placement(uses, tokens, spill if pool.spill else (), grown, beside, state)
 
 
 def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:

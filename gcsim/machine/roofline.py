@@ -20,7 +20,7 @@ cached when the file of the caller changes, not when that of a callee does.
 Ref: Williams et al., CACM 52(4), 2009.
 """
 
-from math import frexp
+from math import frexp, log, sqrt
 
 import numba
 import numpy as np
@@ -45,48 +45,47 @@ PROMPT_TOKENS, DECODE_SEQS, LOGIT_SEQS, DECODE_KV, DECODE_WINDOW_KV = range(5)
 PREFILL_PAIRS, PREFILL_WINDOW_PAIRS, PREFILL_KV, PREFILL_WINDOW_KV = range(5, 9)
 PROMPTS, GROWING, OTHER_TOKENS, MOST_TOKENS = range(9, 13)
 
-# The sums x of one micro-batch: the columns of C, M and h. Those from decode_pairs on change while
-# sequences decode; h has none of them.
+# The sums x of one micro-batch: the columns of C, M and h. Pairs are computed (in C alone) and KV
+# is read (in M alone); those two kinds change while sequences decode.
 SUMS = (
     "iterations",  # 1
     "tokens",  # prompt tokens, and those that decoding sequences verify
-    "routed",  # the same of all groups that share the experts
     "logits",  # tokens that go through the output head
     "prompts",  # 1 if there is a prompt
     "experts",  # different experts that are touched, per MoE layer
+    "fullest_experts",  # ... those of the rank that has most, times ranks
+    "fullest_tokens",  # tokens of the rank that has most, times ranks / experts per token
     "states",  # sequences, each with the state that it has in layers without KV
     "decode_pairs",  # attention pairs of decode
     "decode_window_pairs",
-    "kv",  # KV tokens read
-    "window_kv",
     "prefill_pairs",
     "prefill_window_pairs",
+    "kv",  # KV tokens read
+    "window_kv",
 )
-X_ITERATIONS, X_TOKENS, X_ROUTED, X_LOGITS, X_PROMPTS, X_EXPERTS, X_STATES = range(7)
-X_PAIRS, X_WINDOW_PAIRS, X_KV, X_WINDOW_KV, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS = range(7, 13)
+X_ITERATIONS, X_TOKENS, X_LOGITS, X_PROMPTS = range(4)
+X_EXPERTS, X_FULLEST_EXPERTS, X_FULLEST_TOKENS, X_STATES = range(4, 8)
+X_PAIRS, X_WINDOW_PAIRS, X_PREFILL_PAIRS, X_PREFILL_WINDOW_PAIRS, X_KV, X_WINDOW_KV = range(8, 14)
+X_END = 14
 
 # The table of a machine: these rows, then a row of C and one of M for every operator.
 TERMS, OVERHEAD, FLOPS, BYTES, ALL_REDUCE, DISPATCH, HANDOVER = range(7)
 OPERATORS = 7
 # In the last column of a row of M: what its time counts as.
-READS = len(SUMS)
+READS = X_END
 WIDTH = READS + 1
-WEIGHTS, EXPERTS, KV = 0.0, 1.0, 2.0
-# Columns of row TERMS.
-(
-    FUSED,  # 1: equation (2), 0: equation (1)
-    STAGES,  # of the pipeline
-    VERIFIED,  # tokens that a decode iteration verifies per sequence (1 + draft tokens)
-    ACCEPTED_PPM,  # ... and yields, in millionths
-    DRAFT_FACTOR,  # 1 + time of drafting as a fraction of an iteration
-    EXPERT_COUNT,  # experts of a layer, 0 without
-    EXPERTS_PER_TOKEN,
-    EXPERT_SKEW,  # 1: uniform routing
-    EXPOSED,  # part of the communication that does not hide behind compute
-    LINK,  # bytes per second
-) = range(10)
-# Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER.
-COUNT, CHIPS, LATENCY_S, PHASES_S, BYTES_PER_TOKEN = range(5)
+WEIGHTS, EXPERTS, KV = 1.0, 2.0, 3.0
+# Columns of row TERMS: which operator is the attention core; 1 for equation (2), 0 for (1); stages
+# of the pipeline; tokens that a decode iteration verifies per sequence (1 + draft tokens) and, in
+# millionths, yields; 1 + time of drafting as a fraction of an iteration; experts of a layer (0
+# without) and of a token; ranks that hold whole experts (1: every chip has a part of each) and the
+# tokens of the fullest rank as a multiple of uniform routing; part of the communication that does
+# not hide behind compute.
+CORE, FUSED, STAGES, VERIFIED, ACCEPTED_PPM, DRAFT_FACTOR = range(6)
+EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_RANKS, EXPERT_IMBALANCE, EXPOSED = range(6, 11)
+# Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER: how often in an iteration, and fixed time
+# and time per token of two ways to do it [s] (`gcsim.machine.network`).
+COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
 
 # The time of an iteration and its parts, and what `account` adds up besides.
 PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "communication_s", "overhead_s")
@@ -96,8 +95,11 @@ GAP_BINS_PER_OCTAVE = 128
 GAP_BINS = 65 * GAP_BINS_PER_OCTAVE  # every gap of 64 bits
 MILLION = 1_000_000
 
+Grown = tuple[float, float, float, float]
 Bounds = tuple[float, float, float, float]
 Parts = tuple[float, float, float, float, float, float, float]
+# Called in every iteration of a run: twice as fast as LLVM's own choice.
+_inlined = numba.njit(cache=True, forceinline=True)
 
 
 def batch(**sums: float) -> np.ndarray:
@@ -110,9 +112,6 @@ def batch(**sums: float) -> np.ndarray:
     for name, value in sums.items():
         found[BATCH.index(name)] = value
     return found
-
-
-# -- attention pairs, experts, collectives ---------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -141,225 +140,263 @@ def window_pairs(new: float, past: float, window: float) -> float:
 
 
 @numba.njit(cache=True)
-def distinct_experts(experts: float, per_token: float, tokens: float, skew: float) -> float:
-    """Expected number of different experts that T `tokens` touch in one layer.
+def distinct_experts(experts: float, per_token: float, tokens: float) -> float:
+    """Expected number of different experts that T `tokens` touch in one layer, routed uniformly.
 
-    D = E (1 - (1 - k/E)^(T/skew)), at least k                                             (5)
+    D = E (1 - (1 - k/E)^T), at least k                                                    (5)
 
-    Routing is uniform at skew 1; a larger skew means favourite experts, so fewer different ones.
-
-    >>> distinct_experts(128, 4, 1, 1.0)
+    >>> distinct_experts(128, 4, 1)
     4.0
-    >>> round(distinct_experts(128, 4, 32, 1.0), 2)
+    >>> round(distinct_experts(128, 4, 32), 2)
     81.66
     """
-    touched: float = experts * (1.0 - (1.0 - per_token / experts) ** (tokens / skew))
+    touched: float = experts * (1.0 - (1.0 - per_token / experts) ** tokens)
     return max(touched, min(per_token * tokens, per_token))
 
 
 @numba.njit(cache=True)
-def all_reduce_s(
-    moved_bytes: float, chips: float, latency_s: float, phases_s: float, bytes_per_s: float
-) -> float:
-    """Time of one all-reduce of m `moved_bytes` per chip over n `chips` [s].
+def fullest(trials: float, chance: float, ranks: float) -> float:
+    """Expected maximum over R `ranks` of a count that is Binomial(n, q) on each: n q, and more.
 
-    one-shot:                     a + (n - 1) m / B                                        (6)
-    reduce-scatter + all-gather:  a + p + 2 (n - 1)/n m / B                                (7)
+    sum over j >= 0 of 1 - F(j)^R, F the distribution function                             (6)
+    n q + z s + (1 - 2 q) (z^2 - 1)/6 for large counts, s^2 = n q (1 - q)                  (7)
 
-    The faster of the two. a: latency_s, start and synchronisation [s]; p: phases_s, latency of the
-    steps of (7): two where chips exchange directly (mesh, switch), 2 (n - 1) in a ring [s];
-    B: bytes_per_s, per chip and direction x efficiency [B/s].
-    Ref: Thakur et al., IJHPCA 19(1), 2005; one-shot is what serving stacks use for small messages.
+    z: the normal quantile of (R - 3/8)/(R + 1/4) (Blom, 1958), by 26.2.23 of Abramowitz and Stegun.
+    The ranks are taken as independent; that their sum is given changes 3%, 8% at four hits or less.
 
-    >>> all_reduce_s(8e6, 8, 0.0, 0.0, 1e9) == 2 * 7 / 8 * 8e-3
-    True
-    >>> all_reduce_s(1e6, 1, 1e-5, 1e-6, 1e9)
-    0.0
+    >>> round(fullest(32, 8 / 256, 8), 2), fullest(10, 0.3, 1)
+    (2.54, 3.0)
     """
-    if chips <= 1.0:
-        return 0.0
-    one_shot = (chips - 1.0) * moved_bytes / bytes_per_s
-    two_phase = phases_s + 2.0 * (chips - 1.0) / chips * moved_bytes / bytes_per_s
-    return latency_s + min(one_shot, two_phase)
+    mean = trials * chance
+    if ranks <= 1.0 or chance <= 0.0 or chance >= 1.0:
+        return mean
+    rare = min(chance, 1.0 - chance)
+    if trials * rare > 48.0:
+        t = sqrt(-2.0 * log(0.625 / (ranks + 0.25)))
+        z = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (
+            1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))
+        )
+        return float(mean + z * sqrt(mean * (1.0 - chance)) + (1 - 2 * chance) * (z * z - 1.0) / 6)
+    count = cumulated = total = 0.0
+    part = (1.0 - rare) ** trials
+    while count < trials:
+        cumulated = min(cumulated + part, 1.0)
+        # Where hits are the rule, the rank with the fewest misses is the fullest.
+        term = 1.0 - cumulated**ranks if chance == rare else (1.0 - cumulated) ** ranks
+        total += term
+        if term < 1e-7 and count > trials * rare:
+            break
+        part *= (trials - count) / (count + 1.0) * rare / (1.0 - rare)
+        count += 1.0
+    if chance != rare:
+        return float(trials - total)
+    return float(max(total, mean, min(ranks * mean, 1.0)))
 
 
 @numba.njit(cache=True)
-def all_to_all_s(moved_bytes: float, chips: float, latency_s: float, bytes_per_s: float) -> float:
-    """Time of one all-to-all in which each of n chips sends m bytes, evenly to all [s].
-
-    a + (n - 1)/n m / B                                                                    (8)
-
-    >>> all_to_all_s(8e6, 8, 1e-5, 1e9)
-    0.00701
-    """
-    if chips <= 1.0:
-        return 0.0
-    return latency_s + (chips - 1.0) / chips * moved_bytes / bytes_per_s
-
-
-@numba.njit(cache=True)
-def _communication_s(table: np.ndarray, tokens: float, most: float) -> float:
+def _communication_s(table: np.ndarray, tokens: float, most: float = 0.0) -> float:
     """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s].
 
     Dispatches join the groups of a replica, so that they last as long as that of `most` tokens.
     """
-    link = table[TERMS, LINK]
-    reduce, dispatch, handover = table[ALL_REDUCE], table[DISPATCH], table[HANDOVER]
-    reduced = all_reduce_s(
-        tokens * reduce[BYTES_PER_TOKEN], reduce[CHIPS], reduce[LATENCY_S], reduce[PHASES_S], link
-    )
-    dispatched = all_to_all_s(
-        max(tokens, most) * dispatch[BYTES_PER_TOKEN], dispatch[CHIPS], dispatch[LATENCY_S], link
-    )
-    handed = handover[LATENCY_S] + tokens * handover[BYTES_PER_TOKEN] / link
-    total: float = table[TERMS, EXPOSED] * (
-        reduce[COUNT] * reduced + dispatch[COUNT] * dispatched + handover[COUNT] * handed
-    )
-    return total
-
-
-# -- one iteration ---------------------------------------------------------------------------
+    total = 0.0
+    for row in (ALL_REDUCE, DISPATCH, HANDOVER):
+        moved = max(tokens, most) if row == DISPATCH else tokens
+        one = table[row, ONE_S] + table[row, ONE_S_PER_TOKEN] * moved
+        other = table[row, OTHER_S] + table[row, OTHER_S_PER_TOKEN] * moved
+        total += table[row, COUNT] * min(one, other)
+    return float(table[TERMS, EXPOSED] * total)
 
 
 @numba.njit(cache=True)
-def _micro_batches(table: np.ndarray, batch: np.ndarray) -> float:
-    """Equal micro-batches that follow each other through the stages: min(stages, tokens)."""
-    tokens = batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * table[TERMS, VERIFIED]
-    tokens = max(tokens, batch[MOST_TOKENS])  # the groups go through the stages together
-    return float(max(min(table[TERMS, STAGES], tokens), 1.0))
+def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float, float]:
+    """How a batch goes through p stages: parts of the prompts, the sequences, the others; rounds.
+
+    The parts are those of the fullest micro-batch: there are at most p, each with whole sequences
+    and whole prompt chunks. A micro-batch takes a round of 1/p of its time in each stage, so
+
+        p rounds          when all decode: a stack keeps p batches in flight, and each sequence
+                          waits for its own only, so iterations follow without bubbles
+        p + m - 1 rounds  for m prompt chunks, whose tokens are awaited
+        m rounds          for chunks that end no prompt: the next follow them at once            (8)
+
+    Rounds are in units of p: all are 1 without stages. Ref: Huang et al., GPipe, NeurIPS 2019;
+    p batches in flight: vLLM's batch queue, SGLang's and TensorRT-LLM's pipeline loops.
+    """
+    stages = table[TERMS, STAGES]
+    chunks = max(min(stages, batch[PROMPTS]), 1.0)
+    seqs = max(min(stages, batch[DECODE_SEQS]), 1.0)
+    rounds = stages
+    if batch[PROMPT_TOKENS] > 0.0:
+        rounds = chunks if batch[LOGIT_SEQS] == 0.0 else stages + chunks - 1.0
+    others = max(min(stages, batch[MOST_TOKENS]), 1.0)  # groups go through the stages together
+    return 1.0 / chunks, 1.0 / seqs, 1.0 / others, rounds / stages
 
 
 @numba.njit(cache=True)
-def _sums(table: np.ndarray, batch: np.ndarray, share: float) -> np.ndarray:
-    """x: the sums of one micro-batch, which is a `share` of the batch."""
+def _route(table: np.ndarray, x: np.ndarray, tokens: float) -> None:
+    """Set the sums of x that say where all tokens go: to which experts, and most to which rank."""
+    experts, per_token = table[TERMS, EXPERT_COUNT], table[TERMS, EXPERTS_PER_TOKEN]
+    ranks, imbalance = table[TERMS, EXPERT_RANKS], table[TERMS, EXPERT_IMBALANCE]
+    touched = distinct_experts(experts, per_token, tokens) if experts > 0.0 else 0.0
+    x[X_EXPERTS] = x[X_FULLEST_EXPERTS] = touched
+    x[X_FULLEST_TOKENS] = tokens
+    if experts == 0.0 or ranks <= 1.0:
+        return
+    own = experts / ranks
+    chance = min(per_token * imbalance / experts, 1.0)
+    most = fullest(own, 1.0 - (1.0 - chance) ** tokens, ranks)
+    x[X_FULLEST_EXPERTS] = ranks * max(most, touched / ranks)
+    most = fullest(own * tokens, per_token / experts, ranks) * imbalance
+    x[X_FULLEST_TOKENS] = ranks * min(most, tokens * min(own, per_token)) / per_token
+
+
+@numba.njit(cache=True)
+def _sums(
+    table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float, others: float
+) -> np.ndarray:
+    """x: the sums of one micro-batch, with these parts of prompts, sequences and other groups."""
     x = np.empty(len(SUMS))
-    verified = table[TERMS, VERIFIED]
-    tokens = (batch[PROMPT_TOKENS] + batch[DECODE_SEQS] * verified) * share
+    verified, decoding = table[TERMS, VERIFIED], batch[DECODE_SEQS] * seqs
+    tokens = batch[PROMPT_TOKENS] * prompts + decoding * verified
+    completed = (batch[LOGIT_SEQS] - batch[DECODE_SEQS]) * prompts
     x[X_ITERATIONS] = 1.0
     x[X_TOKENS] = tokens
-    x[X_ROUTED] = tokens + batch[OTHER_TOKENS] * share
-    x[X_LOGITS] = batch[LOGIT_SEQS] * (verified if batch[DECODE_SEQS] > 0.0 else 1.0) * share
+    x[X_LOGITS] = (decoding + completed) * (verified if batch[DECODE_SEQS] > 0.0 else 1.0)
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
-    x[X_EXPERTS] = 0.0
-    if table[TERMS, EXPERT_COUNT] > 0.0:
-        x[X_EXPERTS] = distinct_experts(
-            table[TERMS, EXPERT_COUNT],
-            table[TERMS, EXPERTS_PER_TOKEN],
-            x[X_ROUTED],
-            table[TERMS, EXPERT_SKEW],
-        )
-    x[X_STATES] = (batch[DECODE_SEQS] + batch[PROMPTS]) * share
-    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * share
-    x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * share
+    _route(table, x, tokens + batch[OTHER_TOKENS] * others)
+    x[X_STATES] = decoding + batch[PROMPTS] * prompts
+    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS] * prompts
+    x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * prompts
     return x
 
 
-@numba.njit(cache=True)
-def _grow(x: np.ndarray, batch: np.ndarray, gained: float, verified: float, share: float) -> None:
-    """Set the sums of x that change when every decoding sequence has gained so many tokens."""
-    kv = batch[DECODE_KV] + batch[DECODE_SEQS] * gained
-    window_kv = batch[DECODE_WINDOW_KV] + batch[GROWING] * gained
-    x[X_PAIRS] = kv * verified * share
-    x[X_WINDOW_PAIRS] = window_kv * verified * share
-    x[X_KV] = (kv + batch[PREFILL_KV]) * share
-    x[X_WINDOW_KV] = (window_kv + batch[PREFILL_WINDOW_KV]) * share
+@_inlined
+def _grown(
+    table: np.ndarray, batch: np.ndarray, gained: float, prompts: float, seqs: float
+) -> Grown:
+    """What decode makes grow, once every sequence has so many tokens more: pairs, KV tokens read.
+
+    Each as (layers that see everything, sliding layers).
+    """
+    kv = (batch[DECODE_KV] + batch[DECODE_SEQS] * gained) * seqs
+    window_kv = (batch[DECODE_WINDOW_KV] + batch[GROWING] * gained) * seqs
+    verified = table[TERMS, VERIFIED]
+    return (
+        kv * verified,
+        window_kv * verified,
+        kv + batch[PREFILL_KV] * prompts,
+        window_kv + batch[PREFILL_WINDOW_KV] * prompts,
+    )
 
 
 @numba.njit(cache=True)
-def _dot(row: np.ndarray, x: np.ndarray, first: int, last: int) -> float:
-    """Sum of row_j x_j over the columns from `first` up to `last`."""
+def _times(table: np.ndarray, row: int, x: np.ndarray) -> float:
+    """A row times the sums that no decoded token changes, and no pairs."""
     total = 0.0
-    for j in range(first, last):
-        total += row[j] * x[j]
+    for j in range(X_PAIRS):
+        total += table[row, j] * x[j]
+    return total
+
+
+@_inlined
+def _with_pairs(total: float, table: np.ndarray, row: int, x: np.ndarray, grown: Grown) -> float:
+    """`_times` and what a row says of attention pairs."""
+    total += table[row, X_PAIRS] * grown[0]
+    total += table[row, X_WINDOW_PAIRS] * grown[1]
+    total += table[row, X_PREFILL_PAIRS] * x[X_PREFILL_PAIRS]
+    total += table[row, X_PREFILL_WINDOW_PAIRS] * x[X_PREFILL_WINDOW_PAIRS]
+    return total
+
+
+@_inlined
+def _with_kv(total: float, table: np.ndarray, row: int, grown: Grown) -> float:
+    """`_times` and what a row says of KV."""
+    total += table[row, X_KV] * grown[2]
+    total += table[row, X_WINDOW_KV] * grown[3]
     return total
 
 
 @numba.njit(cache=True)
 def _steady(table: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """By operator: what stays while sequences decode of C_o x and M_o x, and whether some grows."""
-    operators = (table.shape[0] - OPERATORS) // 2
-    steady = np.empty((operators, 3))
+    """What stays while sequences decode: time that counts as compute, weights, experts, kv [s].
+
+    A row for each of the four, a column by operator, and their sums in the last column. Of the
+    core it holds C_o x without pairs, and M_o x without KV, whichever is larger.
+    """
+    operators, fused = (table.shape[0] - OPERATORS) // 2, table[TERMS, FUSED] > 0.0
+    core = int(table[TERMS, CORE])
+    steady = np.zeros((4, operators + 1))
     for o in range(operators):
-        c, m = table[OPERATORS + 2 * o], table[OPERATORS + 2 * o + 1]
-        steady[o, 0] = _dot(c, x, 0, X_PAIRS)
-        steady[o, 1] = _dot(m, x, 0, X_PAIRS)
-        steady[o, 2] = 0.0
-        for j in range(X_PAIRS, len(SUMS)):
-            if c[j] != 0.0 or m[j] != 0.0:
-                steady[o, 2] = 1.0
+        c, m = OPERATORS + 2 * o, OPERATORS + 2 * o + 1
+        c_x = _times(table, c, x)
+        m_x = _times(table, m, x)
+        if fused or o == core or c_x >= m_x:
+            steady[0, o] = c_x
+        if fused or o == core or c_x < m_x:
+            steady[int(table[m, READS]), o] = m_x
+        if o != core:
+            for part in range(4):
+                steady[part, operators] += steady[part, o]
     return steady
 
 
-@numba.njit(cache=True)
-def _bounds(
-    table: np.ndarray, steady: np.ndarray, x: np.ndarray
-) -> tuple[float, float, float, float]:
-    """Time of the operators by what bounds them: (compute, weights, experts, kv) [s], (1) or (2).
-
-    `steady` holds what no further token changes.
-    """
+@_inlined
+def _bounds(table: np.ndarray, steady: np.ndarray, x: np.ndarray, grown: Grown) -> Bounds:
+    """Time of the operators by what bounds them: compute, weights, experts, kv; (1) or (2) [s]."""
+    core, others = int(table[TERMS, CORE]), steady.shape[1] - 1
+    c_x = _with_pairs(steady[0, core], table, OPERATORS + 2 * core, x, grown)
+    m_x = _with_kv(steady[3, core], table, OPERATORS + 2 * core + 1, grown)
     fused = table[TERMS, FUSED] > 0.0
-    compute = weights = experts = kv = 0.0
-    for o in range(steady.shape[0]):
-        c_x, m_x = steady[o, 0], steady[o, 1]
-        if steady[o, 2] > 0.0:
-            for j in range(X_PAIRS, len(SUMS)):
-                c_x += table[OPERATORS + 2 * o, j] * x[j]
-                m_x += table[OPERATORS + 2 * o + 1, j] * x[j]
-        reads = table[OPERATORS + 2 * o + 1, READS]
-        if fused or c_x >= m_x:
-            compute += c_x
-        if fused or c_x < m_x:
-            if reads == WEIGHTS:
-                weights += m_x
-            elif reads == EXPERTS:
-                experts += m_x
-            else:
-                kv += m_x
+    weights, experts, kv = steady[1, others], steady[2, others], steady[3, others]
+    if not fused and c_x < m_x:
+        return steady[0, others], weights, experts, kv + m_x
+    compute = 0.0
+    for o in range(others):
+        compute += c_x if o == core else steady[0, o]
     if not fused:
         return compute, weights, experts, kv
-    if compute >= weights + experts + kv:
+    if compute >= weights + experts + (kv + m_x):
         return compute, 0.0, 0.0, 0.0
-    return 0.0, weights, experts, kv
+    return 0.0, weights, experts, kv + m_x
 
 
-@numba.njit(cache=True)
-def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float) -> Parts:
+@_inlined
+def _parts(bounds: Bounds, comm: float, overhead: float, drafting: float, rounds: float) -> Parts:
     """The whole and its parts (`PARTS`) [s]; drafting takes a fraction of the iteration besides."""
-    compute, weights, experts, kv = bounds
+    compute, weights = bounds[0] * rounds, bounds[1] * rounds
+    experts, kv = bounds[2] * rounds, bounds[3] * rounds
+    comm, overhead = comm * rounds, overhead * rounds
     overhead += (compute + weights + experts + kv + comm + overhead) * drafting
     total = compute + weights + experts + kv + comm + overhead
     return total, compute, weights, experts, kv, comm, overhead
 
 
 @numba.njit(cache=True)
-def _drafting(table: np.ndarray, batch: np.ndarray) -> float:
-    """Time of drafting as a fraction of an iteration; no prompt is drafted."""
-    if batch[DECODE_SEQS] > 0.0:
-        return float(table[TERMS, DRAFT_FACTOR] - 1.0)
-    return 0.0
+def _besides(
+    table: np.ndarray, batch: np.ndarray, x: np.ndarray, others: float
+) -> tuple[float, float, float]:
+    """comm(x) and h x [s], and the time of drafting as a fraction of the iteration."""
+    drafting = table[TERMS, DRAFT_FACTOR] - 1.0 if batch[DECODE_SEQS] > 0.0 else 0.0
+    comm = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * others)
+    return comm, _times(table, OVERHEAD, x), drafting
 
 
 @numba.njit(cache=True)
 def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
     """Time of one iteration and its parts, in the order of `PARTS` [s]: equations (1) and (2).
 
-    An operator's time counts as compute or as what it reads, whichever bounds it. With p stages
-    it is the time of one of min(p, tokens) equal micro-batches, which in steady state follow each
-    other through the stages without bubbles.
+    An operator's time counts as compute or as what it reads, whichever bounds it. With stages it
+    is the time of the fullest micro-batch in all of them, times rounds / stages: (8).
     """
-    share = 1.0 / _micro_batches(table, batch)
-    x = _sums(table, batch, share)
-    _grow(x, batch, 0.0, table[TERMS, VERIFIED], share)
-    return _parts(
-        _bounds(table, _steady(table, x), x),
-        _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share),
-        _dot(table[OVERHEAD], x, 0, X_PAIRS),
-        _drafting(table, batch),
-    )
+    prompts, seqs, others, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, seqs, others)
+    grown = _grown(table, batch, 0.0, prompts, seqs)
+    comm, overhead, drafting = _besides(table, batch, x, others)
+    return _parts(_bounds(table, _steady(table, x), x, grown), comm, overhead, drafting, rounds)
 
 
-@numba.njit(cache=True)
+@_inlined
 def _to_ns(seconds: float) -> int:
     """Whole nanoseconds, at least one: time always moves on."""
     return max(int(seconds * 1e9 + 0.5), 1)
@@ -369,9 +406,6 @@ def _to_ns(seconds: float) -> int:
 def iteration_ns(table: np.ndarray, batch: np.ndarray) -> int:
     """Time of one iteration [ns]."""
     return _to_ns(iteration_s(table, batch)[0])
-
-
-# -- runs of iterations ----------------------------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -385,20 +419,16 @@ def run_ns(
     agree bit for bit. `first`: iterations that the replica decoded before (it decides how many
     tokens a speculative iteration yields).
     """
-    accepted, verified = int(table[TERMS, ACCEPTED_PPM]), table[TERMS, VERIFIED]
+    accepted = int(table[TERMS, ACCEPTED_PPM])
     now, origin = start_ns, first * accepted // MILLION
-    share = 1.0 / _micro_batches(table, batch)
-    x = _sums(table, batch, share)
+    prompts, part, others, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, part, others)
     steady = _steady(table, x)
-    comm, overhead = (
-        _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share),
-        _dot(table[OVERHEAD], x, 0, X_PAIRS),
-    )
-    drafting = _drafting(table, batch)
+    comm, overhead, drafting = _besides(table, batch, x, others)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
-        _grow(x, batch, float(gained), verified, share)
-        now += _to_ns(_parts(_bounds(table, steady, x), comm, overhead, drafting)[0])
+        grown = _grown(table, batch, float(gained), prompts, part)
+        now += _to_ns(_parts(_bounds(table, steady, x, grown), comm, overhead, drafting, rounds)[0])
         if now >= until_ns:
             return played + 1, now
     return iterations, now
@@ -419,27 +449,24 @@ def account(
     `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `wait_ns` is a wait
     within the first iteration. Returns how long that one took [ns].
     """
-    accepted, verified = int(table[TERMS, ACCEPTED_PPM]), table[TERMS, VERIFIED]
+    accepted = int(table[TERMS, ACCEPTED_PPM])
     origin = first * accepted // MILLION
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
-    share = 1.0 / _micro_batches(table, batch)
-    x, work = _sums(table, batch, share), _sums(table, batch, 1.0)
-    work[X_LOGITS] = batch[LOGIT_SEQS]
+    prompts, part, others, rounds = _shares(table, batch)
+    x, work = _sums(table, batch, prompts, part, others), _sums(table, batch, 1.0, 1.0, 1.0)
+    work[X_LOGITS] = batch[LOGIT_SEQS]  # the FLOPs of a logit that a draft loses do not count
+    flops, moved = _times(table, FLOPS, work), _times(table, BYTES, work)
     steady = _steady(table, x)
-    comm, overhead = (
-        _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * share),
-        _dot(table[OVERHEAD], x, 0, X_PAIRS),
-    )
-    drafting = _drafting(table, batch)
+    comm, overhead, drafting = _besides(table, batch, x, others)
     for played in range(iterations):
         gained = (first + played) * accepted // MILLION - origin
-        _grow(x, batch, float(gained), verified, share)
-        _grow(work, batch, float(gained), verified, 1.0)
-        parts = _parts(_bounds(table, steady, x), comm, overhead, drafting)
+        grown = _grown(table, batch, float(gained), prompts, part)
+        parts = _parts(_bounds(table, steady, x, grown), comm, overhead, drafting, rounds)
         for index in range(len(PARTS)):
             totals[index] += parts[index]
-        totals[7] += _dot(table[FLOPS], work, 0, len(SUMS))
-        totals[8] += _dot(table[BYTES], work, 0, len(SUMS))
+        grown = _grown(table, batch, float(gained), 1.0, 1.0)
+        totals[7] += _with_pairs(flops, table, FLOPS, work, grown)
+        totals[8] += _with_kv(moved, table, BYTES, grown)
         totals[9] += 1.0
         totals[10] += batch[PROMPT_TOKENS]
         gap_ns = _to_ns(parts[0])
@@ -475,9 +502,6 @@ def gap_of_bin(index: np.ndarray) -> np.ndarray:
     exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
     middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
     return np.asarray(np.where(index == 0, 0.0, middle))
-
-
-# -- the groups of a replica together ----------------------------------------------------------
 
 
 @numba.njit(cache=True)
@@ -555,18 +579,14 @@ def _work(table: np.ndarray, batches: np.ndarray) -> tuple[float, float]:
     for g in range(batches.shape[0]):
         if not _busy(batches[g]):
             continue
-        batch, x = batches[g], _sums(table, batches[g], 1.0)
+        batch, x = batches[g], _sums(table, batches[g], 1.0, 1.0, 1.0)
         x[X_LOGITS] = batch[LOGIT_SEQS]
-        x[X_PAIRS] = batch[DECODE_KV] * table[TERMS, VERIFIED]
-        x[X_WINDOW_PAIRS] = batch[DECODE_WINDOW_KV] * table[TERMS, VERIFIED]
-        x[X_KV] = batch[DECODE_KV] + batch[PREFILL_KV]
-        x[X_WINDOW_KV] = batch[DECODE_WINDOW_KV] + batch[PREFILL_WINDOW_KV]
         if others:
             x[X_EXPERTS] = 0.0
         others = True
-        for j in range(len(SUMS)):
-            flops += table[FLOPS, j] * x[j]
-            moved += table[BYTES, j] * x[j]
+        grown = _grown(table, batch, 0.0, 1.0, 1.0)
+        flops += _with_pairs(_times(table, FLOPS, x), table, FLOPS, x, grown)
+        moved += _with_kv(_times(table, BYTES, x), table, BYTES, grown)
     return flops, moved
 
 
@@ -604,9 +624,6 @@ def account_groups(
                 gaps[gap_bin(gap_ns)] += seqs
                 gaps[0] += seqs * ((done + 1) * ppm // MILLION - done * ppm // MILLION - 1)
     return first_ns
-
-
-# -- many iterations at once: what calibration asks for ----------------------------------------
 
 
 @numba.njit(cache=True)

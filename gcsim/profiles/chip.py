@@ -60,18 +60,50 @@ class Tier(Spec):
 
 
 class ScaleUp(Spec):
-    """The links inside a replica: bandwidth per chip and direction, latency of one hop."""
+    """The links inside a replica: bandwidth per chip and direction, latency of one hop.
+
+    In a mesh each chip has an equal link to each other: `bandwidth` is that of all together. Where
+    a domain of `max_chips` is made of meshes of `mesh_chips`, `switch_bandwidth` is what a chip has
+    besides, to a switch between them.
+    """
 
     bandwidth: BytesPerS
     latency: Seconds
     topology: Literal["mesh", "switch", "torus"] = "switch"
     max_chips: Count = 8
+    mesh_chips: Count | None = None
+    switch_bandwidth: BytesPerS | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ScaleUp":
+        if self.mesh_chips is None and self.switch_bandwidth is None:
+            return self
+        if self.topology != "mesh":
+            raise ValueError(
+                f"mesh_chips and switch_bandwidth belong to a mesh, not a {self.topology}"
+            )
+        mesh = self.mesh_chips or self.max_chips
+        if mesh > self.max_chips or (mesh < self.max_chips) != bool(self.switch_bandwidth):
+            raise ValueError(
+                f"meshes of {mesh} in a domain of {self.max_chips} chips: mesh_chips below"
+                " max_chips and switch_bandwidth need each other"
+            )
+        if self.switch_bandwidth is not None and not self.switch_bandwidth.value:
+            raise ValueError("switch_bandwidth is zero")
+        return self
 
 
 class ScaleOut(Spec):
-    """The network card that a chip has for links to other pools; bandwidth per direction."""
+    """The network card that a chip has for links beyond its scale-up domain, and to other pools.
+
+    Bandwidth per direction; `latency` of one message (0 where left out) and `efficiency`, what is
+    reached of the bandwidth (1 where left out), count between the chips of one replica; links
+    between pools have their own (`links` of a deployment).
+    """
 
     bandwidth: BytesPerS
+    latency: Seconds | None = None
+    efficiency: Number | None = None
 
 
 class Interconnect(Spec):
@@ -111,8 +143,9 @@ class Stack(Spec):
     so that a request which arrives meanwhile joins the one after; `mla_kernels`: layer_overhead
     of a layer with latent attention, as a multiple of one with grouped-query attention (1 where
     left out); `quantized_kernels`: what quantizing activations adds, as a fraction (0 where left
-    out); `compute`: what its kernels reach of the chip's achievable arithmetic (software of 2023
-    and 2024 reaches less; 1 where left out).
+    out); `expert_imbalance`: tokens of the expert rank that has most, as a multiple of what
+    uniform routing gives it, with `ep` (1 where left out); `compute`: what its kernels reach of
+    the chip's achievable arithmetic (software of 2023 and 2024 reaches less; 1 where left out).
     """
 
     layer_overhead: Seconds
@@ -126,6 +159,7 @@ class Stack(Spec):
     handoff_overhead: Seconds | None = None
     overlap_scheduling: bool = False
     comm_overlap: Number | None = None
+    expert_imbalance: Number | None = None
     mla_kernels: Number | None = None
     quantized_kernels: Number | None = None
     compute: Number | None = None

@@ -54,11 +54,12 @@ class Pool(Spec):
 
     A request lives in one of `ep` groups of `tp` chips (data-parallel attention): each has its own
     KV cache, batch and queue, and its own copy of all but the routed experts, which are spread over
-    all tp x ep chips. Layers are split over `pp` stages. `model` is what it serves (None:
-    the scenario's model). Weights and KV share
-    `memory_utilization` of the memory; weights that do not fit beside `kv_reserve` of it go to the
-    next tier. `kv_tokens` replaces the computed KV capacity of a group (studies of caches);
-    `prefix_cache_tokens` limits what its prefix cache keeps (0: no prefix cache).
+    all tp x ep chips. Layers are split over `pp` stages. A group stands within the chip's scale-up
+    domain; groups and stages may go beyond, over scale-out. `model` is what it serves (None: the
+    scenario's model). Weights and KV share `memory_utilization` of the memory; weights that do not
+    fit beside `kv_reserve` of it go to the next tier. `kv_tokens` replaces the computed KV capacity
+    of a group (studies of caches); `prefix_cache_tokens` limits what its prefix cache keeps (0: no
+    prefix cache).
     """
 
     role: Literal["mixed", "prefill", "decode"] = "mixed"
@@ -84,10 +85,18 @@ class Pool(Spec):
         if self.stack is not None and self.stack not in self.chip.stacks:
             known = ", ".join(self.chip.stacks)
             raise ValueError(f"stack {self.stack!r} is not one of {self.chip.name}'s: {known}")
-        if self.tp * self.ep > self.chip.interconnect.scale_up.max_chips:
+        domain = self.chip.interconnect.scale_up.max_chips
+        if self.tp > domain:
             raise ValueError(
-                f"tp x ep = {self.tp * self.ep} chips, but the scale-up links of"
-                f" {self.chip.name} reach {self.chip.interconnect.scale_up.max_chips}"
+                f"tp = {self.tp} chips, but the scale-up links of {self.chip.name} reach {domain};"
+                " only expert groups (ep) and pipeline stages (pp) go beyond"
+            )
+        beyond = self.tp * self.ep > domain
+        if beyond and (domain % self.tp or not self.chip.interconnect.scale_out.bandwidth.value):
+            raise ValueError(
+                f"tp x ep = {self.tp * self.ep} chips go beyond the {domain} of the scale-up links"
+                f" of {self.chip.name}: that takes groups of tp chips which fill these, and a"
+                " scale_out.bandwidth"
             )
         return self
 

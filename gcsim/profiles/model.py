@@ -1,8 +1,8 @@
 """A model profile: the shape of a transformer and the number formats of its weights."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from gcsim.profiles.base import Count, Number, Spec, Whole
 
@@ -22,12 +22,12 @@ FORMAT_BYTES = {
 
 
 class Attention(Spec):
-    """Attention of one model: grouped-query (`gqa`) or multi-head latent (`mla`).
+    """Attention of a model: a kind of `gcsim.machine.layers.MIXERS` and the settings it has.
 
     `window_layers` of the layers see only the last `window` tokens; the others see all.
     """
 
-    kind: Literal["gqa", "mla"]
+    kind: str
     q_heads: Count
     kv_heads: Count = 1
     head_dim: Count = 128
@@ -42,9 +42,10 @@ class Attention(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Attention":
-        if self.kind == "mla" and not (self.kv_lora and self.nope_dim and self.v_dim):
+        latent = (self.kv_lora, self.nope_dim, self.v_dim)
+        if any(latent) and not all(latent):
             raise ValueError("mla needs kv_lora, rope_dim, nope_dim and v_dim")
-        if self.kind == "gqa" and self.q_heads % self.kv_heads:
+        if self.q_heads % self.kv_heads:
             raise ValueError(f"q_heads {self.q_heads} is no multiple of kv_heads {self.kv_heads}")
         if bool(self.window) != bool(self.window_layers):
             raise ValueError("window and window_layers go together")
@@ -78,6 +79,22 @@ class FeedForward(Spec):
         return self
 
 
+class Kind(Spec):
+    """A mixer or an FFN: the name of a function of `gcsim.machine.layers`, and its settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+
+
+class LayerRun(Spec):
+    """So many layers of one make, one after another."""
+
+    repeat: Count = 1
+    mixer: Kind
+    ffn: Kind
+
+
 class Weights(Spec):
     """Native number format of each part, and of the arithmetic on expert weights."""
 
@@ -97,7 +114,11 @@ class Published(Spec):
 
 
 class Model(Spec):
-    """One transformer; counts follow from it in `gcsim.machine.counts`."""
+    """One model; what its layers are follows in `gcsim.machine.layers`.
+
+    In short, `attention` and `ffn` say what the `layers` are; or `layers` lists runs of them, each
+    `{repeat, mixer: {kind, ...}, ffn: {kind, ...}}` (read as `runs`).
+    """
 
     name: str
     aliases: tuple[str, ...] = ()
@@ -108,15 +129,34 @@ class Model(Spec):
     vocab: Count
     context_window: Count
     tied_embeddings: bool = False
-    attention: Attention
-    ffn: FeedForward
+    attention: Attention | None = None
+    ffn: FeedForward | None = None
+    runs: tuple[LayerRun, ...] = ()
     weights: Weights = Weights()
     kv: KvFormat = "bf16"
     published: Published | None = None
     notes: tuple[str, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, raw: Any) -> Any:
+        """`layers` as a list becomes `runs` and their number."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("layers"), list | tuple):
+            return raw
+        runs = raw["layers"]
+        repeats = [run.get("repeat", 1) if isinstance(run, dict) else 1 for run in runs]
+        return {**raw, "runs": runs, "layers": sum(r for r in repeats if isinstance(r, int))}
+
     @model_validator(mode="after")
     def _consistent(self) -> "Model":
+        if self.runs:
+            if self.attention or self.ffn:
+                raise ValueError("layers lists runs: attention and ffn belong into each run")
+            if sum(run.repeat for run in self.runs) != self.layers:
+                raise ValueError("layers is not the sum of what its runs repeat")
+            return self
+        if self.attention is None or self.ffn is None:
+            raise ValueError("attention and ffn are missing, or a list of runs in layers")
         if self.attention.window_layers > self.layers:
             raise ValueError("attention.window_layers is more than layers")
         if self.ffn.dense_layers > self.layers:

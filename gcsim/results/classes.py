@@ -44,7 +44,7 @@ def class_summaries(
         name = leaf.workload.name
         mine = requests[requests["workload"] == name]
         tasks = trajectories[trajectories["workload"] == name]
-        counted = count_run(mine, tasks, pools, {name: slos[name]}, warmup_s, end_s)
+        counted = count_run(mine, tasks, pools, {name: slos[name]}, (warmup_s, end_s))
         found.append(
             {
                 "workload": name,

@@ -33,10 +33,10 @@ def count_run(
     trajectories: pd.DataFrame,
     pools: pd.DataFrame,
     slos: Mapping[str, Slo],
-    warmup_s: float,
-    end_s: float,
+    between_s: tuple[float, float],
 ) -> Counted:
-    """Take what counts out of a run that ended at `end_s`; slos: by workload."""
+    """Take what counts out of a run; slos: by workload; between_s: warm-up and run end there."""
+    warmup_s, end_s = between_s
     done, tasks = counted(requests, warmup_s), counted(trajectories, warmup_s)
     done = done.assign(good=meets(done, slos))
     tasks = tasks.assign(good=task_meets(tasks, done, slos))

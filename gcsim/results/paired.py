@@ -108,7 +108,7 @@ def counted_of(result: Result) -> Counted:
     """What the metrics of a result are over."""
     scenario, pools = result.resolved.scenario, pd.DataFrame(result.summary["pools"])
     tables, end_s = (result.requests, result.trajectories, pools), result.summary["simulated_s"]
-    return count_run(*tables, slos_of(scenario), scenario.run.warmup, end_s)
+    return count_run(*tables, slos_of(scenario), (scenario.run.warmup, end_s))
 
 
 def _values(side: Counted, metric: Metric) -> pd.DataFrame:

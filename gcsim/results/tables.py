@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gcsim.engine.cluster import Cluster
-from gcsim.engine.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS, Names
+from gcsim.engine.records import Names
 from gcsim.engine.replica import Replica
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import TOTALS
@@ -21,7 +22,7 @@ def request_table(cluster: Cluster) -> pd.DataFrame:
     tpot_s = (e2e_s - ttft_s) / (osl - 1), NaN at osl = 1.
     """
     records = cluster.records
-    table = _seconds(records.requests, REQUEST_COLUMNS)
+    table = _seconds(records.requests)
     _name(table, workload=records.workloads, status=records.statuses, reason=records.reasons)
     done = table["status"] == "completed"
     table.loc[~done, ["e2e_s", "network_s"]] = np.nan
@@ -35,7 +36,7 @@ def request_table(cluster: Cluster) -> pd.DataFrame:
 def trajectory_table(cluster: Cluster) -> pd.DataFrame:
     """One row per trajectory: task_s and its split along the critical path [s]."""
     records = cluster.records
-    table = _seconds(records.trajectories, TRAJECTORY_COLUMNS)
+    table = _seconds(records.trajectories)
     _name(table, workload=records.workloads, status=records.statuses)
     task = (table["end_s"] - table["start_s"]).where(table["status"] == "completed")
     table.insert(list(table.columns).index("end_s") + 1, "task_s", task)
@@ -161,15 +162,14 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
     }
 
 
-def _seconds(cells: Any, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Integer cells to a table; nanoseconds become seconds."""
+def _seconds(records: NDArray[Any]) -> pd.DataFrame:
+    """Named records to a table; nanoseconds become seconds."""
     named = {}
-    for number, column in enumerate(columns):
-        values = cells[:, number]
-        if column.endswith("_ns"):
-            named[f"{column[:-3]}_s"] = values * NS
+    for name in records.dtype.names or ():
+        if name.endswith("_ns"):
+            named[f"{name[:-3]}_s"] = records[name] * NS
         else:
-            named[column] = values
+            named[name] = records[name]
     return pd.DataFrame(named)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gcsim import __version__
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import Resolved, content_hash, resolve, with_settings
 from gcsim.units import DIMENSIONS, UnitError, parse
+from gcsim.version import __version__
 
 DEPLOYMENT = "deployment"
 _SUFFIX = {"seconds": "_s", "watts": "_w", "number": ""}

@@ -137,17 +137,29 @@ def _ms(value: float) -> str:
     return f"{value:,.3g} ms" if value < 1e3 else f"{value / 1e3:,.4g} s"
 
 
-def reading(load: float, summary: Summary | None) -> Reading:
-    """What a curve needs of a run; `None` for one that failed, which holds nothing."""
+def reading(load: float, summary: Summary | None, kind: Kind) -> Reading:
+    """What a curve needs of a run; `None` for one that failed, which holds nothing.
+
+    Of a closed loop the throughput is that of all agents at work, by Little's law,
+
+        X = N / (time of a task) x (requests of a task)
+
+    for the run itself ends with the longest tasks alone, and how long those are is chance.
+    """
     if summary is None:
         return Reading(load, False, "the run failed", 0.0, 0.0, nan, True)
     why = breaches(summary)
+    good, throughput = summary["request_goodput"], summary["request_throughput"]
+    if kind == "agents":
+        tasks_s = summary["trajectories_completed"] * (summary["mean_task_ms"] or 0.0) * 1e-3
+        throughput = load * summary["completed"] / tasks_s if tasks_s else 0.0
+        good = throughput * (summary["good_request_fraction"] or 0.0)
     return Reading(
         load,
         None if why is None else not why,
         "; ".join(why or ()),
-        summary["request_goodput"],
-        summary["request_throughput"],
+        good,
+        throughput,
         summary["mean_e2el_ms"] or nan,
         bool(summary["saturated"]),
     )

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from gcsim import __version__
 from gcsim.errors import Interrupted, ProfileError
 from gcsim.profiles.resolve import Resolved
 from gcsim.studies.finished import Finished, Record, finished
@@ -29,6 +28,7 @@ from gcsim.studies.load_curve import (
 from gcsim.studies.parallel import Fraction
 from gcsim.studies.sweep_table import at_slo_table, point_table
 from gcsim.studies.workers import play_points
+from gcsim.version import __version__
 
 AUTO_RUNS = 14  # of a curve, about, until it is known: for the progress alone
 Loads = Sequence[float] | Literal["auto"] | None
@@ -192,7 +192,8 @@ class _Curve:
 
     def readings(self) -> list[Any]:
         """What is known of the curve."""
-        return [reading(load, r.get("summary")) for load, (_, r) in self.records.items()]
+        kind = self.kind or "rate"
+        return [reading(load, r.get("summary"), kind) for load, (_, r) in self.records.items()]
 
     def rows(self) -> list[tuple[Point, Record]]:
         """Its points, by rising load."""

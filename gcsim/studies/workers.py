@@ -12,13 +12,13 @@ from importlib import import_module
 from time import perf_counter
 from typing import Any
 
-from gcsim import __version__
 from gcsim.errors import GcsimError, ProfileError
 from gcsim.profiles.resolve import Resolved
 from gcsim.simulate import simulate
 from gcsim.studies.finished import Record
 from gcsim.studies.grid import Point
 from gcsim.studies.parallel import WORTH_S, cores
+from gcsim.version import __version__
 
 LOCAL = "local"  # a Dask cluster that is started for the sweep
 CONNECT_S = 10

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcsim.engine.cluster import Cluster
-from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.errors import ProfileError
 from gcsim.machine.counts import kv_bytes_per_token
 from gcsim.machine.roofline import gap_bin
@@ -21,7 +20,7 @@ DECODE = {"role": "decode", "batching": {"policy": "decode_only"}}
 
 
 def column(cluster: Cluster, name: str) -> list[int]:
-    return cluster.records.requests[:, REQUEST_COLUMNS.index(name)].tolist()
+    return cluster.records.requests[name].tolist()
 
 
 def both(trajectories: list[Trajectory], link: dict[str, Any] = INSTANT, **handoff: Any) -> Cluster:
@@ -198,8 +197,7 @@ def test_an_evicted_context_is_reloaded_from_the_next_tier() -> None:
         what = toys.deployment({"main": {"kv_tokens": 6000, "spill": spill}})
         runs[spill] = toys.serve(what, tasks)
     second = {k: run.records.requests[1] for k, run in runs.items()}
-    cached = REQUEST_COLUMNS.index("cached_tokens")
-    prefill = REQUEST_COLUMNS.index("prefill_ns")
+    cached, prefill = "cached_tokens", "prefill_ns"
     assert second[True][cached] == 4000
     assert second[False][cached] < 4000
     cost = runs[True].replicas[0].cost

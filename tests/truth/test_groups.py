@@ -11,7 +11,6 @@ import toys
 import gcsim
 from gcsim.calibration.tape import Requests, iterations_of
 from gcsim.engine.cluster import Cluster
-from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.errors import CapacityError
 from gcsim.machine import roofline
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
@@ -28,8 +27,7 @@ MOE = toys.model(ffn={"d_ff": 128, "experts": 16, "experts_per_token": 2})
 
 def column(cluster: Cluster, name: str) -> list[int]:
     """A column of the requests."""
-    rows = cluster.records.requests
-    return [int(value) for value in rows[:, REQUEST_COLUMNS.index(name)]]
+    return [int(value) for value in cluster.records.requests[name]]
 
 
 def served(tasks: list[Trajectory], policy: str = "least_loaded", **pool: Any) -> Cluster:
@@ -48,17 +46,14 @@ def test_a_prompt_takes_its_flops_on_the_chip_of_its_group() -> None:
     """
     model, chip, tokens = load_model("deepseek-r1"), load_chip("h200-sxm"), 32_768
     counts = count(model)
-    attention = counts.layers * counts.attention_params
-    dense = counts.dense_layers * counts.dense_ffn_params + counts.moe_layers * counts.shared_params
-    experts = counts.moe_layers * 8 * counts.expert_params
     pairs = 61 * 2 * 128 * (128 + 64 + 128) * tokens * (tokens + 1) / 2
     bf16, own = chip.compute.bf16.value, model.weights
     core = pairs / (bf16 * chip.efficiency.attention.value)
     least_s = (
-        2 * attention * tokens / math_flops_per_s(chip, own.attention)
+        2 * counts.attention * tokens / math_flops_per_s(chip, own.attention)
         + core
-        + 2 * dense * tokens / math_flops_per_s(chip, own.ffn)
-        + 2 * experts * tokens / (8 * math_flops_per_s(chip, own.experts))
+        + 2 * counts.ffn * tokens / math_flops_per_s(chip, own.ffn)
+        + 2 * counts.active_experts * tokens / (8 * math_flops_per_s(chip, own.experts))
     )
     assert pairs / bf16 > 2.7
     assert least_s > 8.0

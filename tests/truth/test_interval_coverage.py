@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import toys
 
-from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.results import statistics
 from gcsim.results.statistics import Interval
 
@@ -170,8 +169,8 @@ def test_the_engine_waits_as_the_recursion_does(queue: str) -> None:
             for k, (t, n) in enumerate(zip(starts, tokens, strict=True))
         ]
         records = toys.serve(what, requests, costs=costs).records.requests
-        waits = records[:, REQUEST_COLUMNS.index("queue_ns")] * 1e-9
-        sent = records[:, REQUEST_COLUMNS.index("sent_ns")] * 1e-9
+        waits = records["queue_ns"] * 1e-9
+        sent = records["sent_ns"] * 1e-9
         gaps = np.diff(sent, prepend=sent[0])
         truth = lindley(gaps[None, :], (tokens * token_s)[None, :])[0]
         np.testing.assert_allclose(waits, truth, atol=1e-8)

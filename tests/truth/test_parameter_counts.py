@@ -3,6 +3,7 @@
 import pytest
 
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.machine.layers import layers_of
 from gcsim.profiles.library import shipped
 from gcsim.profiles.load import read_mapping, validate
 from gcsim.profiles.model import Model
@@ -107,7 +108,7 @@ def test_kv_bytes_per_token(name: str) -> None:
 
 def test_windowed_kv_of_gpt_oss() -> None:
     spec = model("gpt-oss-120b")
-    window_bytes = spec.attention.window * kv_bytes_per_token(spec).window
+    window_bytes = layers_of(spec).window * kv_bytes_per_token(spec).window
     assert window_bytes == pytest.approx(4.7e6, rel=0.01)  # per sequence, however long
 
 
@@ -128,5 +129,5 @@ def test_weights_read_per_token() -> None:
     """gpt-oss-120b at batch 1: attention and head in 16 bits, 4 of 128 experts in MXFP4."""
     spec = model("gpt-oss-120b")
     counts, stored = count(spec), weight_bytes(spec)
-    experts = stored.experts * counts.experts_per_token / counts.experts
+    experts = stored.experts * counts.active_experts / counts.experts
     assert (stored.attention + experts + stored.head) / 1e9 == pytest.approx(4.97, rel=TOLERANCE)

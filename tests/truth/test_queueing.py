@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import toys
 
-from gcsim.engine.records import REQUEST_COLUMNS
-
 SERVICE_S = 0.01
 COUNT = 60_000
 
@@ -25,7 +23,7 @@ def waits(replicas: int, load: float, services: np.ndarray, router: str = "round
     ]
     iteration_s = SERVICE_S / float(services.mean())
     cluster = toys.serve(what, requests, costs=toys.constant_cost(iteration_s, what))
-    return float(cluster.records.requests[:, REQUEST_COLUMNS.index("queue_ns")].mean()) * 1e-9
+    return float(cluster.records.requests["queue_ns"].mean()) * 1e-9
 
 
 @pytest.mark.parametrize("load", [0.5, 0.8])
@@ -63,7 +61,7 @@ def test_m_m_c_with_one_batch_of_c_places() -> None:
     ]
     costs = toys.constant_cost(SERVICE_S / float(services.mean()), what)
     cluster = toys.serve(what, requests, costs=costs)
-    waited = cluster.records.requests[:, REQUEST_COLUMNS.index("queue_ns")].mean() * 1e-9
+    waited = cluster.records.requests["queue_ns"].mean() * 1e-9
     offered = load * places
     terms = [offered**k / np.prod(np.arange(1, k + 1)) for k in range(places + 1)]
     tail = terms[places] / (1 - load)
@@ -81,6 +79,6 @@ def test_littles_law() -> None:
     requests = [toys.one_step(k, 8, 10, float(t)) for k, t in enumerate(starts)]
     cluster = toys.serve(what, requests, costs=toys.constant_cost(SERVICE_S / 10, what))
     end_ns = cluster.env.now
-    queue = cluster.records.requests[:, REQUEST_COLUMNS.index("queue_ns")]
+    queue = cluster.records.requests["queue_ns"]
     timeline = cluster.replicas[0].meter.timeline
     assert timeline.mean_waiting(end_ns) == pytest.approx(queue.sum() / end_ns, rel=1e-12)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gcsim.machine import roofline
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
+from gcsim.machine.layers import layers_of
 from gcsim.machine.machine import Machine, bind
 from gcsim.machine.roofline import TOTALS, batch
 from gcsim.profiles.deployment import Pool
@@ -27,7 +28,7 @@ def replica(chip, of: str) -> Pool:
 
 def decoding(model, context: int, seqs: int = 1):
     """A batch of sequences that decode."""
-    window = min(model.attention.window, context) * seqs
+    window = min(layers_of(model).window, context) * seqs
     return batch(
         decode_seqs=seqs, logit_seqs=seqs, decode_kv=context * seqs, decode_window_kv=window
     )
@@ -35,7 +36,7 @@ def decoding(model, context: int, seqs: int = 1):
 
 def prompt(model, tokens: int):
     """A batch of one prompt."""
-    window = model.attention.window
+    window = layers_of(model).window
     inside = roofline.window_pairs(float(tokens), 0.0, float(window)) if window else 0.0
     return batch(
         prompt_tokens=tokens,
@@ -81,14 +82,12 @@ def test_a_long_prompt_reaches_peak_flops() -> None:
     """Prefill on an ideal chip: 2 FLOPs per parameter and token, and 4 d per pair and layer."""
     model = load_model("llama-3.1-8b")
     tokens, sizes = 8192, count(load_model("llama-3.1-8b"))
-    linear = (
-        2 * tokens * (sizes.total - sizes.embedding_params - sizes.head_params - sizes.norms_params)
-    )
+    linear = 2 * tokens * (sizes.attention + sizes.ffn)
     attention = 4 * 4096 * 32 * (tokens * (tokens + 1) / 2)
     ideal_s = (linear + attention) / 100e12
     found = prefill_s(Pool(chip=toys.chip()), model, tokens)
     # The head multiplies one token only, but its weights are read.
-    assert found == pytest.approx(ideal_s + 2 * sizes.head_params / 1e12, rel=1e-3)
+    assert found == pytest.approx(ideal_s + 2 * sizes.head / 1e12, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", CHIPS)
@@ -187,15 +186,7 @@ def test_expected_experts_against_a_draw() -> None:
         len(set(np.concatenate([rng.choice(64, 4, replace=False) for _ in range(20)])))
         for _ in range(2_000)
     ]
-    assert roofline.distinct_experts(64.0, 4.0, 20.0, 1.0) == pytest.approx(
-        np.mean(draws), rel=0.005
-    )
-
-
-@pytest.mark.parametrize("chips", [2, 4, 8, 16])
-def test_a_large_all_reduce_moves_two_n_minus_one_over_n(chips: int) -> None:
-    found = roofline.all_reduce_s(1e9, float(chips), 1e-5, 0.0, 1e11)
-    assert found == pytest.approx(2 * (chips - 1) / chips * 1e9 / 1e11 + 1e-5, rel=1e-12)
+    assert roofline.distinct_experts(64.0, 4.0, 20.0) == pytest.approx(np.mean(draws), rel=0.005)
 
 
 @given(st.integers(1, 300), st.integers(0, 10**12), st.integers(1, 50), st.integers(0, 10**6))
@@ -261,7 +252,11 @@ def test_without_memory_limits_time_is_the_flops_that_mfu_counts(
         pytest.skip("groups share experts")
     cost = bind(model, ideal(model, "100 TFLOP/s", "1e12 TB/s", **parallel))
     found = accounted(cost, prompt(model, new) + decoding(model, context, seqs))
-    assert found["busy_s"] == pytest.approx(found["flops"] / cost.peak_flops_per_s, rel=1e-6)
+    ideal_s = found["flops"] / cost.peak_flops_per_s
+    if "ep" in parallel and model.ffn.experts:  # as long as the fullest rank takes
+        assert ideal_s < found["busy_s"] < ideal_s * 1.7
+    else:
+        assert found["busy_s"] == pytest.approx(ideal_s, rel=1e-6)
 
 
 @pytest.mark.parametrize("of", [*MODELS, "qwen3-235b-a22b", "minimax-m2"])

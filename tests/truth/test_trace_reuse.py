@@ -9,7 +9,6 @@ import pytest
 import toys
 
 from gcsim.engine.cluster import Cluster
-from gcsim.engine.records import REQUEST_COLUMNS
 from gcsim.profiles.arrivals import TraceArrivals
 from gcsim.profiles.workload import Trace, Workload
 from gcsim.traffic.generate import trajectories
@@ -34,7 +33,7 @@ def replay(name: str, coalesce: bool = True) -> Cluster:
 
 def columns(cluster: Cluster, *names: str) -> list[np.ndarray]:
     table = cluster.records.requests
-    return [table[:, REQUEST_COLUMNS.index(name)] for name in names]
+    return [table[name] for name in names]
 
 
 def test_conversation_trace_block_hits() -> None:

@@ -26,6 +26,8 @@ from gcsim.studies.diff import difference
 
 ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=1000000"]
 
+pytestmark = pytest.mark.slow  # `make quick` leaves it out
+
 # Writes results to argv[1], again and again, in children that kill themselves at their k-th call of
 # what touches files, k = argv[3], + argv[4], ...; says the exit code of each and stops after 0.
 KILLED = """

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,9 @@ TEXTS = sorted(
 )
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
+ARGUMENTS_MAX, BY_PLACE_MAX = 8, 5
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")  # split: this file is read too
+SKIP = "fmt: " + "skip"  # that what is aligned by hand comes apart: names in place of tuples
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root)" + "/")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -68,6 +71,89 @@ def test_a_function_is_short(module: Path) -> None:
         and (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES_MAX
     }
     assert not long
+
+
+@each_module
+def test_a_function_has_few_arguments(module: Path) -> None:
+    """Commands apart: typer makes an option of each argument (`guarded` marks them)."""
+    many = {
+        node.name: counts
+        for node in ast.walk(tree(module))
+        if isinstance(node, Function) and "guarded" not in map(ast.unparse, node.decorator_list)
+        if (counts := arguments(node))[0] > ARGUMENTS_MAX or counts[1] > BY_PLACE_MAX
+    }
+    assert not many
+
+
+def test_arguments_are_counted() -> None:
+    parsed = ast.parse("def f(self, a, b=1, /, c=2, *d, e, **f): ...").body[0]
+    assert isinstance(parsed, Function)
+    assert arguments(parsed) == (4, 3)
+
+
+def arguments(function: Function) -> tuple[int, int]:
+    """(All of them, those that may be given by place), without self and cls."""
+    found = function.args
+    places = [argument.arg for argument in (*found.posonlyargs, *found.args)]
+    by_place = len(places) - (places[:1] in (["self"], ["cls"]))
+    return by_place + len(found.kwonlyargs), by_place
+
+
+@each_module
+def test_no_format_is_skipped(module: Path) -> None:
+    assert SKIP not in module.read_text(encoding="utf-8")
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Type-checking imports included, and those within functions: what a reader has to know."""
+    assert circles(import_graph()) == []
+
+
+def test_circles_are_found() -> None:
+    chain = {"a": {"b"}, "b": {"c"}, "c": set(), "d": {"a"}}
+    assert circles(chain) == []
+    assert circles({**chain, "c": {"a"}, "e": {"d"}}) == [["a", "b", "c"]]
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Module -> the modules of gcsim that it imports, anywhere in its file."""
+    names = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in MODULES
+    }
+    return {name: imported(tree(path), names.keys()) - {name} for name, path in names.items()}
+
+
+def imported(parsed: ast.Module, known: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(parsed):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in known else node.module)
+    return found & set(known)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The modules that reach each other, circle by circle."""
+    reach = {name: reached(name, graph) for name in graph}
+    found = {
+        tuple(sorted(other for other in reach[name] if name in reach[other]))
+        for name in graph
+        if name in reach[name]
+    }
+    return [list(circle) for circle in sorted(found)]
+
+
+def reached(name: str, graph: dict[str, set[str]]) -> set[str]:
+    seen: set[str] = set()
+    waiting = set(graph[name])
+    while waiting:
+        seen.add(one := waiting.pop())
+        waiting |= graph[one] - seen
+    return seen
 
 
 @each_module

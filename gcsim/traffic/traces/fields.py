@@ -35,7 +35,11 @@ def tokens(record: Record, *keys: str) -> int:
     ...
     gcsim.traffic.traces.row.BadLineError: is negative
     """
-    key = next((key for key in keys if key in record), keys[0])
+    for key in keys:
+        if key in record:
+            break
+    else:
+        key = keys[0]
     raw = record.get(key)
     if type(raw) is not int:
         raw = _whole(record, key)
@@ -80,7 +84,10 @@ def seconds(
     >>> seconds({"at": 1500}, "at", 1000)
     1.5
     """
-    value = _number(record, key, "is not a time")
+    raw = record.get(key)
+    if raw is None:
+        return None
+    value = raw if type(raw) is int else _number(record, key, "is not a time")
     if value is None:
         return None
     if not 0 <= value <= most_s * per_second:
@@ -131,6 +138,8 @@ def time_of_day_ns(record: Record, key: str) -> int:
     3979960000
     """
     raw = record.get(key)
+    if raw is None or raw == "":
+        raise BadLineError(key, None, "is missing")
     parts = _TIME_OF_DAY.fullmatch(raw) if isinstance(raw, str) else None
     if parts is None:
         raise BadLineError(key, raw, "is not a date and time")
@@ -199,7 +208,7 @@ def whole_numbers(record: Record, key: str) -> list[int] | None:
     raw = record.get(key)
     if raw is None:
         return None
-    if not isinstance(raw, list) or not all(type(item) is int for item in raw):
+    if not isinstance(raw, list) or not {*map(type, raw)} <= {int}:
         raise BadLineError(key, None, "is not a list of whole numbers")
     if raw and max(max(raw), -min(raw)).bit_length() > ID_BITS:
         raise BadLineError(key, None, f"holds a number of more than {ID_BITS} bits")

@@ -284,7 +284,7 @@ def _kind(text: str) -> str:
 
 
 def _header(file: str, first: Line, form: Format) -> list[str] | None:
-    if "jsonl" in (form.kind, _kind(first[1])):
+    if form.kind == "jsonl" or (form.kind == "any" and _kind(first[1]) == "jsonl"):
         return None
     try:
         header = group.cells(first[1])

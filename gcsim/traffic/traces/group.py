@@ -20,11 +20,13 @@ def last_lines(lines: Iterable[Line], form: Format, header: list[str] | None) ->
     key = rf'"(?:{"|".join(form.session)})"\s*:\s*'
     pattern = re.compile(key + r'("(?:[^"\\]|\\.)*"|-?\d+)')
     last: dict[str, int] = {}
+    names = [f'"{key}"' for key in form.session]
     for number, text in lines:
-        found = pattern.findall(text)
-        if len(found) == 1 and "\\" not in found[0]:
-            last[found[0].strip('"')] = number
-        elif found or "\\u" in text:  # which of them is the record's own?
+        times = sum(map(text.count, names))
+        found = pattern.search(text) if times == 1 else None
+        if found and "\\" not in found[1]:
+            last[found[1].strip('"')] = number
+        elif times or "\\u" in text:  # which of them is the record's own?
             try:
                 own = session_name(record(text, None), form)
             except BadLineError:
@@ -48,7 +50,10 @@ def _last_of_csv(lines: Iterable[Line], columns: list[int]) -> dict[str, int]:
 
 def session_name(record: Record, form: Format) -> str | None:
     """The session of a record under the first key of `form.session` that has one."""
-    return next(filter(None, (fields.name(record, key) for key in form.session)), None)
+    for key in form.session:
+        if found := fields.name(record, key):
+            return found
+    return None
 
 
 def last_records(records: Iterable[tuple[int, Record]], form: Format) -> dict[str, int]:

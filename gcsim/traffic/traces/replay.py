@@ -116,7 +116,7 @@ def _spans(row: Row, held: int, tokens: int, base: int, private: int) -> list[Sp
     if row.blocks and tokens > 0:
         size = row.block_tokens
         first, begun = divmod(held if row.whole else 0, size)
-        found = [(base + ids.small(block), size) for block in row.blocks[first:]]
+        found = [(base + block, size) for block in map(ids.small, row.blocks[first:])]
         if found:
             found[0] = (found[0][0], size - begun)
             tokens -= size * len(found) - begun

@@ -1,6 +1,5 @@
 """Formats whose records form sessions: each a function from a session's records to its `Row`s."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -39,23 +38,23 @@ class _Prompts:
     repeated: set[int]
     first: int | None = None
     holders: dict[int, int] = field(default_factory=dict)
+    before: tuple[int, ...] = ()
 
     def is_whole(self, blocks: tuple[int, ...] | None) -> bool:
         if not blocks:
             return False
         return blocks[0] == self.first or (self.first is None and blocks[0] in self.repeated)
 
-    def add(self, row: Row, here: int) -> tuple[int, int]:
+    def add(self, blocks: tuple[int, ...], here: int) -> tuple[int, int]:
         """Add a whole prompt: how many leading blocks were seen, and the last turn with them."""
-        blocks, hits = row.blocks or (), 0
-        for block in blocks:
-            if block not in self.holders:
-                break
+        before, self.before = self.before, blocks
+        hits = max(0, min(len(before), len(blocks)) - 1)
+        if blocks[:hits] != before[:hits]:
+            hits = 0
+        while hits < len(blocks) and blocks[hits] in self.holders:
             hits += 1
         parent = self.holders[blocks[hits - 1]] if hits else -1
         self.holders.update(dict.fromkeys(blocks, here))
-        if blocks and row.isl >= row.block_tokens:
-            self.first = blocks[0]
         return hits, parent
 
 
@@ -68,8 +67,7 @@ def mooncake(records: Records, context: Context) -> list[Row]:
     goes on where its hashes do. A prompt that holds all whole blocks of an earlier one goes on with
     that one's output too, if it is long enough; else with the blocks that both have.
     """
-    firsts = Counter(_first_hash(record) for _, record in records) if len(records) > 1 else {}
-    prompts = _Prompts({first for first, n in firsts.items() if n > 1 and first is not None})
+    prompts = _Prompts(_repeated(records))
     rows: list[Row] = []
     for line, record in records:
         try:
@@ -80,10 +78,16 @@ def mooncake(records: Records, context: Context) -> list[Row]:
     return rows
 
 
-def _first_hash(record: Record) -> int | None:
-    found = record.get("hash_ids")
-    first = found[0] if isinstance(found, list) and found else None
-    return first if type(first) is int and not record.get("prefix_reset") else None
+def _repeated(records: Records) -> set[int]:
+    """The hashes that begin several turns, which are not said to begin afresh."""
+    seen: set[int] = set()
+    repeated: set[int] = set()
+    for _, record in records:
+        found = record.get("hash_ids")
+        first = found[0] if isinstance(found, list) and found else None
+        if type(first) is int and not record.get("prefix_reset"):
+            (repeated if first in seen else seen).add(first)
+    return repeated
 
 
 def _mooncake(record: Record, rows: list[Row], prompts: _Prompts, size: int) -> Row:
@@ -93,25 +97,42 @@ def _mooncake(record: Record, rows: list[Row], prompts: _Prompts, size: int) -> 
     time_s, delay_s = seconds(record, key, 1000), _delay(record)
     reset = flag(record, "prefix_reset")
     whole = text(record, "context_mode") == "message_array_with_responses"
-    here = len(rows)
-    if not here:
-        row = Row(given, osl, time_s, delay_s or 0.0, blocks, size)
-        prompts.add(row, here)
-        return row
-    if delay_s is None:
+    here, isl, parent, keep = len(rows), given, -1, None
+    if here and delay_s is None:
         delay_s = _since(key, time_s, rows[-1])
-    row = Row(given, osl, time_s, delay_s, blocks, size, waits_for=(here - 1,), opens=False)
-    if not (reset or whole or prompts.is_whole(blocks)):
-        return row._replace(isl=rows[-1].isl + rows[-1].osl + given, parent=here - 1)
-    hits, parent = prompts.add(row, here) if blocks else (0, here - 1)
-    if reset or parent < 0:
-        return row
+    if here and not (reset or whole or prompts.is_whole(blocks)):
+        isl, parent, whole = rows[-1].isl + rows[-1].osl + given, here - 1, False
+    else:
+        parent, keep = _continued(rows, prompts, given, blocks or (), size)
+        parent, whole = (-1, False) if reset or parent < 0 else (parent, True)
+    return Row(
+        isl,
+        osl,
+        time_s,
+        delay_s or 0.0,
+        blocks,
+        size,
+        whole,
+        parent=parent,
+        keep=keep if parent >= 0 else None,
+        waits_for=(here - 1,) if here else (),
+        opens=not here,
+    )
+
+
+def _continued(
+    rows: list[Row], prompts: _Prompts, isl: int, blocks: tuple[int, ...], size: int
+) -> tuple[int, int | None]:
+    """The turn that a whole prompt goes on with (-1: none), and what it keeps of that."""
+    hits, parent = prompts.add(blocks, len(rows)) if blocks else (0, len(rows) - 1)
+    if blocks and isl >= size:
+        prompts.first = blocks[0]
+    if parent < 0 or not isl:
+        return -1, None
     last = rows[parent]
     if blocks and hits < last.isl // size:
-        return row._replace(whole=True, parent=parent, keep=min(given, hits * size))
-    if given >= last.isl + max(1, last.osl):
-        return row._replace(whole=True, parent=parent)
-    return row._replace(whole=True, parent=parent, keep=min(given, last.isl)) if given else row
+        return parent, min(isl, hits * size)
+    return parent, None if isl >= last.isl + max(1, last.osl) else min(isl, last.isl)
 
 
 def _osl(record: Record) -> int:

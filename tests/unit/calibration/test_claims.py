@@ -11,6 +11,8 @@ from gcsim.machine.machine import bind
 from gcsim.profiles.library import root
 from gcsim.profiles.resolve import resolve, with_settings
 
+pytestmark = pytest.mark.slow  # `make quick` leaves it out
+
 RACK = root() / "validation" / "claims" / "sn40l-671b.yaml"
 
 

@@ -58,6 +58,7 @@ def test_run_gives_one_json_object_on_stdout(call: Call) -> None:
     assert sum(found["breakdown_ms"].values()) == pytest.approx(found["mean_e2el_ms"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_both_engines_print_the_same(call: Call) -> None:
     one = call("run", "coding-agents", "--engine", "coalesced", *SMALL)
     two = call("run", "coding-agents", "--engine", "iteration", *SMALL)
@@ -80,6 +81,7 @@ def test_run_writes_a_folder_and_says_so_on_stderr(call: Call, tmp_path: Path) -
     assert str(target) in err
 
 
+@pytest.mark.slow
 def test_compare_prints_ratios_and_what_decides(call: Call) -> None:
     arguments = ["compare", "coding-agents", "--deployment", "sn40l-mono"]
     arguments += ["--deployment", "sn50-mono", *SMALL]
@@ -94,6 +96,7 @@ def test_compare_prints_ratios_and_what_decides(call: Call) -> None:
     assert set(found["deployments"][0]) >= {"mean_ttft_ms", "breakdown_ms", "assumed_values"}
 
 
+@pytest.mark.slow
 def test_rates_and_vary_tell_who_wins_at_each_value(call: Call) -> None:
     two = ["--deployment", "sn40l-mono", "--deployment", "mi300x-prefill-sn50-decode", *SMALL]
     found = as_json(call, "compare", "coding-agents", *two, "--rates", "0.02,0.01")
@@ -261,6 +264,7 @@ def test_errors_and_interrupts_become_exit_codes(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("command", ["run", "compare"])
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_one_line_and_writes_nothing(tmp_path: Path, command: str) -> None:
     endless = ["coding-agents", "--set", "run.trajectories=1000000"]
     endless += ["--out", str(tmp_path / "x")] if command == "run" else ["--deployment", "sn50-mono"]
@@ -280,6 +284,7 @@ def test_ctrl_c_ends_it_with_one_line_and_writes_nothing(tmp_path: Path, command
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_output_is_the_same_whatever_the_hash_seed_and_survives_a_narrow_encoding() -> None:
     code = f"import gcsim.cli.app; gcsim.cli.app.main({['run', 'coding-agents', *SMALL]!r})"
     outputs = [
@@ -293,6 +298,7 @@ def test_output_is_the_same_whatever_the_hash_seed_and_survives_a_narrow_encodin
     assert b"TTFT [ms]" in outputs[2]
 
 
+@pytest.mark.slow
 def test_a_pipe_that_closes_is_no_error() -> None:
     code = "import gcsim.cli.app; gcsim.cli.app.main(['list', 'models', '--format', 'json'])"
     line = f'"{sys.executable}" -c "{code}" | head -c 10'

@@ -9,6 +9,8 @@ import pytest
 
 from gcsim.profiles.resolve import load_chip
 
+pytestmark = pytest.mark.slow  # `make quick` leaves it out
+
 
 def gcsim(*arguments: str) -> subprocess.CompletedProcess[str]:
     run = "import sys; from gcsim.cli.app import main; sys.exit(main(sys.argv[1:]))"

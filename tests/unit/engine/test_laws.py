@@ -134,7 +134,9 @@ def test_the_router_finds_no_more_in_a_cache_than_the_iterations_so_far_have_lef
         Trajectory(2, "evicts", toys.one_step(2, 600, 990).steps, 0.004),
     ]
     cluster = toys.serve(what, tasks, coalesce=coalesce, costs=costs)
-    homes = {(r[1], r[2]): (r[17], r[6]) for r in cluster.records.requests.tolist()}
+    homes = {
+        (r["trajectory"], r["step"]): (r["replica"], r["cached_tokens"]) for r in toys.rows(cluster)
+    }
     assert homes[0, 0] == homes[2, 0] == (0, 0)
     assert homes[0, 1] == (1, 0), "most of its cache is gone when it comes back"
 
@@ -189,4 +191,4 @@ def test_who_follows_a_request_that_will_not_come_is_asked_at_the_next_iteration
     ]
     fast, slow = (toys.serve(what, tasks, coalesce=c, costs=costs) for c in (True, False))
     assert fast.records.requests.tolist() == slow.records.requests.tolist()
-    assert slow.records.requests[2][10] < 20_000_000, "it does not wait for the first to end"
+    assert slow.records.requests["e2e_ns"][2] < 20_000_000, "it does not wait for the first to end"

@@ -1,6 +1,6 @@
-"""The small parts of the engine: gcsim.engine.clock, gcsim.engine.line, gcsim.engine.decode_set,
-gcsim.engine.run, gcsim.engine.runs, gcsim.engine.meter, gcsim.engine.timeline,
-gcsim.engine.handoff, gcsim.engine.kv_cache, gcsim.engine.prefix_cache."""
+"""Parts: gcsim.engine.clock, gcsim.engine.line, gcsim.engine.decode_set, gcsim.engine.run,
+gcsim.engine.meter, gcsim.engine.timeline, gcsim.engine.handoff,
+gcsim.engine.kv_cache, gcsim.engine.prefix_cache."""
 
 from types import SimpleNamespace
 

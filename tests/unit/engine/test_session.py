@@ -4,7 +4,6 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcsim.engine.records import REQUEST_COLUMNS, TRAJECTORY_COLUMNS
 from gcsim.engine.request import Context
 from gcsim.traffic.trajectory import Step, Trajectory
 
@@ -14,12 +13,9 @@ ITERATION_S = 0.001
 def serve(trajectory: Trajectory):
     what = toys.deployment({"main": {"block_tokens": 1}})
     cluster = toys.serve(what, [trajectory], costs=toys.constant_cost(ITERATION_S, what))
-    requests = {
-        row[2]: dict(zip(REQUEST_COLUMNS, row, strict=True))
-        for row in cluster.records.requests.tolist()
-    }
-    (task,) = cluster.records.trajectories.tolist()
-    return requests, dict(zip(TRAJECTORY_COLUMNS, task, strict=True))
+    requests = {row["step"]: row for row in toys.rows(cluster)}
+    (task,) = toys.records(cluster.records.trajectories)
+    return requests, task
 
 
 def test_a_fork_waits_for_its_root_and_a_join_for_all_branches() -> None:

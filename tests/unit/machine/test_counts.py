@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcsim.machine.counts import KvBytes, count, formats, kv_bytes_per_token, weight_bytes
+from gcsim.machine.layers import layers_of
 from gcsim.profiles.model import FORMAT_BYTES, Attention, FeedForward, Model, Weights
 
 GQA: dict[str, Any] = {"kind": "gqa", "q_heads": 4, "kv_heads": 2, "head_dim": 8}
@@ -36,16 +37,16 @@ def model(attention: dict[str, Any] = GQA, ffn: dict[str, Any] | None = None, **
 
 def test_grouped_query_attention() -> None:
     matrices = 64 * (4 * 8) + 2 * 64 * (2 * 8) + (4 * 8) * 64
-    assert count(model()).attention_params == matrices
+    assert count(model()).attention == 3 * matrices
     biases = 4 * 8 + 2 * (2 * 8) + 64
-    assert count(model(GQA | {"bias": True})).attention_params == matrices + biases
+    assert count(model(GQA | {"bias": True})).attention == 3 * (matrices + biases)
 
 
 def test_latent_attention() -> None:
     rest = 64 * (16 + 8) + 16 * 4 * (12 + 10) + 4 * 10 * 64
-    assert count(model(MLA)).attention_params == 64 * 4 * (12 + 8) + rest
-    compressed = count(model(MLA | {"q_lora": 32})).attention_params
-    assert compressed == 64 * 32 + 32 * 4 * (12 + 8) + rest
+    assert count(model(MLA)).attention == 3 * (64 * 4 * (12 + 8) + rest)
+    compressed = count(model(MLA | {"q_lora": 32})).attention
+    assert compressed == 3 * (64 * 32 + 32 * 4 * (12 + 8) + rest)
 
 
 @pytest.mark.parametrize(
@@ -60,27 +61,24 @@ def test_latent_attention() -> None:
 )
 def test_dense_ffn(ffn: dict[str, Any], params: int) -> None:
     counts = count(model(ffn=ffn))
-    assert (counts.dense_ffn_params, counts.dense_layers, counts.moe_layers) == (params, 3, 0)
-    assert counts.expert_params == counts.router_params == counts.shared_params == 0
+    assert counts.ffn == 3 * params
+    assert counts.experts == counts.active_experts == counts.router == 0
 
 
 def test_mixture_of_experts() -> None:
     shared = {"shared_experts": 2, "shared_d_ff": 40, "dense_layers": 1, "dense_d_ff": 200}
     counts = count(model(ffn=MOE | shared))
-    assert (counts.dense_layers, counts.moe_layers) == (1, 2)
-    assert counts.dense_ffn_params == 3 * 64 * 200
-    assert counts.expert_params == 3 * 64 * 48
-    assert counts.shared_params == 2 * 3 * 64 * 40
-    assert counts.router_params == 64 * 8
-    moe_layer = 8 * counts.expert_params + counts.shared_params + counts.router_params
-    layers = 3 * counts.attention_params + counts.dense_ffn_params + 2 * moe_layer
+    assert counts.ffn == 3 * 64 * 200 + 2 * (2 * 3 * 64 * 40)
+    assert counts.experts == 2 * 8 * (3 * 64 * 48)
+    assert counts.router == 2 * 64 * 8
+    layers = counts.attention + counts.ffn + counts.experts + counts.router
     assert counts.total == layers + (2 * 64 * 3 + 64) + 2 * 100 * 64
-    assert counts.total - counts.active() == 2 * 6 * counts.expert_params
+    assert counts.total - counts.active() == 2 * 6 * (3 * 64 * 48)
 
 
 def test_shared_experts_have_the_width_of_the_routed_ones_unless_told() -> None:
     counts = count(model(ffn=MOE | {"shared_experts": 2}))
-    assert counts.shared_params == 2 * counts.expert_params
+    assert counts.ffn == 2 * counts.experts / 8
 
 
 def test_active_counts_the_matrices_asked_for() -> None:
@@ -94,7 +92,7 @@ def test_active_counts_the_matrices_asked_for() -> None:
 def test_tied_embeddings_are_stored_once_and_still_multiplied() -> None:
     tied, untied = count(model(tied_embeddings=True)), count(model())
     assert untied.total - tied.total == 100 * 64
-    assert tied.head_params == untied.head_params == 100 * 64
+    assert tied.head == untied.head == 100 * 64
     assert tied.active() == tied.active(["head"]) == tied.active(["embedding"]) == tied.total
     stored = weight_bytes(model(tied_embeddings=True))
     assert (stored.embedding, stored.head) == (0, 2 * 100 * 64)
@@ -104,12 +102,12 @@ def test_native_formats() -> None:
     own = Weights(attention="bf16", ffn="fp8", experts="mxfp4", embedding="bf16")
     spec = model(ffn=MOE | {"shared_experts": 1, "dense_layers": 1, "dense_d_ff": 80}, weights=own)
     counts, stored = count(spec), weight_bytes(spec)
-    assert stored.attention == 2 * 3 * counts.attention_params
-    assert stored.ffn == counts.dense_ffn_params + 2 * counts.shared_params
-    assert stored.experts == pytest.approx(4.25 / 8 * 2 * 8 * counts.expert_params)
-    assert stored.router == 2 * 2 * counts.router_params
-    assert stored.norms == 2 * counts.norms_params
-    assert stored.embedding == stored.head == 2 * counts.head_params
+    assert stored.attention == 2 * counts.attention
+    assert stored.ffn == counts.ffn
+    assert stored.experts == pytest.approx(4.25 / 8 * counts.experts)
+    assert stored.router == 2 * counts.router
+    assert stored.norms == 2 * counts.norms
+    assert stored.embedding == stored.head == 2 * counts.head
     parts = (stored.attention, stored.ffn, stored.experts, stored.router, stored.norms)
     assert stored.total == pytest.approx(sum(parts) + stored.embedding + stored.head)
 
@@ -159,8 +157,10 @@ def test_active_is_total_only_when_every_expert_is_used(
         "dense_layers": dense,
         "dense_d_ff": 32,
     }
-    counts = count(model(ffn=ffn, layers=5))
-    assert counts.dense_layers + counts.moe_layers == counts.layers
-    all_used = counts.experts_per_token == counts.experts or not counts.moe_layers
+    spec = model(ffn=ffn, layers=5)
+    counts, layers = count(spec), layers_of(spec)
+    assert layers.count == 5
+    assert layers.moe == 5 - dense
+    all_used = layers.experts_per_token == layers.experts or not layers.moe
     assert (counts.active() == counts.total) is all_used
     assert counts.active() <= counts.total

@@ -5,6 +5,7 @@ import toys
 
 from gcsim.errors import CapacityError
 from gcsim.machine.counts import kv_bytes_per_token, weight_bytes
+from gcsim.machine.layers import layers_of
 from gcsim.machine.machine import bind, math_flops_per_s
 from gcsim.machine.placement import kv_shards, place
 from gcsim.machine.roofline import OVERHEAD, X_ITERATIONS
@@ -23,9 +24,9 @@ def test_weights_and_kv_share_the_memory() -> None:
     model, pool = load_model("llama-3.3-70b"), Pool(chip=load_chip("h100-sxm"), tp=8)
     placement = place(model, pool)
     hbm = next(use for use in placement.tiers if use.tier.tier == "hbm")
-    assert hbm.used_bytes == pytest.approx(weight_bytes(model).total / 8, rel=1e-9)
+    assert sum(hbm.weights.values()) == pytest.approx(weight_bytes(model).total / 8, rel=1e-9)
     per_token = kv_bytes_per_token(model).full / 8
-    room = hbm.tier.capacity.value * 0.92 - hbm.used_bytes
+    room = hbm.tier.capacity.value * 0.92 - sum(hbm.weights.values())
     assert placement.kv_tokens == int(room / per_token)
 
 
@@ -46,14 +47,19 @@ def test_what_does_not_fit_the_fast_tier_is_read_from_the_next_and_is_slow() -> 
     assert set(native.share("experts")) == {"hbm"}
     assert set(wide.share("attention")) == {"hbm"}, "what is read most often stays in the fast tier"
     assert 0 < wide.share("experts")["ddr"] < 1
-    fast, slow = (read_s(pool, model, "experts", "experts", dtype) for dtype in (None, "bf16"))
+    fast, slow = (
+        read_s(pool, model, "experts", "fullest_experts", dtype) for dtype in (None, "bf16")
+    )
     assert slow > 4 * fast
 
 
 def test_mla_keeps_one_latent_per_chip_and_gqa_shards_heads() -> None:
-    assert kv_shards(load_model("deepseek-r1"), 16) == 1
-    assert kv_shards(load_model("llama-3.1-8b"), 4) == 4
-    assert kv_shards(load_model("llama-3.1-8b"), 16) == 8
+    def shards(name: str, tp: int) -> int:
+        return kv_shards(layers_of(load_model(name)).runs[0][1], tp)
+
+    assert shards("deepseek-r1", 16) == 1
+    assert shards("llama-3.1-8b", 4) == 4
+    assert shards("llama-3.1-8b", 16) == 8
 
 
 def test_expert_parallel_groups_hold_kv_of_their_own() -> None:
@@ -61,7 +67,7 @@ def test_expert_parallel_groups_hold_kv_of_their_own() -> None:
     shared, grouped = place(model, Pool(chip=chip, tp=8)), place(model, Pool(chip=chip, ep=8))
     # 8 latents of 8 sequences instead of 8 copies of one; the parts that are not shared cost room.
     assert 8 * grouped.kv_tokens > 4 * shared.kv_tokens
-    per_chip = sum(use.used_bytes for use in grouped.tiers)
+    per_chip = sum(sum(use.weights.values()) for use in grouped.tiers)
     sizes = weight_bytes(model)
     assert per_chip == pytest.approx(sizes.total - 7 / 8 * sizes.experts, rel=1e-9)
     hbm = next(use for use in grouped.tiers if use.tier.tier == "hbm")

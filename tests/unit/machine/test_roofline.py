@@ -8,27 +8,22 @@ from hypothesis import strategies as st
 from gcsim.machine import roofline
 
 
-@given(st.floats(1, 512), st.integers(1, 8), st.floats(1, 1e5), st.floats(1, 4))
+@given(st.floats(1, 512), st.integers(1, 8), st.floats(1, 1e5))
 def test_distinct_experts_stay_between_one_tokens_and_all(
-    extra: float, per_token: int, tokens: float, skew: float
+    extra: float, per_token: int, tokens: float
 ) -> None:
     experts = per_token + extra
-    found = roofline.distinct_experts(experts, float(per_token), tokens, skew)
+    found = roofline.distinct_experts(experts, float(per_token), tokens)
     assert per_token <= found <= experts * (1 + 1e-12)
-    assert found <= roofline.distinct_experts(experts, float(per_token), tokens, 1.0) * (1 + 1e-12)
 
 
-@given(st.floats(0, 1e9), st.sampled_from([2.0, 4.0, 8.0, 16.0]))
-def test_an_all_reduce_takes_the_faster_algorithm(moved: float, chips: float) -> None:
-    one_shot = roofline.all_reduce_s(moved, chips, 1e-5, 1e9, 1e11)
-    two_phase = 1e-5 + 2e-6 + 2 * (chips - 1) / chips * moved / 1e11
-    found = roofline.all_reduce_s(moved, chips, 1e-5, 2e-6, 1e11)
-    assert found == pytest.approx(min(one_shot, two_phase), rel=1e-12)
-
-
-def test_all_to_all_sends_all_but_ones_own_part() -> None:
-    assert roofline.all_to_all_s(1e9, 4.0, 0.0, 1e9) == 0.75
-    assert roofline.all_to_all_s(1e9, 1.0, 1.0, 1e9) == 0.0
+@given(st.floats(1, 1e6), st.floats(0, 1), st.sampled_from([1.0, 2.0, 8.0, 64.0, 256.0]))
+def test_the_fullest_rank_has_at_least_the_mean_and_at_most_all(
+    trials: float, chance: float, ranks: float
+) -> None:
+    found = roofline.fullest(trials, chance, ranks)
+    assert trials * chance * (1 - 1e-9) <= found <= max(trials, 1.0) * (1 + 1e-9)
+    assert found <= roofline.fullest(trials, chance, ranks * 2) * (1 + 1e-9)
 
 
 @given(st.integers(1, 2**62))

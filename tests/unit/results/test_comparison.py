@@ -76,6 +76,7 @@ def test_rates_are_divided_and_times_are_not(
     assert ("normalized" in entry) is (by != "none")
 
 
+@pytest.mark.slow
 def test_the_order_is_by_merit_and_a_saturated_run_never_wins(three: Comparison) -> None:
     assert three.order("mean_e2el_ms")[-1] == "sn40l-mono"
     best = three.order("mean_e2el_ms")[0]
@@ -165,6 +166,7 @@ def test_at_a_rate_the_arrivals_are_poisson_and_as_many_as_it_takes() -> None:
     assert at_rate(endless, 0.5, 0.2).scenario.run.trajectories is None
 
 
+@pytest.mark.slow
 def test_a_setting_that_one_lacks_leaves_it_alone_and_that_all_lack_is_an_error() -> None:
     few = {"run.trajectories": 2}
     series = compare(over=("deployment.pools.decode.tp", [8, 16]), settings=few)
@@ -185,6 +187,7 @@ def test_a_wrong_value_of_a_setting_that_is_there_is_an_error() -> None:
         compare(over=("model", ["gpt-oss-120b", "gpt-9"]), settings={"run.trajectories": 2})
 
 
+@pytest.mark.slow
 def test_crossovers_are_found_between_neighbours(three: Comparison) -> None:
     names = NAMES[:2]
 

@@ -84,6 +84,7 @@ def test_a_new_row_is_in_the_summary_and_in_the_tables() -> None:
 
 
 @pytest.mark.usefixtures("more")
+@pytest.mark.slow
 def test_a_new_row_is_compared_and_orders() -> None:
     names = ("sn40l-mono", "h100-mono")
     two = gcsim.compare("coding-agents", deployments=names, settings=FEW, normalize="power")
@@ -102,6 +103,7 @@ def test_a_new_row_is_compared_and_orders() -> None:
 
 
 @pytest.mark.usefixtures("more")
+@pytest.mark.slow
 def test_a_new_row_is_watched_and_has_bands(tmp_path: Path) -> None:
     for seed in (1, 2):
         gcsim.run("coding-agents", settings=FEW, seed=seed, out=tmp_path / str(seed))

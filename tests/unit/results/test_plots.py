@@ -61,6 +61,7 @@ def test_a_timeline_keeps_the_means(both: Comparison) -> None:
     assert line.get_data().values.mean() == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 def test_every_picture_can_be_saved(both: Comparison, tmp_path: Path) -> None:
     result = both.results["sn40l-mono"]
     figures = (

@@ -7,6 +7,8 @@ import pytest
 import gcsim
 from gcsim.results.saturation import trend, window_means
 
+pytestmark = pytest.mark.slow  # `make quick` leaves it out
+
 LOAD = {"run.trajectories": 400}
 
 

@@ -22,6 +22,8 @@ from gcsim.studies import bands as module
 from gcsim.studies.bands import CAUSES, EVERY, bands, design, ranged, shifted
 from gcsim.studies.replicate import replicate
 
+pytestmark = pytest.mark.slow  # `make quick` leaves it out
+
 ROOT = Path(__file__).parents[3]
 CHIPS = sorted(shipped("chip"))
 FEW = {"run.trajectories": 2, "deployment": "sn50-mono"}

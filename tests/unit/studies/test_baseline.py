@@ -112,6 +112,7 @@ def test_a_number_that_moves_nothing_is_red_when_exact(gcsim: Run, folder: Path)
     assert "(changed: chip sn40l)" in out
 
 
+@pytest.mark.slow
 def test_a_changed_seed_alone_is_no_regression_when_statistical(gcsim: Run, folder: Path) -> None:
     gcsim("bless", str(folder / "plan.yaml"), "--move", "2%", "--replications", "4")
     edit(folder / "plan.yaml", "seed: 1", "seed: 2")

@@ -103,7 +103,7 @@ def test_a_rate_that_is_too_much_is_halved_until_it_is_served() -> None:
     assert low is not None
     assert high is not None
     assert low.load < 0.3 <= high.load <= low.load * FINE * 1.001
-    hopeless = found_by(lambda load: reading(load, None), "rate", 8.0)
+    hopeless = found_by(lambda load: reading(load, None, "rate"), "rate", 8.0)
     assert len(hopeless) == 11
 
 
@@ -180,6 +180,19 @@ def test_every_class_of_a_mix_has_a_verdict_of_its_own() -> None:
     assert breaches({**summary, "saturated": True}) == ["saturated", "v: p95 TTFT 3 s > 1 s"]
 
 
+def test_the_throughput_of_agents_is_that_of_all_at_work() -> None:
+    """10 agents, tasks of 20 requests and 50 s: 4 requests per second, however the run ends."""
+    summary = {"saturated": False, "classes": [one_class()], "completed": 400, "mean_e2el_ms": 9.0,
+               "trajectories_completed": 20, "mean_task_ms": 50e3, "good_request_fraction": 0.5,
+               "request_throughput": 1.0, "request_goodput": 0.7}  # fmt: skip
+    found = reading(10, summary, "agents")
+    assert (found.throughput, found.goodput) == (4.0, 2.0)
+    found = reading(10, summary, "rate")
+    assert (found.throughput, found.goodput) == (1.0, 0.7)
+    nothing = {**summary, "trajectories_completed": 0, "mean_task_ms": None, "completed": 0}
+    assert reading(10, nothing, "agents").throughput == 0.0
+
+
 # In a sweep
 
 
@@ -196,8 +209,7 @@ def limited(agents: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> list[tup
             played.append((name, load))
             good = load <= agents[name]
             one = {**base["classes"][0], "p95_tpot_ms": 10.0 if good else 21.0}
-            rates = {"request_goodput": float(min(load, agents[name])) * good}
-            rates |= {"request_throughput": float(load), "mean_e2el_ms": 100.0}
+            rates = {"good_request_fraction": float(good), "mean_e2el_ms": 100.0}
             self.summary = {**base, **rates, "classes": [one], "saturated": False}
 
     monkeypatch.setattr(workers, "simulate", Played)

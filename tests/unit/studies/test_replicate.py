@@ -45,6 +45,7 @@ def faked(
     return played
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_processes(small: Resolved) -> None:
     one = replicate(small, 3, jobs=1)
     two = replicate(small, 3, jobs=2)

@@ -58,6 +58,7 @@ def test_several_scenarios_share_the_seed_of_the_first() -> None:
     assert list(both.results) == ["coding-agents", "chatbot"]
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing() -> None:
     names = ["sn40l-mono", "sn50-mono", "h100-mono"]
     one = gcsim.compare("coding-agents", deployments=names, settings=FEW, jobs=1)

@@ -64,6 +64,7 @@ def test_content_of_two_traces_of_a_mix_never_meets(tmp_path: Path) -> None:
     assert all(content >= 1 << 64 or content == shared for spans in found for content, _ in spans)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_a_trace(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     peaks = []

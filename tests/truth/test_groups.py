@@ -131,6 +131,10 @@ def test_work_adds_up_over_groups_and_time_is_the_fullest_ones() -> None:
     assert both["bytes"] == pytest.approx(sum(one["bytes"] for one in ones) - touched, rel=1e-12)
     assert both["busy_s"] == max(one["busy_s"] for one in ones)
     assert sum(both[part] for part in roofline.PARTS[1:]) == pytest.approx(both["busy_s"])
+    # 50,000 tokens of other groups: their FLOPs on the experts, which two chips share.
+    crowd = batch(decode_seqs=1, logit_seqs=1, decode_kv=9, other_tokens=50_000)
+    chosen = weight_bytes(MOE).experts / 2 * 2 / 16
+    assert roofline.iteration_s(machine.table, crowd)[0] >= 2 * chosen * 50_001 / (2 * 100e12)
     assert (both["iterations"], both["tokens"], both["gaps"]) == (1, 700, 3)
 
 

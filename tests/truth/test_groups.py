@@ -127,7 +127,7 @@ def test_work_adds_up_over_groups_and_time_is_the_fullest_ones() -> None:
     roofline.join(machine.table, rows)
     both, ones = account(rows), [account(rows[:1]), account(rows[1:])]
     assert both["flops"] == pytest.approx(sum(one["flops"] for one in ones), rel=1e-12)
-    touched = roofline.distinct_experts(16.0, 2.0, 703.0, 1.0) * weight_bytes(MOE).experts / 16
+    touched = roofline.distinct_experts(16.0, 2.0, 703.0) * weight_bytes(MOE).experts / 16
     assert both["bytes"] == pytest.approx(sum(one["bytes"] for one in ones) - touched, rel=1e-12)
     assert both["busy_s"] == max(one["busy_s"] for one in ones)
     assert sum(both[part] for part in roofline.PARTS[1:]) == pytest.approx(both["busy_s"])

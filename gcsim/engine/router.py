@@ -107,12 +107,13 @@ def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
 def _work(request: Request, group: View, least: int) -> tuple[tuple[float, int, int], int]:
     """Work ahead in a group, and tokens cached there by others.
 
-    Of equals the less loaded is first, and where contexts come computed the one that holds less.
+    Of equals the less loaded is first, and where contexts come computed the one that has the least
+    cached. (Not the one that uses the least: that grows within a run of iterations.)
     """
     match = group.kv.look_up(request)
     fresh = request.prompt_tokens - group.kv.usable(match.depth, request.prompt_tokens - 1)
     ahead = group.line_tokens + SEQ_TOKENS * (group.load - least)
-    held = group.kv.used if group.fresh_work != 1.0 else 0
+    held = group.kv.cached if group.fresh_work != 1.0 else 0
     return (fresh * group.fresh_work + ahead, group.load, held), match.depth - match.own
 
 

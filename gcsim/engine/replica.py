@@ -58,7 +58,10 @@ class Replica:
     @property
     def waiting(self) -> int:
         """Requests in the waiting lines."""
-        return sum([len(group.waiting) for group in self.groups])
+        waiting = 0
+        for group in self.groups:
+            waiting += len(group.waiting)
+        return waiting
 
     # -- the ways in -----------------------------------------------------------------------
 
@@ -118,12 +121,13 @@ class Replica:
                     chunks = chunks or bool(group.chunks)
                     decodes = decodes or group.decodes
         self._sample(now)
+        reload_ns = 0  # every group reloads over its own chips
         for k, group in enumerate(groups):
             if not (group.decodes or group.chunks):
                 group.keep_places()  # the line may have emptied: its head could never run
             run.fill(k, group.decode, group.decodes, group.chunks)
-        # Every group reloads over its own chips.
-        reload_ns = max([group.reload_ns for group in groups])
+            if group.reload_ns > reload_ns:
+                reload_ns = group.reload_ns
         if chunks:
             self.next_ns = run.mixed(reload_ns)
         elif decodes:
@@ -131,17 +135,18 @@ class Replica:
         else:
             self.next_ns = NEVER
             return self._told()
-        for group in groups:
-            group.reload_ns = 0
+        if reload_ns:
+            for group in groups:
+                group.reload_ns = 0
         return self._told()
 
     def _sample(self, now: int) -> None:
-        changed = False
+        changed, running, used = False, 0, 0
         for group in self.groups:
             changed, group.changed = changed or group.changed, False
+            running += len(group.running)
+            used += group.kv.used
         if changed:
-            running = sum([len(group.running) for group in self.groups])
-            used = sum([group.kv.used for group in self.groups])
             self.meter.timeline.sample(now, self.waiting, running, used)
 
     def _told(self) -> list[Event]:
@@ -160,7 +165,9 @@ class Replica:
         """
         run, iterations = self._run, 1
         if self._coalesce and not reload_ns:
-            iterations = min([self._steady(group) for group in self.groups])
+            iterations = NEVER
+            for group in self.groups:
+                iterations = min(iterations, self._steady(group))
         # The end of the warm-up ends a run too: what counts is decided by where a run starts.
         counting = run.start_ns >= self.meter.count_from_ns
         until = NEVER if counting else self.meter.count_from_ns

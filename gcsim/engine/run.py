@@ -40,6 +40,7 @@ class Run:
     __slots__ = (
         "_interruptible",
         "_machine",
+        "_rows",
         "batches",
         "end_ns",
         "extra_ns",
@@ -52,12 +53,13 @@ class Run:
         self._machine = machine
         self._interruptible = False
         self.batches = np.zeros((machine.groups, len(BATCH)))
+        self._rows = list(self.batches)
         self.firsts = np.zeros(machine.groups, dtype=np.int64)
         self.start_ns = self.end_ns = self.iterations = self.extra_ns = 0
 
     def fill(self, group: int, decode: DecodeSet, decodes: bool, chunks: list[Chunk]) -> None:
         """What a group does in the first iteration: its prompt chunks, and decode if it goes on."""
-        batch = self.batches[group]
+        batch = self._rows[group]
         batch.fill(0.0)
         self.firsts[group] = decode.iterations
         if decodes:

@@ -121,13 +121,7 @@ class Replica:
                     chunks = chunks or bool(group.chunks)
                     decodes = decodes or group.decodes
         self._sample(now)
-        reload_ns = 0  # every group reloads over its own chips
-        for k, group in enumerate(groups):
-            if not (group.decodes or group.chunks):
-                group.keep_places()  # the line may have emptied: its head could never run
-            run.fill(k, group.decode, group.decodes, group.chunks)
-            if group.reload_ns > reload_ns:
-                reload_ns = group.reload_ns
+        reload_ns = self._fill()
         if chunks:
             self.next_ns = run.mixed(reload_ns)
         elif decodes:
@@ -139,6 +133,17 @@ class Replica:
             for group in groups:
                 group.reload_ns = 0
         return self._told()
+
+    def _fill(self) -> int:
+        """Tell the run what each group does; how long the first iteration waits for KV [ns]."""
+        reload_ns = 0  # every group reloads over its own chips
+        for k, group in enumerate(self.groups):
+            if not (group.decodes or group.chunks):
+                group.keep_places()  # the line may have emptied: its head could never run
+            self._run.fill(k, group.decode, group.decodes, group.chunks)
+            if group.reload_ns > reload_ns:
+                reload_ns = group.reload_ns
+        return reload_ns
 
     def _sample(self, now: int) -> None:
         changed, running, used = False, 0, 0

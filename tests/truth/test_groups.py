@@ -74,6 +74,9 @@ def test_a_sequence_decodes_no_faster_than_one_chip_reads_it() -> None:
     alone = batch(decode_seqs=1, logit_seqs=1, decode_kv=context)
     found_s = roofline.iteration_s(bind(model, pool).table, alone)[0]
     assert (own + touched) / hbm <= found_s < 3 * (own + touched) / hbm
+    toy = bind(MOE, Pool(chip=toys.chip(), ep=4)).table
+    far = batch(decode_seqs=1, logit_seqs=1, decode_kv=1e6)
+    assert roofline.iteration_s(toy, far)[0] >= 1e6 * kv_bytes_per_token(MOE).full / 1e12
 
 
 @pytest.mark.parametrize("execution", ["kernels", "fused"])

@@ -46,7 +46,6 @@ class Replica:
 
     def enqueue(self, request: Request, now: int) -> bool:
         """A request joins the waiting line."""
-        request.replica = self.index
         head = self.group.enqueue(request, now)
         return self.wake(now, head, further=self.cost.overlap_scheduling)
 

@@ -16,7 +16,7 @@ from gcsim.machine.counts import KV_BYTES, count, formats, kv_bytes_per_token, w
 from gcsim.machine.layers import Layers, layers_of
 from gcsim.machine.placement import Placement, kv_shards, place
 from gcsim.machine.roofline import SUMS
-from gcsim.profiles.chip import Chip, Stack, Tier
+from gcsim.profiles.chip import Chip, Tier
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import FORMAT_BYTES, Model, WeightFormat
 
@@ -109,7 +109,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     Equations: docs/cost-model.md. tp chips share attention and KV of a sequence, ep such groups
     hold different sequences, tp x ep chips share FFN and experts, pp stages share the layers.
     """
-    placement, stack, speculation = place(model, pool, dtype), _stack(pool), pool.speculation
+    placement, stack, speculation = place(model, pool, dtype), pool.serving_stack, pool.speculation
     verified, accepted, drafting = 1, 1.0, 0.0
     if speculation is not None:
         a, k = speculation.acceptance, speculation.draft_tokens
@@ -175,7 +175,7 @@ def _terms(
     terms: "NDArray[np.float64]", model: Model, pool: Pool, dtype: WeightFormat | None
 ) -> None:
     """Write what the kernels ask of the layout and of the layers into row TERMS of a table."""
-    layers, imbalance = layers_of(model), _stack(pool).expert_imbalance
+    layers, imbalance = layers_of(model), pool.serving_stack.expert_imbalance
     terms[roofline.STAGES], terms[roofline.FUSED] = pool.pp, pool.chip.execution == "fused"
     terms[roofline.EXPERT_COUNT] = layers.experts
     terms[roofline.EXPERTS_PER_TOKEN] = layers.experts_per_token
@@ -220,12 +220,8 @@ def stacked(tables: Sequence["NDArray[np.float64]"]) -> "NDArray[np.float64]":
     return found
 
 
-def _stack(pool: Pool) -> Stack:
-    return pool.chip.stacks[pool.stack or pool.chip.default_stack]
-
-
 def _reached(pool: Pool) -> float:
-    compute = _stack(pool).compute
+    compute = pool.serving_stack.compute
     return compute.value if compute else 1.0
 
 
@@ -348,7 +344,7 @@ def _feed_forward(
 
 def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> Row:
     """Fixed times of an iteration [s]; latent attention and quantization take more kernels."""
-    stack, layers, own = _stack(pool), layers_of(model), formats(model, dtype)
+    stack, layers, own = pool.serving_stack, layers_of(model), formats(model, dtype)
     quantized = stack.quantized_kernels.value if stack.quantized_kernels else 0.0
     latent = stack.mla_kernels.value if stack.mla_kernels else 1.0
     own_quantized = quantized if quantizes(pool.chip, own.attention) else 0.0

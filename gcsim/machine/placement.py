@@ -59,6 +59,12 @@ def _stages(model: Model, pool: Pool) -> float:
     return model.layers / -(-model.layers // pool.pp)
 
 
+def _reserve_bytes(pool: Pool) -> float:
+    """Memory of a chip that the stack takes for itself [B]."""
+    reserve = pool.serving_stack.runtime_reserve
+    return reserve.value if reserve else 0.0
+
+
 def _padding(model: Model, dtype: WeightFormat | None, tile: int | None) -> float:
     """Bytes of experts as stored, in those of the checkpoint: MXFP4 kernels take padded widths."""
     width = max(sublayer.expert_width for _, sublayer in layers_of(model).runs)
@@ -77,14 +83,13 @@ def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placem
     """
     chip = pool.chip
     sizes = weight_bytes(model, dtype)
-    stages, stack = _stages(model, pool), chip.stacks[pool.stack or chip.default_stack]
-    reserve = stack.runtime_reserve.value if stack.runtime_reserve else 0.0
+    stages, reserve = _stages(model, pool), _reserve_bytes(pool)
     wide = pool.tp * pool.ep * stages
     left = {
         "attention": (sizes.attention + sizes.norms) / (pool.tp * stages),
         "head": sizes.head / wide,
         "ffn": (sizes.ffn + sizes.router) / wide,
-        "experts": sizes.experts / wide * _padding(model, dtype, stack.mxfp4_tile),
+        "experts": sizes.experts / wide * _padding(model, dtype, pool.serving_stack.mxfp4_tile),
         "embedding": sizes.embedding / wide,
     }
     total = sum(left.values())
@@ -145,8 +150,7 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
 def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:
     chip = pool.chip
     memory = sum(t.capacity.value for t in chip.memory if "weights" in t.holds)
-    stack = chip.stacks[pool.stack or chip.default_stack]
-    reserve = stack.runtime_reserve.value if stack.runtime_reserve else 0.0
+    reserve = _reserve_bytes(pool)
     kept = pool.kv_reserve if _goes_on(chip) else 0.0
     room = sum(  # a tier that holds KV too keeps a part free for it
         (t.capacity.value * pool.memory_utilization - reserve) * (1 - kept)

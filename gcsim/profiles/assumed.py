@@ -37,7 +37,7 @@ def assumed_values(scenario: Scenario) -> dict[str, str]:
             "memory": chip.memory,
             "interconnect": chip.interconnect,
             "efficiency": chip.efficiency,
-            "stack": chip.stacks[pool.stack or chip.default_stack],
+            "stack": pool.serving_stack,
         }
         for part, item in used.items():
             for path, quantity in quantities(item, part):

@@ -14,7 +14,7 @@ from gcsim.profiles.base import (
     Spec,
     Whole,
 )
-from gcsim.profiles.chip import Chip
+from gcsim.profiles.chip import Chip, Stack
 from gcsim.profiles.model import KvFormat, Model
 
 
@@ -95,6 +95,11 @@ class Pool(Spec):
                 " scale_out.bandwidth"
             )
         return self
+
+    @property
+    def serving_stack(self) -> Stack:
+        """The stack that it is served with: its own choice, else the chip's default."""
+        return self.chip.stacks[self.stack or self.chip.default_stack]
 
     @property
     def chips_per_replica(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, overload
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import Resolved, resolve, with_settings
 from gcsim.results.comparison import Comparison, Normalize
+from gcsim.studies.grid import leads
 from gcsim.studies.parallel import Fraction, simulate_all
 from gcsim.version import __version__
 
@@ -247,7 +248,7 @@ def _varied(
         try:
             varied = [with_settings(base, {parameter: value}) for value in values]
         except ProfileError as error:
-            if _has(base.mapping, parameter.split(".")):
+            if leads(base.mapping, parameter.split(".")):
                 raise
             varied, missing = [base] * len(values), error
         if all(one.mapping == base.mapping for one in varied):
@@ -257,14 +258,3 @@ def _varied(
     if len(unchanged) == len(contenders) and missing is not None:
         raise missing
     return grid, tuple(unchanged)
-
-
-def _has(node: Any, keys: list[str]) -> bool:
-    """Whether a mapping gives a dotted path (in a list: any of its items)."""
-    if not keys:
-        return True
-    if isinstance(node, list):
-        if keys[0].isdigit():
-            return int(keys[0]) < len(node) and _has(node[int(keys[0])], keys[1:])
-        return any(_has(item, keys) for item in node)
-    return isinstance(node, dict) and keys[0] in node and _has(node[keys[0]], keys[1:])

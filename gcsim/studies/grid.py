@@ -149,7 +149,7 @@ def has(resolved: Resolved, path: str) -> bool:
     (True, False)
     """
     keys = path.split(".")
-    return _within(resolved.mapping, keys) or _within(resolved.scenario, keys)
+    return leads(resolved.mapping, keys) or leads(resolved.scenario, keys)
 
 
 class _Lacking:
@@ -235,19 +235,19 @@ def _shallow_first(settings: Mapping[str, Any]) -> list[str]:
     return sorted(settings, key=lambda path: path.count("."))
 
 
-def _within(node: Any, keys: list[str]) -> bool:
+def leads(node: Any, keys: list[str]) -> bool:
     """Whether a dotted path leads to something (in a list: in any of its items)."""
     if not keys:
         return True
     key, *rest = keys
     if isinstance(node, list | tuple):
         if key.isdigit():
-            return int(key) < len(node) and _within(node[int(key)], rest)
-        return any(_within(item, keys) for item in node)
+            return int(key) < len(node) and leads(node[int(key)], rest)
+        return any(leads(item, keys) for item in node)
     if isinstance(node, BaseModel):
         fields = {field.alias or name: name for name, field in type(node).model_fields.items()}
-        return key in fields and _within(getattr(node, fields[key]), rest)
-    return isinstance(node, Mapping) and key in node and _within(node[key], rest)
+        return key in fields and leads(getattr(node, fields[key]), rest)
+    return isinstance(node, Mapping) and key in node and leads(node[key], rest)
 
 
 def _is(value: Any, dimension: str) -> bool:

@@ -1,475 +1,349 @@
-"""The cheapest deployment that serves N agents within an SLO: chips, layouts, replicas.
+"""`plan`: the cheapest deployment for so many agents within an SLO, and how sure that is.
 
-A chip family is a chip that does both phases, or a pair that prefills and decodes. For each family
-
-1. the roofline discards layouts in which a lone request already breaks a bound, and says from below
-   how many replicas the others need (`gcsim.studies.layouts`);
-2. the layouts that are left are played, the most promising first, with as many replicas as would
-   make them the cheapest, then bisected: more replicas never serve worse. Where that takes very
-   many agents, a slice is played: agents and replicas in the same proportion;
-3. the best of the cheapest families are played with all agents, and grown until the SLO holds.
-
-Every decision is a run's, with its interval (`gcsim.studies.slo`); the same in any number of
-processes, for each family is searched by itself.
+The search of one family stands in `gcsim.studies.plan_search`; here families are searched side by
+side, the cheapest are played with all agents, and what a buyer asks next is answered: how much more
+it could take, who comes next and why not, and which single value would change the choice.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, inf
-from typing import Any, Literal
+from math import inf
+from pathlib import Path
+from typing import Any
 
-from gcsim.errors import GcsimError, ProfileError
+import pandas as pd
+import yaml
+
+from gcsim.errors import ProfileError
+from gcsim.profiles import library
 from gcsim.profiles.chip import Chip
-from gcsim.profiles.resolve import Resolved, with_settings
-from gcsim.simulate import simulate
-from gcsim.studies.layouts import (
-    Demand,
-    Floor,
-    Layout,
-    demand_of,
-    floor,
-    layouts,
-    replicas_least,
-    tasks_per_s,
+from gcsim.profiles.resolve import Resolved, resolve
+from gcsim.studies.layouts import chips_of
+from gcsim.studies.parallel import Fraction, cores
+from gcsim.studies.plan_robust import Sway, sways
+from gcsim.studies.plan_search import (
+    Aim,
+    Found,
+    Question,
+    Trial,
+    Unit,
+    checked,
+    first_guess,
+    search,
+    settle,
 )
-from gcsim.studies.slo import Bound, Verdict, verdict
+from gcsim.studies.slo import Bound, parse_slo, slo_of
+from gcsim.version import __version__
 
-Aim = Literal["cost", "power", "racks", "chips"]
-SLICE = 48  # agents; twice as many and more are searched by slices
-LAYOUTS_PLAYED = 6  # of a family: the most promising by the roofline
-PAIRS_PLAYED = 3  # layouts of each of the two pools
-GROWN_MOST = 40.0  # times what the roofline asks for: beyond that a family does not serve it
-BUSY = 0.6  # how busy a pool is that keeps an SLO, for a first guess
-# Between pools, as the shipped deployments have it: network cards, vLLM with Mooncake over them.
-LINK = {
-    "latency": "10 us",
-    "setup": "0.2 ms",
-    "efficiency": 0.7,
-    "ramp": "32 MB",
-    "source": "as in the shipped deployments (kvcache-ai.github.io, vllm-v1-support-benchmark)",
-}
+PAIRS_MOST = 12  # chip pairs that are searched: the most promising by the roofline
+SETTLED_MOST = 4  # families that are played with all agents
+RIVALS = 2  # families that the choice is weighed against
+MORE = (1.1, 1.25, 1.5, 2.0)  # of the load: how much the answer could take
+AIMS = {"cost": "USD/h", "power": "W", "racks": "racks", "chips": "chips"}
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Pools of one or two layouts and how many replicas of each."""
+@dataclass(frozen=True)
+class Plan:
+    """What was found. `answer` is None where nothing keeps the SLO; `nearest` came closest then.
 
-    layouts: tuple[Layout, ...]
-    replicas: tuple[int, ...]
+    families: the best of each, the cheapest first, then those without; runs: how many simulations;
+    left_out: pairs that the roofline puts behind; headroom: the load up to which the answer holds,
+    None where the largest that was tried holds; sways: what could overturn the choice.
+    """
 
-    @property
-    def chips(self) -> int:
-        """All of them."""
-        return sum(n * one.chips for one, n in zip(self.layouts, self.replicas, strict=True))
+    question: Question = field(repr=False)
+    families: tuple[Found, ...] = field(repr=False)
+    answer: Found | None
+    runs: int
+    left_out: int = 0
+    headroom: float | None = None
+    sways: tuple[Sway, ...] = ()
 
     @property
-    def usd_per_hour(self) -> float:
-        """Of all chips."""
-        return sum(n * one.usd_per_hour for one, n in zip(self.layouts, self.replicas, strict=True))
+    def nearest(self) -> Trial | None:
+        """The run that came nearest to the SLO."""
+        runs = [one.nearest for one in self.families if one.nearest is not None]
+        return max(runs, key=lambda trial: trial.verdict.room, default=None)
 
     @property
-    def power_w(self) -> float:
-        """Of all chips, with their share of the node."""
-        return sum(n * one.power_w for one, n in zip(self.layouts, self.replicas, strict=True))
-
-    @property
-    def nodes(self) -> int:
-        """Nodes (or racks, where that is how a chip is sold), each pool in its own."""
-        return sum(
-            ceil(n * one.chips / one.chips_per_node)
-            for one, n in zip(self.layouts, self.replicas, strict=True)
-        )
-
-    @property
-    def family(self) -> str:
-        """Such as `sn50`, or `mi300x + sn50`."""
-        return " + ".join(one.chip for one in self.layouts)
-
-    def costs(self, aim: Aim) -> float:
-        """What is minimized."""
-        return {
-            "cost": self.usd_per_hour,
-            "power": self.power_w,
-            "racks": float(self.nodes),
-            "chips": float(self.chips),
-        }[aim]
-
-    def __str__(self) -> str:
-        parts = zip(self.replicas, self.layouts, strict=True)
-        return " + ".join(f"{n} x {one.name}" for n, one in parts)
-
-    def deployment(self) -> dict[str, Any]:
-        """As YAML has it."""
-        names = ("serve",) if len(self.layouts) == 1 else ("prefill", "decode")
-        pools = {
-            name: {**one.pool, "replicas": n}
-            for name, one, n in zip(names, self.layouts, self.replicas, strict=True)
-        }
-        found: dict[str, Any] = {
-            "name": self.family.replace(" + ", "-").replace(".", "-") + "-planned",
-            "description": f"Found by gcsim plan: {self}.",
-            "source": "gcsim plan",
-            "pools": pools,
-            "links": [],
-        }
-        if len(names) == 2:
-            rate, width = _cards(self.layouts)
-            link = {"from": "prefill", "to": "decode", "bandwidth": f"{rate:g} B/s"}
-            found["links"] = [{**link, "lanes": width, **LINK}]
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One run of the search."""
-
-    unit: Unit
-    load: float
-    verdict: Verdict
-    summary: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(slots=True)
-class Found:
-    """What the search knows of one family: its best unit, the runs, and why others are not."""
-
-    family: str
-    best: Unit | None = None
-    trial: Trial | None = None
-    sliced: bool = False
-    trials: list[Trial] = field(default_factory=list)
-    whys: list[str] = field(default_factory=list)
-    nearest: Trial | None = None
-
-    def note(self, trial: Trial) -> None:
-        """Keep a run, and the one that came nearest to the SLO."""
-        self.trials.append(trial)
-        if self.nearest is None or trial.verdict.room > self.nearest.verdict.room:
-            self.nearest = trial
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked: a scenario whose load and deployment are replaced, and what must hold."""
-
-    base: Resolved
-    kind: Literal["agents", "rate"]
-    load: float
-    bounds: tuple[Bound, ...]
-    aim: Aim
-    chips_most: float = inf
-    power_most_w: float = inf
-    nodes_most: float = inf
-
-    def within(self, unit: Unit) -> bool:
-        """Whether a deployment keeps the limits of the site."""
+    def sentence(self) -> str:
+        """The answer in one sentence."""
+        asked = self.question
+        load = f"{asked.load:g} {'agents' if asked.kind == 'agents' else 'tasks per second'}"
+        slo = ", ".join(map(str, asked.bounds))
+        if self.answer is None or self.answer.best is None:
+            near = self.nearest
+            closest = f"; nearest: {near.unit}, {near.verdict.binds}" if near else ""
+            return f"Nothing that was tried serves {load} within {slo}{closest}."
+        unit = self.answer.best
         return (
-            unit.chips <= self.chips_most
-            and unit.power_w <= self.power_most_w
-            and unit.nodes <= self.nodes_most
+            f"{load} within {slo}: {unit}, {unit.chips} chips, {unit.power_w / 1e3:.3g} kW,"
+            f" {unit.usd_per_hour:,.4g} USD/h."
         )
 
-    def resolved(self, unit: Unit, load: float) -> Resolved:
-        """The scenario on a deployment, with a load."""
-        if self.kind == "agents":
-            arrivals: dict[str, Any] = {"process": "closed", "agents": round(load)}
-        else:
-            arrivals = {**self.base.mapping["arrivals"], "rate": f"{load!r} /s"}
-        run = {k: v for k, v in self.base.mapping.get("run", {}).items() if k == "seed"}
-        tasks = max(round(load), 64) if self.kind == "agents" else 200
-        mapping = {**self.base.mapping, "run": {**run, "trajectories": tasks}}
-        plain = Resolved(self.base.scenario, mapping)
-        return with_settings(plain, {"deployment": unit.deployment(), "arrivals": arrivals})
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row per family: its best deployment, what it costs, what binds, or why there is none."""
+        return pd.DataFrame([_row(one) for one in self.families])
+
+    @property
+    def frontier(self) -> pd.DataFrame:
+        """Speed of a user against output of a chip: the runs that no other beats in both."""
+        rows = [_point(trial) for one in self.families for trial in one.trials]
+        rows = [row for row in rows if row["tok_s_user"] and row["tok_s_chip"]]
+        kept, most = [], 0.0
+        for row in sorted(rows, key=lambda row: (-row["tok_s_user"], -row["tok_s_chip"])):
+            if row["tok_s_chip"] > most:
+                most = row["tok_s_chip"]
+                kept.append(row)
+        return pd.DataFrame(kept)
+
+    def deployment_yaml(self) -> str:
+        """The answer as a deployment profile. Errors: `ValueError` where there is none."""
+        if self.answer is None or self.answer.best is None:
+            raise ValueError("nothing keeps the SLO")
+        text: str = yaml.safe_dump(
+            self.answer.best.deployment(), sort_keys=False, allow_unicode=True, width=100
+        )
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `gcsim plan --format json` prints."""
+        asked = self.question
+        best = self.answer.best if self.answer else None
+        return {
+            "version": __version__,
+            "scenario": asked.base.scenario.name,
+            "model": asked.base.scenario.model.name,
+            "load": asked.load,
+            "load_kind": asked.kind,
+            "slo": [str(bound) for bound in asked.bounds],
+            "minimize": asked.aim,
+            "sentence": self.sentence,
+            "holds": best is not None,
+            "deployment": best.deployment() if best else None,
+            "headroom": self.headroom,
+            "runs": self.runs,
+            "families": _records(self.table),
+            "frontier": _records(self.frontier),
+            "sways": [sway.to_dict() for sway in self.sways],
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False, default=str)
+
+    def __repr__(self) -> str:
+        return f"Plan({self.sentence})"
 
 
-class Player:
-    """Plays units, each once."""
+def plan(
+    scenario: str | Path | Resolved,
+    agents: int | None = None,
+    slo: str | Sequence[Bound] | None = None,
+    *,
+    rate: float | None = None,
+    chips: Sequence[str] | None = None,
+    pairs: bool = True,
+    minimize: Aim = "cost",
+    limits: Mapping[str, float] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    robustness: bool = True,
+    jobs: int | None = None,
+    progress: Fraction | None = None,
+) -> Plan:
+    """The cheapest deployment that serves a load within an SLO.
 
-    def __init__(self, question: Question, found: Found) -> None:
-        self.question, self.found = question, found
-        self._known: dict[tuple[str, float], Trial] = {}
+    agents: of a closed loop (or rate: tasks per second, open); else the scenario's own load.
+    slo: `ttft:p95<2s tpot:mean<15ms`; else the scenario's own, for 95% of its requests.
+    chips: to choose from; None: all of the library. pairs: also prefill on one, decode on another.
+    minimize: `cost` (USD/h), `power`, `racks` (nodes) or `chips`; limits: the most of `chips`,
+    `power_w`, `racks`. robustness: also move every assumed and fitted value to its ends.
+    The answer does not depend on `jobs`. Errors: `ProfileError`.
 
-    def whole(self, unit: Unit) -> Trial:
-        """With the whole load."""
-        return self.at(unit, self.question.load)
-
-    def sliced(self, unit: Unit) -> Trial:
-        """With a slice of the load on a slice of the replicas; the whole where that is little."""
-        load, smallest = self.question.load, min(unit.replicas)
-        agents = load if self.question.kind == "agents" else load * 60.0
-        part = max(SLICE / max(agents, 1e-9), 1.0 / smallest)
-        if part > 0.5:
-            return self.whole(unit)
-        replicas = tuple(max(round(n * part), 1) for n in unit.replicas)
-        # The proportion is that of the pool that rounding gives the least.
-        part = min(n / whole for n, whole in zip(replicas, unit.replicas, strict=True))
-        slim = load * part
-        return self.at(Unit(unit.layouts, replicas), round(slim) if load == round(load) else slim)
-
-    def at(self, unit: Unit, load: float) -> Trial:
-        """With this load."""
-        key = str(unit), load
-        if key not in self._known:
-            summary = simulate(self.question.resolved(unit, load)).summary
-            trial = Trial(unit, load, verdict(summary, self.question.bounds), summary)
-            self._known[key] = trial
-            self.found.note(trial)
-        return self._known[key]
-
-
-def search(question: Question, chips: Sequence[Chip], whole: bool = False) -> Found:
-    """The best unit of one family: one chip, or two (prefill, decode).
-
-    whole: every run has all agents; else large loads are searched by slices.
+    >>> import gcsim
+    >>> found = gcsim.plan("coding-agents", 4, "tpot:mean<30ms", chips=["h200-sxm"], pairs=False)
+    >>> found.answer.best.chips <= 8
+    True
     """
-    found = Found(" + ".join(chip.name for chip in chips))
-    player = Player(question, found)
-    demand = demand_of(question.base.scenario)
-    ways = _mixed(question, chips[0], demand, found)
-    if len(chips) == 2:
-        ways = _paired(question, chips, demand, found)
-    play = player.whole if whole else player.sliced
-    slack = 1.0
-    for number, (least, guess) in enumerate(ways):
-        if number >= LAYOUTS_PLAYED:
-            break
-        limit = found.best.costs(question.aim) if found.best else inf
-        if least.costs(question.aim) >= limit:
-            continue
-        start = _scaled(guess, slack, least)
-        unit = _grow(question, play, least, start, limit)
-        if unit is not None:
-            slack = max(n / g for n, g in zip(unit.replicas, guess.replicas, strict=True))
-            found.best, found.trial = unit, play(unit)
-    found.sliced = found.trial is not None and found.trial.load != question.load
-    return found
+    question = _question(scenario, agents, slo, rate, minimize, limits or {}, settings or {})
+    checked(question)
+    found = chips_of(chips if chips is not None else sorted(library.shipped("chip")))
+    tell = progress or _nobody
+    singles = [(chip,) for chip in found.values()]
+    results = _searched(question, singles, jobs, lambda done: tell(0.35 * done))
+    couples, left_out = _couples(question, list(found.values()), results) if pairs else ([], 0)
+    results += _searched(question, couples, jobs, lambda done: tell(0.35 + 0.35 * done))
+    answer = _settled(question, results)
+    tell(0.8)
+    ordered = sorted(results, key=lambda one: (_costs(question, one), one.family))
+    headroom = _headroom(question, answer) if answer else None
+    tell(0.85)
+    moved: tuple[Sway, ...] = ()
+    if robustness and answer is not None:
+        rivals = [one for one in ordered if one is not answer and one.best is not None][:RIVALS]
+        moved = sways(question, answer, rivals, jobs, lambda done: tell(0.85 + 0.15 * done))
+    runs = sum(len(one.trials) for one in results) + sum(sway.runs for sway in moved)
+    return Plan(question, tuple(ordered), answer, runs, left_out, headroom, moved)
 
 
-def settle(question: Question, found: Found) -> Found:
-    """The best unit of a family with all agents: grown until the SLO holds, shrunk while it does."""
-    if found.best is None:
+def _question(
+    scenario: str | Path | Resolved,
+    agents: int | None,
+    slo: str | Sequence[Bound] | None,
+    rate: float | None,
+    aim: Aim,
+    limits: Mapping[str, float],
+    settings: Mapping[str, Any],
+) -> Question:
+    from gcsim.studies.load_curve import load_of
+
+    base = resolve(scenario, settings)
+    if agents is not None and rate is not None:
+        raise ProfileError.one("plan", "--rate", rate, "goes not with --agents", "give one")
+    if aim not in AIMS:
+        raise ProfileError.one("plan", "--minimize", aim, f"is none of {', '.join(AIMS)}")
+    kind, load = ("agents", float(agents)) if agents is not None else load_of(base)
+    if rate is not None:
+        if load_of(base)[0] != "rate":
+            hint = "plan a closed loop with --agents"
+            raise ProfileError.one(base.scenario.name, "--rate", rate, "it has no rate", hint)
+        kind, load = "rate", rate
+    if not 0 < load < inf:
+        raise ProfileError.one("plan", f"--{kind}", load, "must be above 0")
+    unknown = set(limits) - {"chips", "power_w", "racks"}
+    if unknown:
+        raise ProfileError.one("plan", "limits", sorted(unknown), "is no limit of a plan")
+    bounds = parse_slo(slo) if isinstance(slo, str) else tuple(slo or slo_of(base.scenario))
+    return Question(
+        base,
+        kind,
+        load,
+        bounds,
+        aim,
+        limits.get("chips", inf),
+        limits.get("power_w", inf),
+        limits.get("racks", inf),
+    )
+
+
+def _searched(
+    question: Question, families: Sequence[tuple[Chip, ...]], jobs: int | None, tell: Fraction
+) -> list[Found]:
+    """Every family searched, in `jobs` processes; in the order of the families."""
+    workers = min(jobs or cores(), max(len(families), 1))
+    if workers <= 1 or len(families) <= 1:
+        found = []
+        for number, chips in enumerate(families):
+            found.append(search(question, chips))
+            tell((number + 1) / len(families))
         return found
-    player = Player(question, found)
-    least = Unit(found.best.layouts, tuple(1 for _ in found.best.replicas))
-    unit = _grow(question, player.whole, least, found.best, inf, fine=True)
-    found.best, found.trial = unit, player.whole(unit) if unit is not None else None
-    found.sliced = False
-    return found
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
+    results = []
+    for one in parallel(delayed(search)(question, chips) for chips in families):
+        results.append(one)
+        tell(len(results) / len(families))
+    return results
 
 
-def _mixed(
-    question: Question, chip: Chip, demand: Demand, found: Found
-) -> list[tuple[Unit, Unit]]:
-    """Layouts of a chip that does both: (at the least, a guess), the cheapest guess first."""
-    ways = []
-    for layout, low in _sound(question, chip, "mixed", demand, found):
-        rate = tasks_per_s(question.load, demand, question.bounds, low.task_s)
-        if question.kind == "rate":
-            rate = question.load
-        least = replicas_least(rate, low.busy_s)
-        seqs = _at_once(question, demand, low)
-        guess = max(ceil(rate * low.busy_s / BUSY), ceil(seqs / max(low.seqs, 1)), 1)
-        ways.append((Unit((layout,), (least,)), Unit((layout,), (guess,))))
-    return _ordered(question, ways)
+def _couples(
+    question: Question, chips: Sequence[Chip], singles: Sequence[Found]
+) -> tuple[list[tuple[Chip, ...]], int]:
+    """The pairs worth a search, and how many are not: by what the roofline asks for at the least."""
+    guesses = []
+    for one in chips:
+        for two in chips:
+            guess = first_guess(question, (one, two))
+            if guess is not None:
+                guesses.append((guess, one.name, two.name, (one, two)))
+    guesses.sort(key=lambda row: row[:3])
+    best = min((_costs(question, one) for one in singles), default=inf)
+    worth = [row[3] for row in guesses if row[0] < 1.5 * best][:PAIRS_MOST]
+    return worth, len(chips) ** 2 - len(worth)
 
 
-def _paired(
-    question: Question, chips: Sequence[Chip], demand: Demand, found: Found
-) -> list[tuple[Unit, Unit]]:
-    """Layouts of two chips, the best few of each: (at the least, a guess)."""
-    sides: list[list[tuple[float, Layout, int, int]]] = []
-    for chip, role in zip(chips, ("prefill", "decode"), strict=True):
-        side = []
-        for layout, low in _sound(question, chip, role, demand, found):
-            rate = question.load
-            if question.kind == "agents":
-                rate = tasks_per_s(question.load, demand, question.bounds, low.task_s)
-            busy_s = low.prefill_s if role == "prefill" else low.decode_s
-            least, guess = replicas_least(rate, busy_s), max(ceil(rate * busy_s / BUSY), 1)
-            if role == "decode":
-                guess = max(guess, ceil(_at_once(question, demand, low) / max(low.seqs, 1)))
-            costs = Unit((layout,), (guess,)).costs(question.aim)
-            side.append((costs, layout, least, guess))
-        sides.append(sorted(side, key=lambda one: one[0])[:PAIRS_PLAYED])
-    ways = [
-        (Unit((one[1], two[1]), (one[2], two[2])), Unit((one[1], two[1]), (one[3], two[3])))
-        for one in sides[0]
-        for two in sides[1]
-    ]
-    return _ordered(question, ways)
+def _settled(question: Question, results: list[Found]) -> Found | None:
+    """The family whose best deployment is the cheapest with all agents.
 
-
-def _sound(
-    question: Question, chip: Chip, role: str, demand: Demand, found: Found
-) -> Iterator[tuple[Layout, Floor]]:
-    """The layouts of a chip in a role whose floors keep the bounds; why others do not is noted."""
-    made, whys = layouts(question.base.scenario, chip, role)
-    if not made and whys:
-        found.whys.append(f"{chip.name}: {whys[-1]}")
-    for layout in made:
-        low = floor(layout, demand, question.bounds)
-        if low.why:
-            found.whys.append(f"{layout.name}: {low.why}")
-        else:
-            yield layout, low
-
-
-def _at_once(question: Question, demand: Demand, low: Floor) -> float:
-    """Requests in flight, about: agents x the part of a task in which the model works."""
-    if question.kind == "rate":
-        return question.load * max(low.task_s - demand.idle_s, 0.0)
-    return question.load * max(1.0 - demand.idle_s / max(low.task_s, 1e-9), 0.05)
-
-
-def _ordered(question: Question, ways: list[tuple[Unit, Unit]]) -> list[tuple[Unit, Unit]]:
-    fits = [way for way in ways if question.within(way[0])]
-    return sorted(fits, key=lambda way: (way[1].costs(question.aim), way[0].chips, str(way[1])))
-
-
-def _scaled(guess: Unit, slack: float, least: Unit) -> Unit:
-    replicas = (max(round(n * slack), low) for n, low in zip(guess.replicas, least.replicas, strict=True))
-    return Unit(guess.layouts, tuple(replicas))
-
-
-def _grow(
-    question: Question,
-    play: Callable[[Unit], Trial],
-    least: Unit,
-    start: Unit,
-    limit: float,
-    fine: bool = False,
-) -> Unit | None:
-    """The cheapest number of replicas that holds, below `limit`; None when there is none.
-
-    One pool: bisected. Two: the pool that binds is grown, then each is shrunk while it holds.
+    What was searched with slices is played whole, the cheapest first, until none that was not
+    could be cheaper.
     """
-
-    def allowed(unit: Unit) -> bool:
-        return unit.costs(question.aim) < limit and question.within(unit)
-
-    def holds(unit: Unit) -> bool:
-        return play(unit).verdict.holds
-
-    if len(start.layouts) == 1:
-        return _bisect(least, start, allowed, holds, fine)
-    return _balance(question, least, start, allowed, play)
-
-
-def _bisect(
-    least: Unit,
-    start: Unit,
-    allowed: Callable[[Unit], bool],
-    holds: Callable[[Unit], bool],
-    fine: bool,
-) -> Unit | None:
-    def of(replicas: int) -> Unit:
-        return Unit(start.layouts, (replicas,))
-
-    low, number = least.replicas[0] - 1, start.replicas[0]  # `low` does not hold
-    while number > low + 1 and not allowed(of(number)):
-        number = low + 1 + (number - low - 1) // 2
-    if not allowed(of(number)):
-        return None
-    step = max(round(0.03 * number), 1) if fine else max(number // 2, 1)
-    high: int | None = None
-    while high is None:
-        if holds(of(number)):
-            high = number
-            break
-        low, wanted = number, number + step
-        step *= 2
-        while wanted > low + 1 and not allowed(of(wanted)):
-            wanted = low + 1 + (wanted - low - 1) // 2
-        if not allowed(of(wanted)) or wanted > GROWN_MOST * max(start.replicas[0], 1):
+    answer: Found | None = None
+    for _ in range(SETTLED_MOST):
+        ordered = sorted(
+            (one for one in results if one.best is not None),
+            key=lambda one: (_costs(question, one), one.family),
+        )
+        if not ordered:
             return None
-        number = wanted
-    step = 1 if fine else max((high - low) // 2, 1)
-    while high - low > 1:
-        middle = max(high - step, low + 1)
-        if holds(of(middle)):
-            high = middle
-            step = max(min(step * 2, (high - low) // 2), 1)
-        else:
-            low = middle
-            step = max((high - low) // 2, 1)
-    return of(high)
+        first = ordered[0]
+        if not first.sliced:
+            return first
+        settle(question, first)
+    whole = [one for one in results if one.best is not None and not one.sliced]
+    answer = min(whole, key=lambda one: (_costs(question, one), one.family), default=None)
+    return answer
 
 
-def _balance(
-    question: Question,
-    least: Unit,
-    start: Unit,
-    allowed: Callable[[Unit], bool],
-    play: Callable[[Unit], Trial],
-) -> Unit | None:
-    unit = start
-    while not allowed(unit):
-        smaller = tuple(max(n * 3 // 4, low) for n, low in zip(unit.replicas, least.replicas, strict=True))
-        if smaller == unit.replicas:
-            return None
-        unit = Unit(unit.layouts, smaller)
-    for _ in range(12):
-        trial = play(unit)
-        if trial.verdict.holds:
-            break
-        pool = _binding_pool(trial)
-        replicas = list(unit.replicas)
-        replicas[pool] += max(replicas[pool] // 3, 1)
-        grown = Unit(unit.layouts, tuple(replicas))
-        if not allowed(grown) or max(grown.replicas) > GROWN_MOST * max(start.replicas):
-            return None
-        unit = grown
-    else:
-        return None
-    shrunk = True
-    while shrunk:
-        shrunk = False
-        # First where a replica costs most.
-        order = sorted((0, 1), key=lambda k: -Unit((unit.layouts[k],), (1,)).costs(question.aim))
-        for pool in order:
-            step = max(unit.replicas[pool] // 4, 1)
-            while step and unit.replicas[pool] - step >= least.replicas[pool]:
-                replicas = list(unit.replicas)
-                replicas[pool] -= step
-                if play(Unit(unit.layouts, tuple(replicas))).verdict.holds:
-                    unit, shrunk = Unit(unit.layouts, tuple(replicas)), True
-                else:
-                    step //= 2
-    return unit
+def _headroom(question: Question, answer: Found) -> float | None:
+    """The largest load of `MORE` up to which the answer holds, as a multiple; at the least 1."""
+    from gcsim.studies.plan_search import Player
+
+    player, held = Player(question, answer), 1.0
+    for more in MORE:
+        load = question.load * more
+        if not player.at(_of(answer), round(load) if question.kind == "agents" else load).verdict.holds:
+            return held
+        held = more
+    return held
 
 
-def _binding_pool(trial: Trial) -> int:
-    """Which of two pools is too small: that of the bound that binds, or the busier."""
-    if trial.verdict.room > -inf and "TTFT" in trial.verdict.binds:
-        return 0
-    if trial.verdict.room > -inf and "TPOT" in trial.verdict.binds:
-        return 1
-    busy = [pool["utilization"] for pool in trial.summary["pools"]]
-    return int(busy[1] > busy[0])
+def _of(found: Found) -> Unit:
+    assert found.best is not None
+    return found.best
 
 
-def _cards(both: Sequence[Layout]) -> tuple[float, int]:
-    """What the network cards between two pools carry: B/s of the slower, lanes of the fewer."""
-    from gcsim.profiles.resolve import load_chip
-
-    cards = [load_chip(one.chip).interconnect.scale_out.bandwidth.value for one in both]
-    return float(min(cards)), min(one.pool["tp"] * one.pool["ep"] for one in both)
+def _costs(question: Question, found: Found) -> float:
+    return found.best.costs(question.aim) if found.best is not None else inf
 
 
-def checked(question: Question) -> None:
-    """Errors: `ProfileError` where there is nothing to plan for."""
-    if not question.bounds:
-        hint = 'write --slo "ttft:p95<2s tpot:mean<15ms", or slo: in the scenario'
-        raise ProfileError.one("plan", "--slo", None, "there is no SLO to hold", hint)
-    served = question.base.scenario.workload
-    from gcsim.profiles.workload import models
-
-    others = models(served) - {question.base.scenario.model.name}
-    if others:
-        why = f"asks for {', '.join(sorted(others))} besides {question.base.scenario.model.name}"
-        raise ProfileError.one("plan", "workload", served.name, why, "a plan has one model")
+def _row(found: Found) -> dict[str, Any]:
+    unit, trial = found.best, found.trial
+    row: dict[str, Any] = {"family": found.family, "deployment": str(unit) if unit else None}
+    for key in ("chips", "usd_per_hour", "power_w", "nodes"):
+        row[key] = getattr(unit, key) if unit is not None else None
+    near = trial or found.nearest
+    row["binds"] = near.verdict.binds if near else (found.whys[0] if found.whys else None)
+    row["room"] = near.verdict.room if near and near.verdict.room > -inf else None
+    row["sliced"] = found.sliced
+    return row | (_point(trial) if trial else {})
 
 
-def failed(error: GcsimError, family: str) -> Found:
-    """A family that could not be searched, and why."""
-    return Found(family, whys=[str(error)])
+def _point(trial: Trial) -> dict[str, Any]:
+    """What a run says of speed and of what it costs; None where a run has no times."""
+    summary, unit = trial.summary, trial.unit
+    tpot, rate = summary["mean_tpot_ms"], summary["output_throughput"] or 0.0
+    tasks = summary.get("task_throughput") or 0.0
+    sound = not summary["saturated"] and rate > 0
+    return {
+        "deployment": str(unit),
+        "load": trial.load,
+        "holds": trial.verdict.holds,
+        "tok_s_user": 1e3 / tpot if tpot and sound else None,
+        "tok_s_chip": rate / unit.chips if sound else None,
+        "usd_per_mtok": unit.usd_per_hour / 3600 / rate * 1e6 if sound else None,
+        "usd_per_task": unit.usd_per_hour / 3600 / tasks if tasks and sound else None,
+        "tok_per_joule": rate / unit.power_w if sound else None,
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+
+
+def _nobody(_: float) -> None:
+    """Nobody wants to know."""

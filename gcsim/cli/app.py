@@ -18,6 +18,7 @@ from gcsim.cli.options import (
     SeedOption,
     SetOption,
 )
+from gcsim.cli.plan import plan
 from gcsim.cli.sweep import sweep
 from gcsim.cli.trace import trace
 
@@ -268,7 +269,7 @@ def show(
     emit(shown(what.value, name, output))
 
 
-for _command in (sweep, bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, plan, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

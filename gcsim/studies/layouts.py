@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gcsim.errors import CapacityError, GcsimError, ProfileError
+from gcsim.errors import CapacityError, GcsimError, Problem, ProfileError
 from gcsim.machine.machine import Machine, bind
 from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs
 from gcsim.profiles.chip import Chip
@@ -144,7 +144,8 @@ def _steps(one: Trajectory, most: int) -> Iterator[tuple[int, int, int, float]]:
 
 def chips_of(names: Sequence[str]) -> dict[str, Chip]:
     """Chips by name. Errors: `ProfileError` with every name that is none."""
-    problems, found = [], {}
+    problems: list[Problem] = []
+    found: dict[str, Chip] = {}
     for name in names:
         try:
             chip = load_chip(name)
@@ -188,7 +189,7 @@ def _layout(scenario: Scenario, chip: Chip, role: str, shape: dict[str, int]) ->
         spec = validate(Pool, {**pool, "chip": chip}, "plan")
         machine = bind(scenario.model, spec, scenario.dtype)
     except CapacityError as error:
-        return error.problems[0].reason
+        return error.problems[0].why
     except GcsimError as error:
         return str(error)
     chips, packaging = spec.chips_per_replica, chip.packaging

@@ -20,11 +20,13 @@ from gcsim.profiles import library
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.resolve import Resolved, resolve
 from gcsim.studies.layouts import chips_of
+from gcsim.studies.load_curve import Kind, load_of
 from gcsim.studies.parallel import Fraction, cores
 from gcsim.studies.plan_robust import Sway, sways
 from gcsim.studies.plan_search import (
     Aim,
     Found,
+    Player,
     Question,
     Trial,
     Unit,
@@ -84,7 +86,7 @@ class Plan:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row per family: its best deployment, what it costs, what binds, or why there is none."""
+        """A row per family: its best deployment, what it costs, and what binds."""
         return pd.DataFrame([_row(one) for one in self.families])
 
     @property
@@ -197,14 +199,15 @@ def _question(
     limits: Mapping[str, float],
     settings: Mapping[str, Any],
 ) -> Question:
-    from gcsim.studies.load_curve import load_of
-
     base = resolve(scenario, settings)
     if agents is not None and rate is not None:
         raise ProfileError.one("plan", "--rate", rate, "goes not with --agents", "give one")
     if aim not in AIMS:
         raise ProfileError.one("plan", "--minimize", aim, f"is none of {', '.join(AIMS)}")
-    kind, load = ("agents", float(agents)) if agents is not None else load_of(base)
+    kind: Kind = "agents"
+    load = float(agents or 0)
+    if agents is None:
+        kind, load = load_of(base)
     if rate is not None:
         if load_of(base)[0] != "rate":
             hint = "plan a closed loop with --agents"
@@ -252,8 +255,8 @@ def _searched(
 def _couples(
     question: Question, chips: Sequence[Chip], singles: Sequence[Found]
 ) -> tuple[list[tuple[Chip, ...]], int]:
-    """The pairs worth a search, and how many are not: by what the roofline asks for at the least."""
-    guesses = []
+    """The pairs worth a search by what the roofline asks for, and how many are not."""
+    guesses: list[tuple[float, str, str, tuple[Chip, ...]]] = []
     for one in chips:
         for two in chips:
             guess = first_guess(question, (one, two))
@@ -271,7 +274,6 @@ def _settled(question: Question, results: list[Found]) -> Found | None:
     What was searched with slices is played whole, the cheapest first, until none that was not
     could be cheaper.
     """
-    answer: Found | None = None
     for _ in range(SETTLED_MOST):
         ordered = sorted(
             (one for one in results if one.best is not None),
@@ -284,18 +286,16 @@ def _settled(question: Question, results: list[Found]) -> Found | None:
             return first
         settle(question, first)
     whole = [one for one in results if one.best is not None and not one.sliced]
-    answer = min(whole, key=lambda one: (_costs(question, one), one.family), default=None)
-    return answer
+    return min(whole, key=lambda one: (_costs(question, one), one.family), default=None)
 
 
 def _headroom(question: Question, answer: Found) -> float | None:
     """The largest load of `MORE` up to which the answer holds, as a multiple; at the least 1."""
-    from gcsim.studies.plan_search import Player
-
     player, held = Player(question, answer), 1.0
     for more in MORE:
         load = question.load * more
-        if not player.at(_of(answer), round(load) if question.kind == "agents" else load).verdict.holds:
+        load = round(load) if question.kind == "agents" else load
+        if not player.at(_of(answer), load).verdict.holds:
             return held
         held = more
     return held

@@ -1,24 +1,27 @@
-"""Which assumed or fitted value would change a plan: each is moved to its ends, one cause at a time.
+"""Which assumed or fitted value would change a plan: each cause is moved to its ends by itself.
 
 The values of one cause (`gcsim.studies.bands.CAUSES`) of one chip move together. Where the answer
-does not hold any more it is grown until it does, where a rival holds with less it is shrunk; the
-choice is overturned when the rival then costs less.
+does not hold any more it is grown until it does; where growing does not help, its family is
+searched anew; where a rival holds with less it is shrunk. The choice is overturned when the rival
+then costs less.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from typing import Any
 
 from gcsim.errors import CapacityError
+from gcsim.profiles.chip import Chip
+from gcsim.profiles.load import validate
 from gcsim.simulate import simulate
 from gcsim.studies.bands import CAUSES, shifted
 from gcsim.studies.parallel import Fraction, cores
-from gcsim.studies.plan_search import Found, Player, Question, Unit
+from gcsim.studies.plan_search import Found, Player, Question, Unit, search
 from gcsim.studies.slo import verdict
 
-GROWN = (1.0, 1.15, 1.35, 1.6, 2.0, 3.0)
-SHRUNK = (1.0, 0.85, 0.7, 0.5, 0.35)
+GROWN: tuple[float, ...] = (1.0, 1.15, 1.35, 1.6, 2.0, 3.0)
+SHRUNK: tuple[float, ...] = (0.85, 0.7, 0.5, 0.35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,38 +108,34 @@ def _sway(question: Question, units: Sequence[Unit], chip: str, cause: str, end:
 
 
 def _cost(question: Question, unit: Unit, chip: str, cause: str, end: str) -> tuple[float, int]:
-    """What a unit costs when it is as large as it must be with a cause at one end; how many runs."""
-    if not _moves(question, unit, chip, cause, end):
+    """What a family costs with a cause of a chip at one end, and how many runs that took."""
+    moved = shifted(question.resolved(unit, 1), cause, end, chip)
+    if moved is None:
         return unit.costs(question.aim), 0
-    best, runs, seen = inf, 0, set()
-    for sizes in (GROWN, SHRUNK[1:]):
-        for size in sizes:
-            replicas = tuple(max(round(n * size), 1) for n in unit.replicas)
-            if replicas in seen:
-                continue
-            seen.add(replicas)
-            scaled = Unit(unit.layouts, replicas)
-            runs += 1
-            if not _holds(question, scaled, chip, cause, end):
-                if size < 1.0:
-                    return best, runs
-                continue
+    pools = moved.mapping["deployment"]["pools"].values()
+    changed = {pool["chip"]["name"]: pool["chip"] for pool in pools}
+    other, runs, best = replace(question, replaced=changed), 0, inf
+    sizes = GROWN
+    while sizes:
+        scaled = Unit(unit.layouts, tuple(max(round(n * sizes[0]), 1) for n in unit.replicas))
+        runs += 1
+        if _holds(other, scaled):
             best = min(best, scaled.costs(question.aim))
-            if size > 1.0:  # it had to grow: nothing smaller holds
-                return best, runs
-            break
-        if best == inf:
-            return best, runs
-        if sizes is GROWN:
-            continue
-    return best, runs
+            # It holds as it is: with less, perhaps. Where it had to grow, nothing smaller does.
+            sizes = SHRUNK if sizes == GROWN else sizes[1:] if sizes[0] < 1.0 else ()
+        else:
+            sizes = sizes[1:] if sizes[0] >= 1.0 else ()
+    if best < inf:
+        return best, runs
+    chips = [validate(Chip, changed[layout.chip], layout.chip) for layout in unit.layouts]
+    found = search(other, chips)
+    cost = found.best.costs(question.aim) if found.best is not None else inf
+    return cost, runs + len(found.trials)
 
 
-def _holds(question: Question, unit: Unit, chip: str, cause: str, end: str) -> bool:
+def _holds(question: Question, unit: Unit) -> bool:
     sliced, load = Player.slice_of(question, unit)
-    moved = shifted(question.resolved(sliced, load), cause, end, chip)
-    assert moved is not None
     try:
-        return verdict(simulate(moved).summary, question.bounds).holds
+        return verdict(simulate(question.resolved(sliced, load)).summary, question.bounds).holds
     except CapacityError:
         return False

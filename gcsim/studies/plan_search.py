@@ -150,7 +150,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: a scenario whose load and deployment are replaced, and what must hold."""
+    """What is asked: a scenario whose load and deployment are replaced, and what must hold.
+
+    replaced: mappings of chips that stand in for those of these names.
+    """
 
     base: Resolved
     kind: Literal["agents", "rate"]
@@ -160,6 +163,7 @@ class Question:
     chips_most: float = inf
     power_most_w: float = inf
     nodes_most: float = inf
+    replaced: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     def within(self, unit: Unit) -> bool:
         """Whether a deployment keeps the limits of the site."""
@@ -178,8 +182,10 @@ class Question:
         run = {k: v for k, v in self.base.mapping.get("run", {}).items() if k == "seed"}
         tasks = max(round(load), 64) if self.kind == "agents" else 200
         mapping = {**self.base.mapping, "run": {**run, "trajectories": tasks}}
-        plain = Resolved(self.base.scenario, mapping)
-        return with_settings(plain, {"deployment": unit.deployment(), "arrivals": arrivals})
+        plain, deployment = Resolved(self.base.scenario, mapping), unit.deployment()
+        for pool in deployment["pools"].values():
+            pool["chip"] = self.replaced.get(pool["chip"], pool["chip"])
+        return with_settings(plain, {"deployment": deployment, "arrivals": arrivals})
 
 
 class Player:
@@ -263,7 +269,7 @@ def first_guess(question: Question, chips: Sequence[Chip]) -> float | None:
 
 
 def settle(question: Question, found: Found) -> Found:
-    """The best unit of a family with all agents: grown until the SLO holds, shrunk while it does."""
+    """The best unit of a family, grown with all agents until the SLO holds, or shrunk."""
     if found.best is None:
         return found
     player = Player(question, found)
@@ -274,9 +280,7 @@ def settle(question: Question, found: Found) -> Found:
     return found
 
 
-def _mixed(
-    question: Question, chip: Chip, demand: Demand, found: Found
-) -> list[tuple[Unit, Unit]]:
+def _mixed(question: Question, chip: Chip, demand: Demand, found: Found) -> list[tuple[Unit, Unit]]:
     """Layouts of a chip that does both: (at the least, a guess), the cheapest guess first."""
     ways = []
     for layout, low in _sound(question, chip, "mixed", demand, found):
@@ -344,8 +348,8 @@ def _ordered(question: Question, ways: list[tuple[Unit, Unit]]) -> list[tuple[Un
 
 
 def _scaled(guess: Unit, slack: float, least: Unit) -> Unit:
-    replicas = (max(round(n * slack), low) for n, low in zip(guess.replicas, least.replicas, strict=True))
-    return Unit(guess.layouts, tuple(replicas))
+    both = zip(guess.replicas, least.replicas, strict=True)
+    return Unit(guess.layouts, tuple(max(round(n * slack), low) for n, low in both))
 
 
 def _grow(
@@ -421,7 +425,8 @@ def _balance(
 ) -> Unit | None:
     unit = start
     while not allowed(unit):
-        smaller = tuple(max(n * 3 // 4, low) for n, low in zip(unit.replicas, least.replicas, strict=True))
+        both = zip(unit.replicas, least.replicas, strict=True)
+        smaller = tuple(max(n * 3 // 4, low) for n, low in both)
         if smaller == unit.replicas:
             return None
         unit = Unit(unit.layouts, smaller)

@@ -59,7 +59,7 @@ workload:
     shared: 0
     first: {dist: histogram, edges: [0, 1, 2], weights: [1, 1]}
     output: 1
-    window: {dist: histogram, edges: [0, 1, 2], weights: [1, 1]}
+    compact_above: {dist: histogram, edges: [0, 1, 2], weights: [1, 1]}
 arrivals: {process: steps, points: [{at: 0 s, rate: 2 /s}]}
 """
 OUTGROWN = """

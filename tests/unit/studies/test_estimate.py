@@ -117,6 +117,7 @@ def test_what_cannot_be_is_an_error() -> None:
         gcsim.estimate("h100-sxm", 2, "llama-3.3-70b", 100_000, 100)
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_nothing_behind() -> None:
     """Neither cycles (the parts of a cluster know each other) nor caches that grow (YAML nodes)."""
     point(), gc.collect()

@@ -78,7 +78,6 @@ def test_a_profile_is_named_like_its_file(kind: str) -> None:
 def test_every_alias_leads_to_its_profile_alone(kind: str) -> None:
     for stem, path in shipped(kind).items():
         spec = chip(stem) if kind == "chip" else model(stem)
-        assert spec.aliases
         for alias in spec.aliases:
             assert find(kind, alias) == path, alias
 
@@ -131,7 +130,6 @@ def test_tiers_go_from_fast_and_small_to_slow_and_large(name: str) -> None:
     capacities = [tier.capacity.value for tier in tiers]
     assert bandwidths == sorted(bandwidths, reverse=True)
     assert capacities == sorted(capacities)
-    assert any("kv_spill" in tier.holds for tier in tiers)
 
 
 # What vendors print for so many chips, in PFLOP/s (INT8: POP/s); with 2:4 sparsity where so named.
@@ -153,7 +151,7 @@ PRINTED = {
 }
 
 
-@each_chip
+@pytest.mark.parametrize("name", PRINTED)
 def test_datasheet_peaks_are_dense(name: str) -> None:
     """Totals that vendors print for a card, a node or a rack, half of those with 2:4 sparsity."""
     count, printed = PRINTED[name]

@@ -182,7 +182,8 @@ def test_who_follows_a_request_that_will_not_come_is_asked_at_the_next_iteration
     """Decode is busy for long; the large request ahead in its line ends with its first token."""
     sides = {"p": {"role": "prefill"}, "d": {"role": "decode", "kv_tokens": 800}}
     link = {"from": "p", "to": "d", "bandwidth": "1 GB/s", "efficiency": 1.0}
-    what = toys.deployment(sides, links=[link])
+    early = {"first_token_from": "prefill"}
+    what = toys.deployment(sides, links=[link], kv_handoff=early)
     costs = toys.constant_cost(1e-3, what)
     tasks = [
         toys.one_step(0, 100, 300),

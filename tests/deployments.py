@@ -273,7 +273,7 @@ def agent(rng: Random) -> dict[str, Any]:
             "report": length(rng, 20),
         }
     if rng.random() < 0.4:
-        found["window"] = rng.choice([length(rng, 300), 200])
+        found["compact_above"] = rng.choice([length(rng, 300), 200])
     if rng.random() < 0.2:
         found["cache_ttl"] = "5 ms"
     if rng.random() < 0.3:

@@ -29,7 +29,7 @@ _ARITHMETIC: dict[WeightFormat, str] = {
     "int4": "bf16",  # weight-only: small bytes, 16-bit arithmetic
 }
 
-Holds = Literal["activations", "weights", "kv", "kv_spill", "idle_models"]
+Holds = Literal["weights", "kv", "kv_spill"]
 
 
 class Compute(Spec):
@@ -50,7 +50,11 @@ class Compute(Spec):
 
 
 class Tier(Spec):
-    """One level of memory, per chip. `overlaps_compute`: reloads from it hide behind iterations."""
+    """One level of memory, per chip, and what of it outlasts an iteration is placed there.
+
+    One that holds nothing is a cache, whose traffic is in the efficiencies of the others.
+    `overlaps_compute`: reloads from it hide behind iterations.
+    """
 
     tier: str
     capacity: Bytes

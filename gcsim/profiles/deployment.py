@@ -132,6 +132,10 @@ class Link(Spec):
 class KvHandoff(Spec):
     """What travels from prefill to decode, and when.
 
+    `first_token_from`: whose token the client sees first. `decode`: it comes after the handoff, as
+    in vLLM (whose router drops the token of prefill), SGLang and TensorRT-LLM (whose decode side
+    streams it); published runs are played so. `prefill`: a server that streams prefill's own token
+    at once, and the others from decode.
     `conversion_bandwidth`: rate at which KV is converted, where two pools keep it in different
     formats; it has no default, for nobody publishes one.
     """
@@ -139,7 +143,7 @@ class KvHandoff(Spec):
     layerwise: bool = True
     transfer: Literal["delta", "full"] = "delta"
     return_kv: bool = False
-    first_token_from: Literal["prefill", "decode"] = "prefill"
+    first_token_from: Literal["prefill", "decode"] = "decode"
     conversion_bandwidth: Annotated[PlainBytesPerS, Field(gt=0)] | None = None
 
 

@@ -53,7 +53,7 @@ class Agent(Spec):
     """The parameters of one class of agents; lengths in tokens.
 
     First prompt = shared + first; next = previous prompt + previous output + append. When the next
-    prompt would exceed `window`, the context shrinks to shared + keep x window (compaction).
+    prompt would exceed `compact_above`, the context shrinks to shared + keep x compact_above.
     `samples` answers are drawn in parallel from one prompt. With a `cache_ttl` what is private in a
     context is forgotten when the next step comes later than that.
     """
@@ -68,7 +68,7 @@ class Agent(Spec):
     user: User | None = None
     fan_out: FanOut | None = None
     start_delay: Delay = constant(0, "seconds")
-    window: Tokens | None = None
+    compact_above: Tokens | None = None
     keep: Number = Quantity(value=0.25, dimension="number")
     cache_ttl: Seconds | None = None
     model: str | None = None

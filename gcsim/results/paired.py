@@ -2,7 +2,7 @@
 
 The runs share their random numbers, so a trajectory that is long in one is long in the other; what
 they have in common cancels in a difference of pairs. A cluster is a trajectory (all its requests),
-or, for rates, one of `WINDOWS` equal parts of the run. With sums a_t, b_t over cluster t = 1..n
+or, for rates, one of `SLICES` equal parts of the run. With sums a_t, b_t over cluster t = 1..n
 
     R = sum b / sum a,   d_t = b_t - R a_t,   s^2 = n/(n-1) sum d_t^2 / (sum a)^2        (1)
 
@@ -28,7 +28,7 @@ from gcsim.results.metrics import BOUNDED, PERCENTILES, Metric, named, second, u
 from gcsim.results.result import Result
 from gcsim.results.statistics import cluster_error, t_quantile
 
-WINDOWS = 20
+SLICES = 20
 DRAWS = 1000
 Floats = NDArray[np.float64]
 
@@ -200,22 +200,22 @@ def _weighted(values: Floats, weights: NDArray[np.int64], wanted: Floats) -> Flo
 
 
 def _sums(metric: Metric, first: Counted, other: Counted, together: bool, scale: float) -> Ratio:
-    """The ratio of a sum per something, over `WINDOWS` equal parts of both runs."""
+    """The ratio of a sum per something, over `SLICES` equal parts of both runs."""
     assert metric.per is not None
     if not (metric.per(first) and metric.per(other)):
         return Ratio(None)
-    sums = [_windows(metric, side) for side in (first, other)]
+    sums = [_by_slice(metric, side) for side in (first, other)]
     found = ratio_of_sums(sums[0], sums[1] * (scale if metric.rate else 1.0))
     return found if together else Ratio(found.ratio)
 
 
-def _windows(metric: Metric, of: Counted) -> Floats:
-    """What a run achieved of a metric in each of `WINDOWS` equal parts of its time."""
+def _by_slice(metric: Metric, of: Counted) -> Floats:
+    """What a run achieved of a metric in each of `SLICES` equal parts of its time."""
     assert metric.per is not None
     rows = getattr(of, metric.of)
     ends = rows["end_s"] if "end_s" in rows else rows["sent_s"] + rows["e2e_s"]
-    edges = np.linspace(of.from_s, of.from_s + of.span_s, WINDOWS + 1)
-    window = np.clip(np.searchsorted(edges, ends.to_numpy(), side="right") - 1, 0, WINDOWS - 1)
-    sums = np.bincount(window, metric.values(rows).to_numpy(dtype=float), WINDOWS)
-    span = (edges[-1] - edges[0]) / WINDOWS
+    edges = np.linspace(of.from_s, of.from_s + of.span_s, SLICES + 1)
+    slices = np.clip(np.searchsorted(edges, ends.to_numpy(), side="right") - 1, 0, SLICES - 1)
+    sums = np.bincount(slices, metric.values(rows).to_numpy(dtype=float), SLICES)
+    span = (edges[-1] - edges[0]) / SLICES
     return np.asarray(sums / span * (second(of) / metric.per(of)))

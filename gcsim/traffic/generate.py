@@ -73,7 +73,7 @@ def trajectories(
 def within(workload: Workload, context_window: int) -> Workload:
     """The workload as agents that know their model play it.
 
-    One that shrinks its context at a window (`Agent.window`) does so early enough that the largest
+    One that shrinks its context (`Agent.compact_above`) does so early enough that the largest
     prompt and the largest output still fit the model's context window.
     """
     if workload.mix is not None:
@@ -83,14 +83,15 @@ def within(workload: Workload, context_window: int) -> Workload:
         )
         return workload.model_copy(update={"mix": tuple(parts)})
     agent = workload.agent
-    if agent is None or agent.window is None:
+    if agent is None or agent.compact_above is None:
         return workload
     outputs = (agent.output, agent.last_output)
     limit = context_window - max(dist.high or 0.0 for dist in outputs if dist is not None)
-    if limit <= agent.shared.value or (agent.window.high or inf) <= limit:
+    if limit <= agent.shared.value or (agent.compact_above.high or inf) <= limit:
         return workload
-    window = agent.window.model_copy(update={"high": limit})
-    return workload.model_copy(update={"agent": agent.model_copy(update={"window": window})})
+    sooner = agent.compact_above.model_copy(update={"high": limit})
+    agent = agent.model_copy(update={"compact_above": sooner})
+    return workload.model_copy(update={"agent": agent})
 
 
 def _own_time(plan: Plan, leaf: Leaf, own: TraceArrivals) -> float:

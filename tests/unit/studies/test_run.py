@@ -104,11 +104,11 @@ def test_compare_needs_a_scenario_and_one_way_to_name_contenders() -> None:
 def test_agents_shrink_their_context_before_the_models_window_is_full() -> None:
     workload = load_workload("coding-agent")
     assert workload.agent
-    assert workload.agent.window
+    assert workload.agent.compact_above
     fitted = within(workload, 131_072)
     assert fitted.agent
-    assert fitted.agent.window
-    assert fitted.agent.window.high == 131_072 - 16_000  # the largest output
+    assert fitted.agent.compact_above
+    assert fitted.agent.compact_above.high == 131_072 - 16_000  # the largest output
     wide = within(workload, 1_000_000)
     assert wide == workload.model_copy(update={"agent": wide.agent})
     result = gcsim.run("coding-agents")

@@ -11,6 +11,7 @@ import typer
 from gcsim.cli.calibrate import calibrate, claims, validate
 from gcsim.cli.check import Wanted, bless, check, diff, run_replications
 from gcsim.cli.console import Format, emit, guarded, note, progress, terminable
+from gcsim.cli.cost import cost
 from gcsim.cli.options import (
     DtypeOption,
     FormatOption,
@@ -269,7 +270,7 @@ def show(
     emit(shown(what.value, name, output))
 
 
-for _command in (sweep, plan, bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, plan, cost, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

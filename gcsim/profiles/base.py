@@ -91,6 +91,7 @@ FlopsPerS = Annotated[Quantity, _of("flops_per_s")]
 Seconds = Annotated[Quantity, _of("seconds")]
 Watts = Annotated[Quantity, _of("watts")]
 UsdPerHour = Annotated[Quantity, _of("usd_per_hour")]
+UsdPerKwh = Annotated[Quantity, _of("usd_per_kwh")]
 Usd = Annotated[Quantity, _of("usd")]
 Number = Annotated[Quantity, _of("number")]
 

@@ -84,8 +84,7 @@ def estimate(
 ) -> Estimate:
     """TTFT, TPOT and E2E of `concurrency` equal requests at any time on one replica, no network.
 
-    chip, model: by name, alias or path; or as `gcsim.profiles.resolve` loaded them
-    cached: prompt tokens that the prefix cache holds (floored to whole blocks)
+    chip, model: by name, alias or path, or loaded; cached: prompt tokens in the prefix cache
     pool: what else a pool of a deployment may say: ep, pp, stack, kv_dtype, batching, ...
     Means are over `WAVES` x concurrency requests; output_throughput = concurrency osl / E2E
     (Little's law). Errors: `ProfileError`, `CapacityError`.

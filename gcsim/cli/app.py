@@ -59,6 +59,7 @@ class Listed(StrEnum):
     deployments = "deployments"
     workloads = "workloads"
     scenarios = "scenarios"
+    sites = "sites"
 
 
 class Made(StrEnum):
@@ -79,6 +80,7 @@ class Shown(StrEnum):
     deployment = "deployment"
     workload = "workload"
     scenario = "scenario"
+    site = "site"
     placement = "placement"
 
 

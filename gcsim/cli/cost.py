@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcsim.cli.console import Format, emit, guarded
-from gcsim.cli.options import FormatOption, SeedOption, SetOption
+from gcsim.cli.options import FormatOption, LibraryOption, SeedOption, SetOption
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from gcsim.profiles.library import Library
     from gcsim.results.cost import Cost
 
 
@@ -29,16 +30,19 @@ def cost(
     ] = None,
     settings: SetOption = None,
     seed: SeedOption = None,
+    library: LibraryOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """Dollars per hour, million tokens and task, joules and racks of one or more runs."""
+    from gcsim.profiles.library import opened
     from gcsim.profiles.site import load_site
     from gcsim.results.cost import cost as costs
 
-    terms = load_site(site)
+    known = opened(library)
+    terms = load_site(site, known)
     found: list[tuple[str, Cost]] = []
     for name in runs:
-        for deployment, summary in _played(name, deployments or [], settings, seed):
+        for deployment, summary in _played(name, known, deployments or [], (settings, seed)):
             found.append((deployment.name, costs(deployment, summary, terms)))
     if output is Format.json:
         emit({"site": terms.name, "runs": [{"deployment": n, **c.to_dict()} for n, c in found]})
@@ -47,13 +51,17 @@ def cost(
 
 
 def _played(
-    name: str, deployments: list[str], settings: list[str] | None, seed: int | None
+    name: str,
+    library: "Library",
+    deployments: list[str],
+    changes: tuple[list[str] | None, int | None],
 ) -> list[tuple[Any, dict[str, Any]]]:
     """The deployment and the summary of each run that is meant."""
     from gcsim.errors import ProfileError
     from gcsim.profiles.resolve import parse_settings, resolve
     from gcsim.simulate import simulate
 
+    settings, seed = changes
     if Path(name).is_dir():
         if deployments or settings or seed is not None:
             why = "is a finished run: --deployment, --set and --seed do not change it"
@@ -61,7 +69,7 @@ def _played(
         return [_saved(Path(name))]
     common = parse_settings(settings or ())
     every = [{"deployment": one} for one in deployments] or [{}]
-    scenarios = [resolve(name, {**one, **common}, seed) for one in every]
+    scenarios = [resolve(name, {**one, **common}, seed, library) for one in every]
     return [(one.scenario.deployment, simulate(one).summary) for one in scenarios]
 
 

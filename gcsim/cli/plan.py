@@ -6,7 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from gcsim.cli.console import Format, emit, guarded, note, progress
-from gcsim.cli.options import FormatOption, JobsOption, SeedOption, SetOption
+from gcsim.cli.options import (
+    FormatOption,
+    JobsOption,
+    LibraryOption,
+    SeedOption,
+    SetOption,
+    scenario_of,
+)
 
 NOTHING_HOLDS = 3  # exit code
 
@@ -36,6 +43,9 @@ def plan(
     minimize: Annotated[
         str, typer.Option(metavar="cost|power|racks|chips", help="What is to be least.")
     ] = "cost",
+    site: Annotated[
+        str, typer.Option(metavar="NAME", help="Who pays for what: rented, owned, or a file.")
+    ] = "rented",
     chips_most: Annotated[int | None, typer.Option("--max-chips", min=1)] = None,
     racks_most: Annotated[
         int | None, typer.Option("--max-racks", min=1, help="Nodes, as the chips are packaged.")
@@ -55,6 +65,7 @@ def plan(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     settings: SetOption = None,
     seed: SeedOption = None,
+    library: LibraryOption = None,
     jobs: JobsOption = None,
     output: FormatOption = Format.table,
 ) -> None:
@@ -70,12 +81,13 @@ def plan(
     limits = {"chips": chips_most, "racks": racks_most, "power_w": _watts(site_power)}
     with progress(f"{scenario}, plan", 1.0) as tell:
         found = find(
-            scenario,
+            scenario_of(scenario, library),
             agents,
             slo,
             rate=_rate(rate),
             chips=[name.strip() for name in chips.split(",") if name.strip()] if chips else None,
             pairs=pairs,
+            site=site,
             minimize=minimize,  # type: ignore[arg-type]  # checked there
             limits={key: float(most) for key, most in limits.items() if most is not None},
             settings=common,

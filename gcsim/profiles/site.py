@@ -1,11 +1,11 @@
 """Where chips stand and who pays: what turns chips and watts into dollars and racks."""
 
-from pathlib import Path
 from typing import Literal
 
-from gcsim.profiles import library
 from gcsim.profiles.base import Number, Seconds, Spec, UsdPerKwh, Watts
-from gcsim.profiles.load import read_mapping, validate
+from gcsim.profiles.inherit import read
+from gcsim.profiles.library import Library
+from gcsim.profiles.load import validate
 
 
 class Site(Spec):
@@ -36,12 +36,11 @@ class Site(Spec):
     output_price: Number
 
 
-def load_site(name: str, beside: Path | None = None) -> Site:
+def load_site(name: str, library: Library | None = None) -> Site:
     """A site by name or path.
 
     >>> load_site("owned").basis, load_site("rented").pue.value
     ('purchase', 1.25)
     """
-    path = library.find("site", name, beside)
-    mapping, lines = read_mapping(path)
+    mapping, lines, path = read("site", name, library)
     return validate(Site, mapping, str(path), lines)

@@ -25,7 +25,7 @@ from gcsim.profiles.deployment import Deployment, Pool
 from gcsim.profiles.site import Site
 
 HOURS = 8766.0  # of a year
-KWH_J = 3.6e6
+KWH_J = 3.6e6  # joules of a kWh
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,15 @@ def chip_usd_per_hour(chip: Chip, site: Site) -> float:
     yearly = rate / (1 - (1 + rate) ** -years) if rate else 1 / years
     price = chip.price.purchase.value * site.beside_chips.value
     return float(price * yearly / (HOURS * site.in_use.value))
+
+
+def served_usd_per_hour(chip: Chip, site: Site) -> float:
+    """`chip_usd_per_hour` and, where it is bought, electricity at its node's full power."""
+    paid = chip_usd_per_hour(chip, site)
+    if site.basis == "rental":
+        return paid
+    full_w = chip.power.node.value / chip.packaging.chips_per_node
+    return paid + full_w * 3600 / KWH_J * site.electricity.value * site.pue.value
 
 
 def mean_power_w(chip: Chip, full_w: float, row: Mapping[str, Any], site: Site) -> float:

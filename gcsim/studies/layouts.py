@@ -24,9 +24,12 @@ from gcsim.machine.machine import Machine, bind
 from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
+from gcsim.profiles.library import Library
 from gcsim.profiles.load import validate
 from gcsim.profiles.resolve import load_chip
 from gcsim.profiles.scenario import Scenario
+from gcsim.profiles.site import Site
+from gcsim.results.cost import served_usd_per_hour
 from gcsim.studies.slo import Bound
 from gcsim.traffic import ids
 from gcsim.traffic.generate import trajectories, within
@@ -70,6 +73,7 @@ class Layout:
     usd_per_hour: float
     power_w: float
     chips_per_node: int
+    card_bytes_per_s: float
 
     @property
     def name(self) -> str:
@@ -142,13 +146,13 @@ def _steps(one: Trajectory, most: int) -> Iterator[tuple[int, int, int, float]]:
         yield max(min(fresh, isl), 1), isl - max(min(fresh, isl), 1), step.osl, step.delay_s
 
 
-def chips_of(names: Sequence[str]) -> dict[str, Chip]:
+def chips_of(names: Sequence[str], library: Library | None = None) -> dict[str, Chip]:
     """Chips by name. Errors: `ProfileError` with every name that is none."""
     problems: list[Problem] = []
     found: dict[str, Chip] = {}
     for name in names:
         try:
-            chip = load_chip(name)
+            chip = load_chip(name, library)
             found[chip.name] = chip
         except ProfileError as error:
             problems += error.problems
@@ -157,7 +161,9 @@ def chips_of(names: Sequence[str]) -> dict[str, Chip]:
     return found
 
 
-def layouts(scenario: Scenario, chip: Chip, role: str) -> tuple[list[Layout], list[str]]:
+def layouts(
+    scenario: Scenario, chip: Chip, role: str, site: Site
+) -> tuple[list[Layout], list[str]]:
     """All layouts of a chip that hold the model, the smallest first; and why others do not.
 
     tp: powers of two in the chip's scale-up domain; ep, for a mixture of experts: powers of two
@@ -170,24 +176,28 @@ def layouts(scenario: Scenario, chip: Chip, role: str) -> tuple[list[Layout], li
     found: list[Layout] = []
     whys: list[str] = []
     for tp, ep in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape[1])):
-        made = _layout(scenario, chip, role, {"tp": tp, "ep": ep, "pp": 1})
+        made = _layout(scenario, chip, _pool(role, tp, ep, 1), site)
         if isinstance(made, Layout):
             found.append(made)
         else:
             whys.append(made)
     if not found:
         for pp in (2, 4, 8):
-            made = _layout(scenario, chip, role, {"tp": domain, "ep": 1, "pp": pp})
+            made = _layout(scenario, chip, _pool(role, domain, 1, pp), site)
             if isinstance(made, Layout):
                 return [made], whys
     return found, whys
 
 
-def _layout(scenario: Scenario, chip: Chip, role: str, shape: dict[str, int]) -> Layout | str:
-    pool = {"role": role, "chip": chip.name, **shape, "batching": dict(ROLES[role])}
+def _pool(role: str, tp: int, ep: int, pp: int) -> dict[str, Any]:
+    return {"role": role, "tp": tp, "ep": ep, "pp": pp, "batching": dict(ROLES[role])}
+
+
+def _layout(scenario: Scenario, chip: Chip, pool: dict[str, Any], site: Site) -> Layout | str:
     try:
         spec = validate(Pool, {**pool, "chip": chip}, "plan")
         machine = bind(scenario.model, spec, scenario.dtype)
+        usd_per_hour = served_usd_per_hour(chip, site)
     except CapacityError as error:
         return error.problems[0].why
     except GcsimError as error:
@@ -195,12 +205,13 @@ def _layout(scenario: Scenario, chip: Chip, role: str, shape: dict[str, int]) ->
     chips, packaging = spec.chips_per_replica, chip.packaging
     return Layout(
         chip=chip.name,
-        pool=pool,
+        pool={"chip": chip.name, **pool},
         machine=machine,
         chips=chips,
-        usd_per_hour=chips * chip.price.usd_per_chip_hour.value,
+        usd_per_hour=chips * usd_per_hour,
         power_w=chips * chip.power.node.value / packaging.chips_per_node,
         chips_per_node=packaging.chips_per_node,
+        card_bytes_per_s=chip.interconnect.scale_out.bandwidth.value,
     )
 
 

@@ -16,9 +16,9 @@ import pandas as pd
 import yaml
 
 from gcsim.errors import ProfileError
-from gcsim.profiles import library
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.resolve import Resolved, resolve
+from gcsim.profiles.site import Site, load_site
 from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import Kind, load_of
 from gcsim.studies.parallel import Fraction, cores
@@ -80,7 +80,8 @@ class Plan:
             return f"Nothing that was tried serves {load} within {slo}{closest}."
         unit = self.answer.best
         return (
-            f"{load} within {slo}: {unit}, {unit.chips} chips, {unit.power_w / 1e3:.3g} kW,"
+            f"{load} within {slo}: {unit}, {unit.chips} chip{'s' * (unit.chips > 1)},"
+            f" {unit.power_w / 1e3:.3g} kW,"
             f" {unit.usd_per_hour:,.4g} USD/h."
         )
 
@@ -149,6 +150,7 @@ def plan(
     chips: Sequence[str] | None = None,
     pairs: bool = True,
     minimize: Aim = "cost",
+    site: str | Site = "rented",
     limits: Mapping[str, float] | None = None,
     settings: Mapping[str, Any] | None = None,
     robustness: bool = True,
@@ -159,6 +161,8 @@ def plan(
 
     agents: of a closed loop (or rate: tasks per second, open); else the scenario's own load.
     slo: `ttft:p95<2s tpot:mean<15ms`; else the scenario's own, for 95% of its requests.
+    site: the terms that costs are by (`gcsim.profiles.site`); of chips without a price there, the
+    reason is said.
     chips: to choose from; None: all of the library. pairs: also prefill on one, decode on another.
     minimize: `cost` (USD/h), `power`, `racks` (nodes) or `chips`; limits: the most of `chips`,
     `power_w`, `racks`. robustness: also move every assumed and fitted value to its ends.
@@ -169,9 +173,13 @@ def plan(
     >>> found.answer.best.chips <= 8
     True
     """
-    question = _question(scenario, agents, slo, rate, minimize, limits or {}, settings or {})
+    base = resolve(scenario, settings)
+    kind, wanted = _load(base, agents, rate)
+    terms = load_site(site, base.library) if isinstance(site, str) else site
+    question = _question(base, (kind, wanted), slo, minimize, terms, limits or {})
     checked(question)
-    found = chips_of(chips if chips is not None else sorted(library.shipped("chip")))
+    known = question.base.library
+    found = chips_of(sorted(known.profiles("chip")) if chips is None else chips, known)
     tell = progress or _nobody
     singles = [(chip,) for chip in found.values()]
     results = _searched(question, singles, jobs, lambda done: tell(0.35 * done))
@@ -190,45 +198,40 @@ def plan(
     return Plan(question, tuple(ordered), answer, runs, left_out, headroom, moved)
 
 
-def _question(
-    scenario: str | Path | Resolved,
-    agents: int | None,
-    slo: str | Sequence[Bound] | None,
-    rate: float | None,
-    aim: Aim,
-    limits: Mapping[str, float],
-    settings: Mapping[str, Any],
-) -> Question:
-    base = resolve(scenario, settings)
+def _load(base: Resolved, agents: int | None, rate: float | None) -> tuple[Kind, float]:
+    """What is to be served: that many agents, tasks per second, or the scenario's own load."""
     if agents is not None and rate is not None:
         raise ProfileError.one("plan", "--rate", rate, "goes not with --agents", "give one")
-    if aim not in AIMS:
-        raise ProfileError.one("plan", "--minimize", aim, f"is none of {', '.join(AIMS)}")
     kind: Kind = "agents"
     load = float(agents or 0)
     if agents is None:
         kind, load = load_of(base)
     if rate is not None:
-        if load_of(base)[0] != "rate":
+        if kind != "rate":
             hint = "plan a closed loop with --agents"
             raise ProfileError.one(base.scenario.name, "--rate", rate, "it has no rate", hint)
-        kind, load = "rate", rate
+        load = rate
     if not 0 < load < inf:
         raise ProfileError.one("plan", f"--{kind}", load, "must be above 0")
+    return kind, load
+
+
+def _question(
+    base: Resolved,
+    load: tuple[Kind, float],
+    slo: str | Sequence[Bound] | None,
+    aim: Aim,
+    site: Site,
+    limits: Mapping[str, float],
+) -> Question:
+    if aim not in AIMS:
+        raise ProfileError.one("plan", "--minimize", aim, f"is none of {', '.join(AIMS)}")
     unknown = set(limits) - {"chips", "power_w", "racks"}
     if unknown:
         raise ProfileError.one("plan", "limits", sorted(unknown), "is no limit of a plan")
     bounds = parse_slo(slo) if isinstance(slo, str) else tuple(slo or slo_of(base.scenario))
-    return Question(
-        base,
-        kind,
-        load,
-        bounds,
-        aim,
-        limits.get("chips", inf),
-        limits.get("power_w", inf),
-        limits.get("racks", inf),
-    )
+    chips, power_w, nodes = (limits.get(key, inf) for key in ("chips", "power_w", "racks"))
+    return Question(base, *load, bounds, aim, site, chips, power_w, nodes)
 
 
 def _searched(

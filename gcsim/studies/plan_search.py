@@ -21,6 +21,8 @@ from typing import Any, Literal
 from gcsim.errors import GcsimError, ProfileError
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.resolve import Resolved, with_settings
+from gcsim.profiles.site import Site
+from gcsim.profiles.workload import models
 from gcsim.simulate import simulate
 from gcsim.studies.layouts import (
     Demand,
@@ -160,6 +162,7 @@ class Question:
     load: float
     bounds: tuple[Bound, ...]
     aim: Aim
+    site: Site
     chips_most: float = inf
     power_most_w: float = inf
     nodes_most: float = inf
@@ -324,7 +327,7 @@ def _sound(
     question: Question, chip: Chip, role: str, demand: Demand, found: Found
 ) -> Iterator[tuple[Layout, Floor]]:
     """The layouts of a chip in a role whose floors keep the bounds; why others do not is noted."""
-    made, whys = layouts(question.base.scenario, chip, role)
+    made, whys = layouts(question.base.scenario, chip, role, question.site)
     if not made and whys:
         found.whys.append(f"{chip.name}: {whys[-1]}")
     for layout in made:
@@ -478,10 +481,9 @@ def _binding_pool(trial: Trial) -> int:
 
 def _cards(both: Sequence[Layout]) -> tuple[float, int]:
     """What the network cards between two pools carry: B/s of the slower, lanes of the fewer."""
-    from gcsim.profiles.resolve import load_chip
-
-    cards = [load_chip(one.chip).interconnect.scale_out.bandwidth.value for one in both]
-    return float(min(cards)), min(one.pool["tp"] * one.pool["ep"] for one in both)
+    return min(one.card_bytes_per_s for one in both), min(
+        one.pool["tp"] * one.pool["ep"] for one in both
+    )
 
 
 def checked(question: Question) -> None:
@@ -490,8 +492,6 @@ def checked(question: Question) -> None:
         hint = 'write --slo "ttft:p95<2s tpot:mean<15ms", or slo: in the scenario'
         raise ProfileError.one("plan", "--slo", None, "there is no SLO to hold", hint)
     served = question.base.scenario.workload
-    from gcsim.profiles.workload import models
-
     others = models(served) - {question.base.scenario.model.name}
     if others:
         why = f"asks for {', '.join(sorted(others))} besides {question.base.scenario.model.name}"

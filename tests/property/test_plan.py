@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from gcsim.profiles.resolve import Resolved, resolve, with_settings
+from gcsim.profiles.site import load_site
 from gcsim.simulate import simulate
 from gcsim.studies.layouts import chips_of, layouts
 from gcsim.studies.plan_search import Found, Player, Question, Unit, search
 from gcsim.studies.slo import Bound, parse_slo, verdict
 
 CHIPS = 8
+RENTED = load_site("rented")
+BOUNDS = parse_slo("tpot:mean<12ms ttft:p95<2s")
 
 
 def scenario(rng: random.Random) -> Resolved:
@@ -33,9 +36,9 @@ def scenario(rng: random.Random) -> Resolved:
 def question(rng: random.Random) -> Question:
     """Bounds that are somewhere between easy and impossible: around what some unit gives."""
     base, agents = scenario(rng), rng.choice([4, 12, 24])
-    asked = Question(base, "agents", agents, (), "cost", chips_most=CHIPS)
+    asked = Question(base, "agents", agents, (), "cost", RENTED, chips_most=CHIPS)
     chip = chips_of(["h100-sxm"])["h100-sxm"]
-    some = layouts(base.scenario, chip, "mixed")[0]
+    some = layouts(base.scenario, chip, "mixed", RENTED)[0]
     unit = Unit((rng.choice(some),), (rng.choice([1, 2]),))
     given = simulate(asked.resolved(unit, agents)).summary
     bounds = []
@@ -50,7 +53,7 @@ def enumerated(asked: Question) -> float | None:
     """What the cheapest of all layouts and numbers of replicas costs."""
     chip = chips_of(["h100-sxm"])["h100-sxm"]
     player, best = Player(asked, Found("")), None
-    for layout in layouts(asked.base.scenario, chip, "mixed")[0]:
+    for layout in layouts(asked.base.scenario, chip, "mixed", RENTED)[0]:
         for replicas in range(1, CHIPS // layout.chips + 1):
             unit = Unit((layout,), (replicas,))
             if player.whole(unit).verdict.holds and (best is None or unit.usd_per_hour < best):
@@ -71,7 +74,7 @@ def test_the_search_finds_what_the_enumeration_finds(seed: int) -> None:
 def test_the_answer_holds_on_fresh_seeds() -> None:
     """19 of 20: a bound is kept when the upper end of its interval is."""
     base = resolve("coding-agents", {"run.seed": 3})
-    asked = Question(base, "agents", 8, parse_slo("tpot:mean<12ms ttft:p95<2s"), "cost")
+    asked = Question(base, "agents", 8, BOUNDS, "cost", RENTED)
     found = search(asked, list(chips_of(["h200-sxm"]).values()), whole=True)
     assert found.best is not None
     kept = 0

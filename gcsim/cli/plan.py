@@ -18,51 +18,64 @@ from gcsim.cli.options import (
 NOTHING_HOLDS = 3  # exit code
 
 
+AgentsOption = Annotated[
+    int | None, typer.Option(min=1, help="At any time; else the scenario's own load.")
+]
+RateOption = Annotated[
+    str | None, typer.Option(metavar="RATE", help="Open arrivals: tasks per second.")
+]
+SloOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar='"ttft:p95<2s ..."',
+        help="Bounds on ttft, tpot, e2e, task; else the scenario's SLO for 95% of requests.",
+    ),
+]
+ChipsOption = Annotated[
+    str | None, typer.Option(metavar="A,B,...", help="To choose from, else all: gcsim list.")
+]
+PairsOption = Annotated[
+    bool, typer.Option("--pairs/--no-pairs", help="Also prefill on one, decode on another.")
+]
+AimOption = Annotated[
+    str, typer.Option(metavar="cost|power|racks|chips", help="What is to be least.")
+]
+SiteOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Who pays for what: rented, owned, or a file.")
+]
+MaxChipsOption = Annotated[int | None, typer.Option("--max-chips", min=1)]
+MaxRacksOption = Annotated[
+    int | None, typer.Option("--max-racks", min=1, help="Nodes, as the chips are packaged.")
+]
+PowerOption = Annotated[
+    str | None, typer.Option("--site-power", metavar="15MW", help="What the chips may draw.")
+]
+RobustnessOption = Annotated[
+    bool,
+    typer.Option(
+        "--robustness/--no-robustness", help="Move every assumed and fitted value to its ends."
+    ),
+]
+OutOption = Annotated[Path | None, typer.Option(help="Write the deployment here, ready to run.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+
+
 @guarded
 def plan(
     scenario: Annotated[str, typer.Argument(help="A shipped name or a file.")],
-    agents: Annotated[
-        int | None, typer.Option(min=1, help="At any time; else the scenario's own load.")
-    ] = None,
-    rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Open arrivals: tasks per second.")
-    ] = None,
-    slo: Annotated[
-        str | None,
-        typer.Option(
-            metavar='"ttft:p95<2s ..."',
-            help="Bounds on ttft, tpot, e2e, task; else the scenario's SLO for 95% of requests.",
-        ),
-    ] = None,
-    chips: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="To choose from, else all: gcsim list.")
-    ] = None,
-    pairs: Annotated[
-        bool, typer.Option("--pairs/--no-pairs", help="Also prefill on one, decode on another.")
-    ] = True,
-    minimize: Annotated[
-        str, typer.Option(metavar="cost|power|racks|chips", help="What is to be least.")
-    ] = "cost",
-    site: Annotated[
-        str, typer.Option(metavar="NAME", help="Who pays for what: rented, owned, or a file.")
-    ] = "rented",
-    chips_most: Annotated[int | None, typer.Option("--max-chips", min=1)] = None,
-    racks_most: Annotated[
-        int | None, typer.Option("--max-racks", min=1, help="Nodes, as the chips are packaged.")
-    ] = None,
-    site_power: Annotated[
-        str | None, typer.Option("--site-power", metavar="15MW", help="What the chips may draw.")
-    ] = None,
-    robustness: Annotated[
-        bool,
-        typer.Option(
-            "--robustness/--no-robustness", help="Move every assumed and fitted value to its ends."
-        ),
-    ] = True,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the deployment here, ready to run.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    agents: AgentsOption = None,
+    rate: RateOption = None,
+    slo: SloOption = None,
+    chips: ChipsOption = None,
+    pairs: PairsOption = True,
+    minimize: AimOption = "cost",
+    site: SiteOption = "rented",
+    chips_most: MaxChipsOption = None,
+    racks_most: MaxRacksOption = None,
+    site_power: PowerOption = None,
+    robustness: RobustnessOption = True,
+    out: OutOption = None,
+    force: ForceOption = False,
     settings: SetOption = None,
     seed: SeedOption = None,
     library: LibraryOption = None,
@@ -72,26 +85,30 @@ def plan(
     """The cheapest deployment that serves a load within an SLO, searched over chips and layouts."""
     from gcsim.cli.plan_text import plan_table
     from gcsim.profiles.resolve import parse_settings
+    from gcsim.studies.plan import Terms
     from gcsim.studies.plan import plan as find
 
     common: dict[str, Any] = parse_settings(settings or ())
-    if seed is not None:
-        common["run.seed"] = seed
+    common |= {} if seed is None else {"run.seed": seed}
+    common |= {} if rate is None else {"arrivals.rate": _rate(rate, agents)}
     _check_target(out, force)
     limits = {"chips": chips_most, "racks": racks_most, "power_w": _watts(site_power)}
+    terms = Terms(
+        minimize=minimize,  # type: ignore[arg-type]  # checked there
+        site=site,
+        limits={key: float(most) for key, most in limits.items() if most is not None},
+        pairs=pairs,
+        robustness=robustness,
+    )
+    names = [name.strip() for name in (chips or "").split(",") if name.strip()]
     with progress(f"{scenario}, plan", 1.0) as tell:
         found = find(
             scenario_of(scenario, library),
             agents,
             slo,
-            rate=_rate(rate),
-            chips=[name.strip() for name in chips.split(",") if name.strip()] if chips else None,
-            pairs=pairs,
-            site=site,
-            minimize=minimize,  # type: ignore[arg-type]  # checked there
-            limits={key: float(most) for key, most in limits.items() if most is not None},
+            chips=names or None,
+            terms=terms,
             settings=common,
-            robustness=robustness,
             jobs=jobs,
             progress=tell,
         )
@@ -124,16 +141,16 @@ def _write(out: Path, text: str) -> None:
         raise cannot_write(out, error) from error
 
 
-def _rate(text: str | None) -> float | None:
+def _rate(text: str, agents: int | None) -> str:
     from gcsim.cli.options import parse_rates
     from gcsim.errors import ProfileError
 
-    if text is None:
-        return None
+    if agents is not None:
+        raise ProfileError.one("plan", "--rate", text, "goes not with --agents", "give one")
     rates = parse_rates(text)
     if len(rates) != 1:
         raise ProfileError.one("plan", "--rate", text, "must be one rate", "write --rate 2")
-    return rates[0]
+    return f"{rates[0]!r} /s"
 
 
 def _watts(text: str | None) -> float | None:

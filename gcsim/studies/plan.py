@@ -22,19 +22,9 @@ from gcsim.profiles.site import Site, load_site
 from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import Kind, load_of
 from gcsim.studies.parallel import Fraction, cores
+from gcsim.studies.plan_question import Aim, Found, Player, Question, Trial, Unit, checked
 from gcsim.studies.plan_robust import Sway, sways
-from gcsim.studies.plan_search import (
-    Aim,
-    Found,
-    Player,
-    Question,
-    Trial,
-    Unit,
-    checked,
-    first_guess,
-    search,
-    settle,
-)
+from gcsim.studies.plan_search import first_guess, search, settle
 from gcsim.studies.slo import Bound, parse_slo, slo_of
 from gcsim.version import __version__
 
@@ -141,49 +131,57 @@ class Plan:
         return f"Plan({self.sentence})"
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a plan may choose from and what it is to make least.
+
+    minimize: `cost` (USD/h), `power`, `racks` (nodes) or `chips`; site: whose terms costs are by
+    (`gcsim.profiles.site`); limits: the most of `chips`, `power_w`, `racks`; pairs: also prefill on
+    one chip and decode on another; robustness: also move assumed and fitted values to their ends.
+    """
+
+    minimize: Aim = "cost"
+    site: str | Site = "rented"
+    limits: Mapping[str, float] = field(default_factory=dict)
+    pairs: bool = True
+    robustness: bool = True
+
+
 def plan(
     scenario: str | Path | Resolved,
     agents: int | None = None,
     slo: str | Sequence[Bound] | None = None,
     *,
-    rate: float | None = None,
     chips: Sequence[str] | None = None,
-    pairs: bool = True,
-    minimize: Aim = "cost",
-    site: str | Site = "rented",
-    limits: Mapping[str, float] | None = None,
+    terms: Terms | None = None,
     settings: Mapping[str, Any] | None = None,
-    robustness: bool = True,
     jobs: int | None = None,
     progress: Fraction | None = None,
 ) -> Plan:
     """The cheapest deployment that serves a load within an SLO.
 
-    agents: of a closed loop (or rate: tasks per second, open); else the scenario's own load.
-    slo: `ttft:p95<2s tpot:mean<15ms`; else the scenario's own, for 95% of its requests.
-    site: the terms that costs are by (`gcsim.profiles.site`); of chips without a price there, the
-    reason is said.
-    chips: to choose from; None: all of the library. pairs: also prefill on one, decode on another.
-    minimize: `cost` (USD/h), `power`, `racks` (nodes) or `chips`; limits: the most of `chips`,
-    `power_w`, `racks`. robustness: also move every assumed and fitted value to its ends.
-    The answer does not depend on `jobs`. Errors: `ProfileError`.
+    agents: of a closed loop; None: the scenario's own load, agents or tasks per second.
+    slo: `ttft:p95<2s tpot:mean<15ms`; None: the scenario's own, for 95% of its requests.
+    chips: to choose from; None: all of the library. The answer does not depend on `jobs`.
+    Errors: `ProfileError`.
 
     >>> import gcsim
-    >>> found = gcsim.plan("coding-agents", 4, "tpot:mean<30ms", chips=["h200-sxm"], pairs=False)
+    >>> found = gcsim.plan("coding-agents", 4, "tpot:mean<30ms", chips=["h200-sxm"])
     >>> found.answer.best.chips <= 8
     True
     """
-    base = resolve(scenario, settings)
-    kind, wanted = _load(base, agents, rate)
-    terms = load_site(site, base.library) if isinstance(site, str) else site
-    question = _question(base, (kind, wanted), slo, minimize, terms, limits or {})
+    terms = terms or Terms()
+    question = _question(resolve(scenario, settings), agents, slo, terms)
     checked(question)
     known = question.base.library
     found = chips_of(sorted(known.profiles("chip")) if chips is None else chips, known)
     tell = progress or _nobody
     singles = [(chip,) for chip in found.values()]
     results = _searched(question, singles, jobs, lambda done: tell(0.35 * done))
-    couples, left_out = _couples(question, list(found.values()), results) if pairs else ([], 0)
+    couples: list[tuple[Chip, ...]] = []
+    left_out = 0
+    if terms.pairs:
+        couples, left_out = _couples(question, list(found.values()), results)
     results += _searched(question, couples, jobs, lambda done: tell(0.35 + 0.35 * done))
     answer = _settled(question, results)
     tell(0.8)
@@ -191,47 +189,32 @@ def plan(
     headroom = _headroom(question, answer) if answer else None
     tell(0.85)
     moved: tuple[Sway, ...] = ()
-    if robustness and answer is not None:
+    if terms.robustness and answer is not None:
         rivals = [one for one in ordered if one is not answer and one.best is not None][:RIVALS]
         moved = sways(question, answer, rivals, jobs, lambda done: tell(0.85 + 0.15 * done))
     runs = sum(len(one.trials) for one in results) + sum(sway.runs for sway in moved)
     return Plan(question, tuple(ordered), answer, runs, left_out, headroom, moved)
 
 
-def _load(base: Resolved, agents: int | None, rate: float | None) -> tuple[Kind, float]:
-    """What is to be served: that many agents, tasks per second, or the scenario's own load."""
-    if agents is not None and rate is not None:
-        raise ProfileError.one("plan", "--rate", rate, "goes not with --agents", "give one")
+def _question(
+    base: Resolved, agents: int | None, slo: str | Sequence[Bound] | None, terms: Terms
+) -> Question:
     kind: Kind = "agents"
     load = float(agents or 0)
     if agents is None:
         kind, load = load_of(base)
-    if rate is not None:
-        if kind != "rate":
-            hint = "plan a closed loop with --agents"
-            raise ProfileError.one(base.scenario.name, "--rate", rate, "it has no rate", hint)
-        load = rate
     if not 0 < load < inf:
-        raise ProfileError.one("plan", f"--{kind}", load, "must be above 0")
-    return kind, load
-
-
-def _question(
-    base: Resolved,
-    load: tuple[Kind, float],
-    slo: str | Sequence[Bound] | None,
-    aim: Aim,
-    site: Site,
-    limits: Mapping[str, float],
-) -> Question:
-    if aim not in AIMS:
-        raise ProfileError.one("plan", "--minimize", aim, f"is none of {', '.join(AIMS)}")
-    unknown = set(limits) - {"chips", "power_w", "racks"}
+        raise ProfileError.one("plan", "agents", agents, "must be above 0")
+    if terms.minimize not in AIMS:
+        why = f"is none of {', '.join(AIMS)}"
+        raise ProfileError.one("plan", "--minimize", terms.minimize, why)
+    unknown = set(terms.limits) - {"chips", "power_w", "racks"}
     if unknown:
         raise ProfileError.one("plan", "limits", sorted(unknown), "is no limit of a plan")
     bounds = parse_slo(slo) if isinstance(slo, str) else tuple(slo or slo_of(base.scenario))
-    chips, power_w, nodes = (limits.get(key, inf) for key in ("chips", "power_w", "racks"))
-    return Question(base, *load, bounds, aim, site, chips, power_w, nodes)
+    site = load_site(terms.site, base.library) if isinstance(terms.site, str) else terms.site
+    chips, power_w, nodes = (terms.limits.get(key, inf) for key in ("chips", "power_w", "racks"))
+    return Question(base, kind, load, bounds, terms.minimize, site, chips, power_w, nodes)
 
 
 def _searched(

@@ -17,7 +17,8 @@ from gcsim.profiles.load import validate
 from gcsim.simulate import simulate
 from gcsim.studies.bands import CAUSES, shifted
 from gcsim.studies.parallel import Fraction, cores
-from gcsim.studies.plan_search import Found, Player, Question, Unit, search
+from gcsim.studies.plan_question import Found, Player, Question, Unit
+from gcsim.studies.plan_search import search
 from gcsim.studies.slo import verdict
 
 GROWN: tuple[float, ...] = (1.0, 1.15, 1.35, 1.6, 2.0, 3.0)

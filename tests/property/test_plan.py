@@ -10,7 +10,8 @@ from gcsim.profiles.resolve import Resolved, resolve, with_settings
 from gcsim.profiles.site import load_site
 from gcsim.simulate import simulate
 from gcsim.studies.layouts import chips_of, layouts
-from gcsim.studies.plan_search import Found, Player, Question, Unit, search
+from gcsim.studies.plan_question import Found, Player, Question, Unit
+from gcsim.studies.plan_search import search
 from gcsim.studies.slo import Bound, parse_slo, verdict
 
 CHIPS = 8

@@ -10,11 +10,14 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve
 from gcsim.profiles.site import load_site
 from gcsim.studies.layouts import chips_of, demand_of, floor, layouts, tasks_per_s
-from gcsim.studies.plan_search import Found, Player, Question, Unit, search
+from gcsim.studies.plan import Terms
+from gcsim.studies.plan_question import Found, Player, Question, Unit
+from gcsim.studies.plan_search import search
 from gcsim.studies.slo import Bound, parse_slo, verdict
 
 BASE = resolve("coding-agents")
 RENTED = load_site("rented")
+QUICK = Terms(pairs=False, robustness=False)
 
 
 def summary(**changes: Any) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def test_every_wrong_bound_is_said_at_once() -> None:
 
 
 def test_demand_counts_what_agents_send() -> None:
-    """coding-agent by hand: steps are lognormal; what tools append is computed, what went before read."""
+    """Steps are lognormal; what tools append is computed, what went before is read."""
     found = demand_of(BASE.scenario)
     assert found.steps == pytest.approx(37, rel=0.15)  # lognormal, median 33, sigma 0.5
     assert found.longest <= 131_072
@@ -105,9 +108,7 @@ def test_a_slice_has_the_whole_loads_proportions() -> None:
 
 @pytest.mark.slow
 def test_the_answer_runs_as_it_is_written(tmp_path: Any) -> None:
-    found = gcsim.plan(
-        "coding-agents", 4, "tpot:mean<40ms", chips=["h200-sxm"], pairs=False, robustness=False
-    )
+    found = gcsim.plan("coding-agents", 4, "tpot:mean<40ms", chips=["h200-sxm"], terms=QUICK)
     assert found.answer is not None
     file = tmp_path / "planned.yaml"
     file.write_text(found.deployment_yaml())
@@ -122,16 +123,14 @@ def test_the_answer_runs_as_it_is_written(tmp_path: Any) -> None:
 
 @pytest.mark.slow
 def test_nothing_that_holds_is_answered_with_the_nearest_miss() -> None:
-    found = gcsim.plan(
-        "coding-agents", 4, "ttft:p95<60ms", chips=["h200-sxm"], pairs=False, robustness=False
-    )
+    found = gcsim.plan("coding-agents", 4, "ttft:p95<60ms", chips=["h200-sxm"], terms=QUICK)
     assert found.answer is None
     assert found.sentence.startswith("Nothing that was tried serves 4 agents")
 
 
 @pytest.mark.slow
 def test_the_answer_does_not_depend_on_the_processes() -> None:
-    kind = {"chips": ["h200-sxm", "mi300x"], "robustness": False}
+    kind = {"chips": ["h200-sxm", "mi300x"], "terms": Terms(robustness=False)}
     one, two = (
         gcsim.plan("coding-agents", 4, "tpot:mean<30ms", jobs=jobs, **kind) for jobs in (1, 2)
     )

@@ -1,5 +1,6 @@
 """A deployment: pools of replicas, the links between them, and the router in front."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -18,15 +19,35 @@ from gcsim.profiles.chip import Chip, Stack
 from gcsim.profiles.model import KvFormat, Model
 
 
+class ContextLimit(Spec):
+    """Contexts of up to so many tokens run at most so many at a time."""
+
+    context: Count
+    max_seqs: Count
+
+
 class Batching(Spec):
-    """The batching policy of a pool and its limits per iteration."""
+    """The batching policy of a pool and its limits per iteration.
+
+    `max_seqs_by_context`: of a machine that runs graphs compiled for a context length and a batch
+    size, its largest batch by context, ascending. The longest prompt of a batch decides, and what
+    is longer than the last is refused.
+    """
 
     policy: str = "continuous"
     max_seqs: Count = 256
     max_iteration_tokens: Count = 8192
+    max_seqs_by_context: tuple[ContextLimit, ...] = ()
 
     @model_validator(mode="after")
     def _room_for_decode(self) -> "Batching":
+        limits = self.max_seqs_by_context
+        for short, long in pairwise(limits):
+            if long.context <= short.context or long.max_seqs > short.max_seqs:
+                raise ValueError(
+                    "max_seqs_by_context: contexts must rise and max_seqs must not, but"
+                    f" {short.context}: {short.max_seqs} is before {long.context}: {long.max_seqs}"
+                )
         if self.max_iteration_tokens < self.max_seqs:
             raise ValueError(
                 f"max_iteration_tokens {self.max_iteration_tokens} is less than max_seqs"

@@ -11,13 +11,17 @@ import typer
 from gcsim.cli.calibrate import calibrate, claims, validate
 from gcsim.cli.check import Wanted, bless, check, diff, run_replications
 from gcsim.cli.console import Format, emit, guarded, note, progress, terminable
+from gcsim.cli.cost import cost
 from gcsim.cli.options import (
     DtypeOption,
     FormatOption,
     JobsOption,
+    LibraryOption,
     SeedOption,
     SetOption,
+    scenario_of,
 )
+from gcsim.cli.plan import plan
 from gcsim.cli.sweep import sweep
 from gcsim.cli.trace import trace
 
@@ -55,6 +59,16 @@ class Listed(StrEnum):
     deployments = "deployments"
     workloads = "workloads"
     scenarios = "scenarios"
+    sites = "sites"
+
+
+class Made(StrEnum):
+    """What can be begun."""
+
+    chip = "chip"
+    deployment = "deployment"
+    workload = "workload"
+    scenario = "scenario"
 
 
 class Shown(StrEnum):
@@ -66,6 +80,7 @@ class Shown(StrEnum):
     deployment = "deployment"
     workload = "workload"
     scenario = "scenario"
+    site = "site"
     placement = "placement"
 
 
@@ -121,9 +136,11 @@ def run(
     ] = False,
     seed: SeedOption = None,
     settings: SetOption = None,
+    library: LibraryOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """Play one scenario: latencies, rates, and where the time goes."""
+    from gcsim.profiles.library import opened
     from gcsim.profiles.resolve import parse_settings, resolve
 
     extra = parse_settings(settings or ())
@@ -131,7 +148,9 @@ def run(
         extra["engine"] = engine.value
     if budget:
         extra["run.budget"] = budget
-    resolved = resolve(scenario, extra, seed)  # a wrong input is told before anything heavy loads
+    resolved = resolve(
+        scenario, extra, seed, opened(library)
+    )  # a wrong input is told before anything heavy loads
     if replications or precision or resume:
         wanted = Wanted(replications, precision, resume)
         run_replications(resolved, wanted, out, bands, output)
@@ -171,6 +190,7 @@ def compare(
     jobs: JobsOption = None,
     seed: SeedOption = None,
     settings: SetOption = None,
+    library: LibraryOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """The same trajectories on several deployments, side by side: ratios to the first."""
@@ -189,12 +209,13 @@ def compare(
         "normalize": normalize.value,
         "jobs": jobs,
     }
+    named = [scenario_of(scenario, library) for scenario in scenarios]
     over = (study.RATE, parse_rates(rates)) if rates else parse_vary(vary) if vary else None
     with progress("compare", 1.0) as tell:
         if over is not None:
-            series = study.compare(*scenarios, over=over, progress=tell, **common)
+            series = study.compare(*named, over=over, progress=tell, **common)
         else:
-            comparison = study.compare(*scenarios, progress=tell, **common)
+            comparison = study.compare(*named, progress=tell, **common)
     if over is not None:
         emit(series.to_json() if output is Format.json else series_table(series))
     else:
@@ -215,14 +236,19 @@ def estimate(
     cached: Annotated[int, typer.Option(help="Prompt tokens in the prefix cache.")] = 0,
     dtype: DtypeOption = None,
     stack: Annotated[str | None, typer.Option(help="Serving stack of the chip.")] = None,
+    library: LibraryOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """One operating point: equal requests on one replica, and what each millisecond is made of."""
     from gcsim.cli.run_text import estimate_table
+    from gcsim.profiles.library import opened
+    from gcsim.profiles.resolve import load_chip, load_model
     from gcsim.studies import estimate as study
 
-    load = {"isl": isl, "osl": osl, "concurrency": concurrency, "cached": cached}
-    found = study.estimate(chip, tp, model, **load, dtype=dtype, ep=ep, pp=pp, stack=stack)
+    load: dict[str, Any] = {"isl": isl, "osl": osl, "concurrency": concurrency, "cached": cached}
+    own = opened(library)
+    which = load_chip(chip, own), tp, load_model(model, own)
+    found = study.estimate(*which, **load, dtype=dtype, ep=ep, pp=pp, stack=stack)
     emit(found.to_json() if output is Format.json else estimate_table(found))
 
 
@@ -230,13 +256,41 @@ def estimate(
 @guarded
 def list_(
     what: Annotated[Listed, typer.Argument(help="Kind of profile.")],
+    library: LibraryOption = None,
     output: FormatOption = Format.table,
 ) -> None:
-    """The profiles that gcsim ships."""
+    """The profiles that gcsim ships, and your own."""
     from gcsim.cli.library import listed, listed_table
+    from gcsim.profiles.library import opened
 
-    rows = listed(what.value.removesuffix("s"))
+    rows = listed(what.value.removesuffix("s"), opened(library))
     emit({what.value: rows} if output is Format.json else listed_table(what.value, rows))
+
+
+@app.command()
+@guarded
+def new(
+    what: Annotated[Made, typer.Argument(help="Kind of profile.")],
+    name: Annotated[str, typer.Argument(help="Of the profile, and so of its file.")],
+    base: Annotated[
+        str | None, typer.Option(help="On the base of this one: only what differs is written.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="In place of a file of that name.")
+    ] = False,
+    library: LibraryOption = None,
+) -> None:
+    """A profile of your own to begin with, every key explained; in --library, else in this folder.
+
+    It loads as it is: its values are those of a shipped profile.
+    """
+    from gcsim.profiles.library import Library, asked_for
+    from gcsim.profiles.template import place_of, template, write_new
+
+    folder = asked_for(library)
+    path = place_of(what.value, name, folder)
+    write_new(path, template(what.value, name, base, Library(folder)), force)
+    note(f"Written to {path}")
 
 
 @app.command()
@@ -250,25 +304,29 @@ def show(
     pp: Annotated[int, typer.Option(help="placement: pipeline stages.")] = 1,
     model: Annotated[str | None, typer.Option(help="placement: the model.")] = None,
     dtype: DtypeOption = None,
+    library: LibraryOption = None,
     output: FormatOption = Format.table,
 ) -> None:
     """A profile, every number with its origin; or what lies where in a chip's memory."""
     from gcsim.cli.library import Shape, shown
     from gcsim.errors import ProfileError
+    from gcsim.profiles.library import opened
+
+    own = opened(library)
 
     if what is Shown.placement:
         missing = [key for key, given in (("--chip", chip), ("--model", model)) if not given]
         if missing or not chip or not model:
             raise ProfileError.one("show placement", " ".join(missing), None, "is missing")
-        emit(shown("placement", "", output, Shape(chip, model, tp, ep, pp, dtype)))
+        emit(shown("placement", "", output, own, Shape(chip, model, tp, ep, pp, dtype)))
         return
     if name is None:
         hint = f"see: gcsim list {what.value}s"
         raise ProfileError.one(f"show {what.value}", "NAME", None, "is missing", hint)
-    emit(shown(what.value, name, output))
+    emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, plan, cost, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

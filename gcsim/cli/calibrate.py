@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcsim.cli.console import Format, emit, guarded, progress
+from gcsim.cli.options import LibraryOption
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,6 +52,7 @@ def calibrate(
     dtype: Annotated[str, typer.Option(help="Number format of the weights there.")] = "",
     framework: Annotated[str, typer.Option(help="Its serving stack, e.g. vllm 0.18.")] = "vllm",
     out: Annotated[Path | None, typer.Option(help="Write the profile with these factors.")] = None,
+    library: LibraryOption = None,
     output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
         Format.table
     ),
@@ -58,7 +60,9 @@ def calibrate(
     """Fit a chip's named factors to measurements, with their cross-validated error."""
     from gcsim.calibration import one_chip, servers
     from gcsim.errors import ProfileError
+    from gcsim.profiles.library import opened
 
+    chip = str(opened(library).owned("chip").get(chip, chip))
     given = [source for source in (points, from_aiperf, from_vllm_bench) if source is not None]
     if len(given) != 1:
         why = "needs exactly one source of measurements"

@@ -8,7 +8,7 @@ import typer
 
 from gcsim.cli.check_text import Checked, diff_table, replications_table, verdicts_as
 from gcsim.cli.console import Format, emit, guarded, note, progress
-from gcsim.cli.options import JobsOption, SeedOption, SetOption
+from gcsim.cli.options import JobsOption, LibraryOption, SeedOption, SetOption
 
 if TYPE_CHECKING:
     from gcsim.profiles.resolve import Resolved
@@ -44,8 +44,10 @@ def bless(
     seed: SeedOption = None,
     settings: SetOption = None,
     jobs: JobsOption = None,
+    library: LibraryOption = None,
 ) -> None:
     """Write what scenarios give now to a baseline file, for `gcsim check`."""
+    from gcsim.profiles.library import opened
     from gcsim.profiles.resolve import parse_settings
     from gcsim.results.statistics import parse_share
     from gcsim.studies import baseline as study
@@ -58,8 +60,10 @@ def bless(
         "settings": extra,
         "jobs": jobs,
     }
+    own = opened(library).owned("scenario")
+    named = [str(own.get(name, name)) for name in scenarios or ()]
     with progress("bless", 1.0) as tell:
-        found = study.bless(scenarios or (), baseline, progress=tell, **options)
+        found = study.bless(named, baseline, progress=tell, **options)
     for name, what in found.blessed.items():
         moved = "new" if what == "new" else f"{len(what['moved'])} metrics moved"
         causes = ", ".join(what["inputs"]) if isinstance(what, dict) else ""
@@ -78,6 +82,7 @@ def check(
         int | None, typer.Option(min=0, help="Other seeds: for statistical tolerances.")
     ] = None,
     jobs: JobsOption = None,
+    library: LibraryOption = None,
     output: Annotated[
         Checked, typer.Option("--format", help="github: annotations of a workflow.")
     ] = Checked.table,
@@ -86,7 +91,8 @@ def check(
     from gcsim.studies import baseline as study
 
     with progress("check", 1.0) as tell:
-        verdicts = study.check(baseline, seed=seed, jobs=jobs, progress=tell)
+        how: dict[str, Any] = {"jobs": jobs, "library": library}
+        verdicts = study.check(baseline, seed=seed, progress=tell, **how)
     emit(verdicts_as(output, verdicts, baseline))
     if junit is not None:
         from gcsim.cli.check_text import write_junit

@@ -1,12 +1,13 @@
 """`gcsim list` and `gcsim show`: profiles for people, and as JSON."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from gcsim.cli.console import Format
-from gcsim.profiles import library
+from gcsim.profiles.library import Library, root
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from gcsim.profiles.base import Quantity
     from gcsim.profiles.chip import Chip
+    from gcsim.profiles.inherit import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,89 +30,144 @@ class Shape:
     dtype: str | None
 
 
-def listed(kind: str) -> list[dict[str, Any]]:
-    """Name, description and file of every shipped profile of a kind."""
+def listed(kind: str, library: Library | None = None) -> list[dict[str, Any]]:
+    """Name, description and file of every profile of a kind, and whether it is the user's own."""
+    library = library or Library()
+    own = library.owned(kind)
+    return [
+        {
+            "name": name,
+            "description": _description(path),
+            "file": str(path),
+            "from": "own" if name in own else "shipped",
+        }
+        for name, path in sorted(library.profiles(kind).items())
+    ]
+
+
+def _description(path: Path) -> str:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    rows = []
-    for name, path in library.shipped(kind).items():
+    try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-        text = " ".join(str(data.get("description", "")).split())
-        rows.append({"name": name, "description": text, "file": str(path)})
-    return rows
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return "(cannot be read)"
+    text = data.get("description", "") if isinstance(data, dict) else "(is no profile)"
+    if isinstance(text, str) and not text and isinstance(data.get("base"), str):
+        text = f"{data['base']}, with changes"
+    return " ".join(text.split()) if isinstance(text, str) else ""
 
 
 def listed_table(title: str, rows: list[dict[str, Any]]) -> "Table":
-    """Names and descriptions."""
-    table = _table(title.rstrip("s"), "description")
+    """Names and descriptions; where some are the user's own, also from where each comes."""
+    mixed = any(row["from"] == "own" for row in rows)
+    table = _table(title.rstrip("s"), *(["from"] if mixed else []), "description")
     table.columns[0].no_wrap = True
     for row in rows:
-        table.add_row(row["name"], row["description"])
+        table.add_row(row["name"], *([row["from"]] if mixed else []), row["description"])
     return table
 
 
 def shown(
-    kind: str, name: str, output: Format, shape: Shape | None = None
+    kind: str,
+    name: str,
+    output: Format,
+    library: Library | None = None,
+    shape: Shape | None = None,
 ) -> "RenderableType | dict[str, Any]":
     """One profile, or a placement, as what `emit` takes."""
+    library = library or Library()
     if shape is not None:
-        return _placement(shape, output)
-    if kind == "chip":
-        from gcsim.profiles.resolve import load_chip
+        return _placement(shape, output, library)
+    from gcsim.profiles.inherit import read
 
-        chip = load_chip(name)
-        return chip.model_dump(mode="json") if output is Format.json else _chip(chip)
-    if kind == "stack":
-        from gcsim.profiles.load import read_mapping
-        from gcsim.profiles.resolve import load_stack
-
-        stack = load_stack(name)
-        if output is Format.json:
-            return stack.model_dump(mode="json", exclude_none=True)
-        return _as_yaml(read_mapping(library.find("stack", name))[0])
-    if kind == "model":
-        from gcsim.profiles.resolve import load_model
-
-        model = load_model(name)
-        return _model_dict(model) if output is Format.json else _model(model)
-    if kind == "workload":
-        from gcsim.profiles.workload import load_workload, read_workload
-
-        workload = load_workload(name)
-        if output is Format.json:
-            return workload.model_dump(mode="json", exclude_none=True)
-        return _as_yaml(read_workload(name)[0])
     if kind == "scenario":
         from gcsim.profiles.resolve import resolve
 
-        mapping = resolve(name).mapping
-        return mapping if output is Format.json else _as_yaml(mapping)
-    return _deployment(name, output)
+        mapping = resolve(name, library=library).mapping
+        if output is Format.json:
+            return mapping
+        return f"{_provenance(read(kind, name, library))}{_as_yaml(mapping)}"
+    from gcsim.profiles.load import validate
+    from gcsim.profiles.resolve import whole
+
+    entry = whole(kind, name, library)
+    spec = validate(_spec(kind), entry.mapping, str(entry.path), entry.lines)
+    if kind == "chip":
+        return _json(spec, entry) if output is Format.json else _chip(spec, entry)
+    if kind == "model":
+        found = {**_model_dict(spec), **_files(entry)}
+        return found if output is Format.json else _model(spec, entry)
+    if output is Format.json:
+        found = _json(spec, entry, exclude_none=kind != "deployment")
+        for key, pool in getattr(spec, "pools", {}).items():
+            found["pools"][key]["chip"] = pool.chip.name
+        return found
+    entry = read(kind, name, library)
+    mapping = entry.mapping if kind != "workload" else whole(kind, name, library).mapping
+    return f"{_provenance(entry)}{_as_yaml(mapping)}"
 
 
-def _deployment(name: str, output: Format) -> "RenderableType | dict[str, Any]":
+def _spec(kind: str) -> Any:
+    from gcsim.profiles.chip import Chip
     from gcsim.profiles.deployment import Deployment
-    from gcsim.profiles.load import read_mapping, validate
-    from gcsim.profiles.resolve import load_chip
+    from gcsim.profiles.model import Model
+    from gcsim.profiles.site import Site
+    from gcsim.profiles.stack import ServingStack
+    from gcsim.profiles.workload import Workload
 
-    path = library.find("deployment", name)
-    mapping, lines = read_mapping(path)
-    pools = mapping.get("pools")
-    full = mapping
-    if isinstance(pools, dict):
-        chips = {
-            key: load_chip(pool["chip"], path.parent)
-            for key, pool in pools.items()
-            if isinstance(pool, dict) and isinstance(pool.get("chip"), str)
-        }
-        named = {key: {**pool, "chip": chips[key]} for key, pool in pools.items() if key in chips}
-        full = {**mapping, "pools": {**pools, **named}}
-    deployment = validate(Deployment, full, str(path), lines)
-    if output is Format.table:
-        return _as_yaml(mapping)
-    found = deployment.model_dump(mode="json", by_alias=True)
-    for key, pool in deployment.pools.items():
-        found["pools"][key]["chip"] = pool.chip.name
-    return found
+    return {
+        "chip": Chip,
+        "stack": ServingStack,
+        "model": Model,
+        "deployment": Deployment,
+        "site": Site,
+        "workload": Workload,
+    }[kind]
+
+
+def _json(spec: Any, entry: "Entry", exclude_none: bool = False) -> dict[str, Any]:
+    found: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_none=exclude_none)
+    return {**found, **_files(entry)}
+
+
+def _files(entry: "Entry") -> dict[str, Any]:
+    """Where a profile comes from: its file, those that it is based on, what is its own."""
+    return {"file": str(entry.path), "based_on": bases(entry), "own": own_places(entry)}
+
+
+def bases(entry: "Entry") -> list[str]:
+    """The files that a profile inherits from."""
+    return sorted({mark.file for mark in entry.lines.values()} - {str(entry.path)})
+
+
+def own_places(entry: "Entry") -> list[str]:
+    """What a profile that inherits says itself, as dotted paths; of nested ones the shortest."""
+    inherited = {at for at, mark in entry.lines.items() if mark.file != str(entry.path)}
+    if not inherited:
+        return []
+    found: list[tuple[str | int, ...]] = []
+    for at in entry.lines:
+        if at in inherited or any(other[: len(at)] == at for other in inherited):
+            continue
+        if not any(at[: len(other)] == other for other in found):
+            found.append(at)
+    return [".".join(map(str, at)) for at in found]
+
+
+def _provenance(entry: "Entry") -> str:
+    """Lines above a profile: its file, and what of it is inherited."""
+    lines = [_place(entry.path)]
+    if based_on := bases(entry):
+        lines.append(f"based on {', '.join(_place(Path(file)) for file in based_on)}")
+        lines.append(f"its own: {', '.join(own_places(entry))}")
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _place(path: Path) -> str:
+    """A file as people know it: shipped ones from the library's root."""
+    if path.is_relative_to(root()):
+        return f"{path.relative_to(root()).as_posix()} (shipped)"
+    return str(path)
 
 
 def _as_yaml(mapping: dict[str, Any]) -> str:
@@ -118,7 +175,7 @@ def _as_yaml(mapping: dict[str, Any]) -> str:
     return text
 
 
-def _chip(chip: "Chip") -> "RenderableType":
+def _chip(chip: "Chip", entry: "Entry") -> "RenderableType":
     """Every number of a chip, where it comes from, and the values that were not taken."""
     from rich.console import Group
     from rich.padding import Padding
@@ -128,6 +185,7 @@ def _chip(chip: "Chip") -> "RenderableType":
 
     head = f"{chip.name} ({chip.vendor}), execution: {chip.execution}"
     parts: list[RenderableType] = [Text(head, style="bold"), " ".join(chip.description.split())]
+    parts.append(Text(_provenance(entry).replace("# ", "").rstrip(), style="dim"))
     section, assumed = "", 0
     for path, quantity in quantities(chip):
         place, _, name = _named(path, chip).rpartition(".")
@@ -137,7 +195,7 @@ def _chip(chip: "Chip") -> "RenderableType":
         assumed += quantity.kind == "assumed"
         style = "yellow" if quantity.kind == "assumed" else ""
         parts.append(Text(f"  {_number(name, quantity)}", style=style))
-        lines = (Text(line, style="dim") for line in _origin(quantity))
+        lines = (Text(line, style="dim") for line in _origin(quantity, _inherited(path, entry)))
         parts += [Padding(line, (0, 0, 0, 6), expand=False) for line in lines]
     text = f"{assumed} of these numbers are assumed: nobody publishes them."
     parts.append(Text("\n".join(["", text, *(" ".join(note.split()) for note in chip.notes)])))
@@ -155,8 +213,20 @@ def _number(name: str, quantity: "Quantity") -> str:
     return f"{name:<32}{quantity!s:<16}{span:<26}{quantity.kind}".rstrip()
 
 
-def _origin(quantity: "Quantity") -> list[str]:
-    lines = [quantity.source + (f" ({quantity.note})" if quantity.note else "")]
+def _inherited(path: str, entry: "Entry") -> str:
+    """Of whom a chip has a number that is not its own; empty where it is its own."""
+    from gcsim.profiles.load import mark_of
+
+    place = tuple(int(key) if key.isdigit() else key for key in path.split("."))
+    mark = mark_of(place, entry.lines)
+    if place[0] == "efficiency" and place not in entry.lines:  # from the factors that it names
+        mark = entry.lines.get(("factors",))
+    return "" if mark is None or mark.file == str(entry.path) else Path(mark.file).stem
+
+
+def _origin(quantity: "Quantity", inherited: str = "") -> list[str]:
+    whose = f"{inherited}'s: " if inherited else ""
+    lines = [f"{whose}{quantity.source}{f' ({quantity.note})' if quantity.note else ''}"]
     lines += [f"not taken: {other.value}, {other.source}" for other in quantity.conflicts]
     return [" ".join(line.split()) for line in lines if line]
 
@@ -188,7 +258,7 @@ def _model_dict(model: Any) -> dict[str, Any]:
     }
 
 
-def _model(model: Any) -> "RenderableType":
+def _model(model: Any, entry: "Entry") -> "RenderableType":
     from rich.console import Group
 
     data = _model_dict(model)
@@ -205,17 +275,17 @@ def _model(model: Any) -> "RenderableType":
     if counted["state_bytes_per_sequence"]:
         state = f"{counted['state_bytes_per_sequence'] / 1e6:.1f} MB"
         table.add_row("state of a sequence", state)
-    return Group(_as_yaml(data).rstrip(), "", table)
+    return Group(f"{_provenance(entry)}{_as_yaml(data)}".rstrip(), "", table)
 
 
-def _placement(shape: Shape, output: Format) -> "RenderableType | dict[str, Any]":
+def _placement(shape: Shape, output: Format, library: Library) -> "RenderableType | dict[str, Any]":
     """What lies where on each chip of one replica."""
     from gcsim.machine.placement import COMPONENTS, place
     from gcsim.profiles.deployment import Deployment
     from gcsim.profiles.load import validate
     from gcsim.profiles.resolve import load_chip, load_model
 
-    chip, model = load_chip(shape.chip), load_model(shape.model)
+    chip, model = load_chip(shape.chip, library), load_model(shape.model, library)
     pool = {"chip": chip, "tp": shape.tp, "ep": shape.ep, "pp": shape.pp}
     deployment = validate(Deployment, {"name": "placement", "pools": {"serve": pool}}, "placement")
     dtype = _dtype(shape.dtype)

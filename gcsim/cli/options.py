@@ -2,13 +2,17 @@
 
 import re
 from math import inf, nan
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from gcsim.cli.console import Format
 from gcsim.errors import ProfileError
+
+if TYPE_CHECKING:
+    from gcsim.profiles.resolve import Resolved
 
 FormatOption = Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")]
 SetOption = Annotated[
@@ -22,8 +26,25 @@ DtypeOption = Annotated[
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", min=1, help="Processes; the result does not depend on it.")
 ]
+LibraryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--library",
+        metavar="DIR",
+        help="A folder of your own profiles, searched first; else that in GCSIM_LIBRARY.",
+    ),
+]
 
 _NUMBER = re.compile(r"\s*[+-]?[\d.]+(?:[eE][+-]?\d+)?\s*")
+
+
+def scenario_of(name: str, library: Path | None) -> "str | Resolved":
+    """A scenario as the studies take it: by name, or resolved where a library is given."""
+    if library is None:
+        return name
+    from gcsim.studies.run import load
+
+    return load(name, library=library)
 
 
 def parse_values(text: str) -> list[Any]:

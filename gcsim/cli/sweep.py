@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcsim.cli.console import Format, emit, guarded, note, progress
+from gcsim.cli.options import LibraryOption, scenario_of
 
 if TYPE_CHECKING:
     from gcsim.studies.sweep import Sweep
@@ -41,6 +42,7 @@ def sweep(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting.")
     ] = None,
+    library: LibraryOption = None,
     output: Annotated[Format, typer.Option("--format", help="A table, or JSON.")] = Format.table,
 ) -> None:
     """Every combination of settings and deployments, each a run of its own, as one table."""
@@ -54,7 +56,7 @@ def sweep(
     axes = _grid(grid or (), deployments or ())
     with progress(f"{scenario}, points", 1.0) as tell:
         found = play(
-            scenario,
+            scenario_of(scenario, library),
             axes,
             _load(load),
             settings=common,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcsim.cli.console import Format, Tell, emit, guarded, note, progress
+from gcsim.cli.options import LibraryOption
 from gcsim.cli.run_text import bar, plain_table
 from gcsim.results.text import three
 
@@ -117,6 +118,7 @@ def generate(
         float | None,
         typer.Option(metavar="R", help="Starts per second, at random; else no times are written."),
     ] = None,
+    library: LibraryOption = None,
 ) -> None:
     """Write the traffic that gcsim would play, to send it at a real server."""
     from dataclasses import replace
@@ -126,12 +128,14 @@ def generate(
 
     from gcsim.errors import ProfileError
     from gcsim.profiles.arrivals import Poisson, Static
+    from gcsim.profiles.library import opened
     from gcsim.profiles.workload import load_workload
     from gcsim.traffic.generate import trajectories
 
     if rate is not None and not 0 < rate < inf:
         raise ProfileError.one("trace generate", "--rate", rate, "is no rate: starts per second")
-    what, stream = load_workload(workload), np.random.SeedSequence(seed)
+    what = load_workload(workload, opened(library))
+    stream = np.random.SeedSequence(seed)
     if rate is None:
         drawn = trajectories(what, Static(process="static"), stream, sessions)
         _write(out, (replace(one, start_s=None) for one in drawn), to, sessions)

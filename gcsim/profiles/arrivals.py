@@ -12,12 +12,16 @@ Positive = Annotated[PlainNumber, Field(gt=0)]
 
 
 class Slo(Spec):
-    """What a request (ttft, tpot, e2e) and a whole task must keep [s]; None is no bound."""
+    """What a request and a whole task must keep [s]; None is no bound."""
 
     ttft: PlainSeconds | None = None
+    """Time to the first token."""
     tpot: PlainSeconds | None = None
+    """Time per token after it."""
     e2e: PlainSeconds | None = None
+    """Time to the last token."""
     task: PlainSeconds | None = None
+    """Time of a whole task."""
 
 
 class Poisson(Spec):
@@ -36,14 +40,13 @@ class GammaArrivals(Spec):
 
 
 class Closed(Spec):
-    """`agents` trajectories at any time: when one ends the next starts.
-
-    `ramp`: the first ones start spread evenly over this time, not all at once.
-    """
+    """`agents` trajectories at any time: when one ends the next starts."""
 
     process: Literal["closed"]
     agents: Count
+    """How many at any time."""
     ramp: PlainSeconds = 0.0
+    """The first ones start spread evenly over this time, not all at once."""
 
 
 class Static(Spec):

@@ -16,9 +16,10 @@ from typing import Any
 from pydantic import Field
 
 from gcsim.errors import ProfileError, nearest
-from gcsim.profiles import library
 from gcsim.profiles.base import Kind, PlainNumber, Spec
-from gcsim.profiles.load import Lines, read_mapping, validate
+from gcsim.profiles.inherit import read
+from gcsim.profiles.library import Library
+from gcsim.profiles.load import Lines, validate
 from gcsim.profiles.stack import ServingStack, on_any_chip
 
 Raw = dict[str, Any]
@@ -51,56 +52,61 @@ class Derived(Spec):
 
 
 def read_chip(
-    name: str, beside: Path | None = None, below: tuple[str, ...] = ()
+    name: str, library: Library | None = None, below: tuple[str, ...] = ()
 ) -> tuple[Raw, Lines, str]:
-    """The whole mapping of a chip by name, alias or path, the lines of its keys, and its file.
+    """The whole mapping of a chip by name, alias or path, where its values stand, and its file.
 
-    beside: the folder that a path is seen from; below: files of chips that are derived from it
+    below: files of chips that are derived from it
     """
-    path = library.find("chip", name, beside)
-    mapping, lines = read_mapping(path)
+    mapping, lines, path = read("chip", name, library)
     if str(path) in below:
         why = f"is derived from itself: {', '.join(below)}"
         raise ProfileError.one(str(path), "derived", None, why)
-    return assembled(mapping, str(path), path.parent, below), lines, str(path)
+    seen = (library or Library()).seen_from(path)
+    return assembled(mapping, str(path), seen, below), lines, str(path)
 
 
 def assembled(
-    mapping: Raw, file: str, beside: Path | None = None, below: tuple[str, ...] = ()
+    mapping: Raw, file: str, library: Library | None = None, below: tuple[str, ...] = ()
 ) -> Raw:
-    """A chip's mapping with the parts that it names put in their places."""
-    factors = _factors(mapping.get("factors"), file, beside)
+    """A chip's mapping with the parts that it names put in their places.
+
+    library: where names are looked up, as seen from the file
+    """
+    library = library or Library()
+    factors = _factors(mapping.get("factors"), file, library)
     whole = {key: value for key, value in mapping.items() if key != "factors"}
     own = mapping.get("efficiency", {})
     if isinstance(own, dict) and (own or factors.efficiency):
         whole["efficiency"] = {**_inline(factors.efficiency), **own}
     if "stacks" in mapping:
-        whole["stacks"] = _stacks(mapping["stacks"], factors, file, beside)
+        whole["stacks"] = _stacks(mapping["stacks"], factors, file, library)
     if factors.notes and isinstance(mapping.get("notes", []), list):
         own_notes = mapping.get("notes", [])
         whole["notes"] = [*own_notes, *(n for n in factors.notes if n not in own_notes)]
-    found: Raw = _derived(whole, (), Siblings(file, beside, below))
+    found: Raw = _derived(whole, (), Siblings(file, library, below))
     return found
 
 
-def _factors(named: Any, file: str, beside: Path | None) -> Factors:
+def _factors(named: Any, file: str, library: Library) -> Factors:
     if named is None:
         return Factors(chip="")
-    path, mapping, lines = _read("factors", named, file, beside)
+    path, mapping, lines = _read("factors", named, file, library)
     return validate(Factors, mapping, str(path), lines)
 
 
-def _read(kind: str, name: Any, file: str, beside: Path | None) -> tuple[Path, Raw, Lines]:
+def _read(kind: str, name: Any, file: str, library: Library) -> tuple[Path, Raw, Lines]:
     """A file that a chip's file names under a key."""
     field = "stacks" if kind == "stack" else kind
     if not isinstance(name, str):
         raise ProfileError.one(file, field, name, "must be a name or a file")
     try:
-        path = library.find(kind, name, beside)
+        library.find(kind, name)
     except ProfileError as error:
-        hint = nearest(name, library.shipped(kind))
+        hint = nearest(name, library.profiles(kind))
         raise ProfileError.one(file, field, name, f"no {kind} of this name", hint) from error
-    return path, *read_mapping(path)
+    mapping, lines, path = read(kind, name, library)
+    return path, mapping, lines
 
 
 def _inline(groups: Sequence[Found]) -> Raw:
@@ -112,21 +118,28 @@ def _inline(groups: Sequence[Found]) -> Raw:
     }
 
 
-def _stacks(named: Any, factors: Factors, file: str, beside: Path | None) -> Any:
-    """Name -> fixed times, from names (a list, or NAME: name) and from what is inline already."""
+def _stacks(named: Any, factors: Factors, file: str, library: Library) -> Any:
+    """Name -> fixed times, from names (a list, or NAME: name) and from what is inline already.
+
+    A mapping with a `base` is the stack of that name on this chip, with changes.
+    """
     if isinstance(named, list):
         named = {name if isinstance(name, str) else str(name): name for name in named}
     if not isinstance(named, dict):
         return named
     found: Raw = {}
     for key, own in named.items():
-        if isinstance(own, dict):
+        changes = own if isinstance(own, dict) else {"base": own}
+        if "base" not in changes:
             found[key] = own
             continue
-        path, raw, lines = _read("stack", own, file, beside)
+        based_on = changes["base"]
+        path, raw, lines = _read("stack", based_on, file, library)
         stack = validate(ServingStack, raw, str(path), lines)
-        name = stack.name if key == own else key
-        found[name] = {**on_any_chip(stack, raw), **_inline(factors.stacks.get(name, ()))}
+        name = stack.name if key == based_on else key
+        fitted = _inline(factors.stacks.get(name, ()))
+        whole = {**on_any_chip(stack, raw), **fitted, **changes}
+        found[name] = {factor: value for factor, value in whole.items() if factor != "base"}
     return found
 
 
@@ -135,7 +148,7 @@ class Siblings:
     """The chips that a file derives numbers from, each read once."""
 
     file: str
-    beside: Path | None
+    library: Library
     below: tuple[str, ...]
     read: dict[str, Raw] = field(default_factory=dict)
 
@@ -143,7 +156,7 @@ class Siblings:
         """The number of a sibling at a place."""
         if derived.from_ not in self.read:
             chain = (*self.below, self.file)
-            self.read[derived.from_] = read_chip(derived.from_, self.beside, chain)[0]
+            self.read[derived.from_] = read_chip(derived.from_, self.library, chain)[0]
         node: Any = self.read[derived.from_]
         for key in place:
             known = isinstance(node, dict) and key in node

@@ -11,7 +11,10 @@ Kind = Literal["datasheet", "paper", "measured", "vendor_claim", "fitted", "assu
 
 
 class Spec(BaseModel):
-    """Base of all specs: unknown keys are errors, instances never change."""
+    """Base of all specs: unknown keys are errors, instances never change.
+
+    What stands below a field is its description: `gcsim new` writes it beside the value.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=False)
 
@@ -91,15 +94,17 @@ FlopsPerS = Annotated[Quantity, _of("flops_per_s")]
 Seconds = Annotated[Quantity, _of("seconds")]
 Watts = Annotated[Quantity, _of("watts")]
 UsdPerHour = Annotated[Quantity, _of("usd_per_hour")]
+UsdPerKwh = Annotated[Quantity, _of("usd_per_kwh")]
 Usd = Annotated[Quantity, _of("usd")]
 Number = Annotated[Quantity, _of("number")]
 
-# Plain floats in SI: settings that somebody chooses, which need no source.
-PlainSeconds = Annotated[float, _plain("seconds")]
-PlainBytes = Annotated[float, _plain("bytes")]
-PlainBytesPerS = Annotated[float, _plain("bytes_per_s")]
-PlainPerS = Annotated[float, _plain("per_s")]
-PlainNumber = Annotated[float, _plain("number")]
+# Plain floats in SI: settings that somebody chooses, which need no source. The text is the
+# dimension, for who shows them.
+PlainSeconds = Annotated[float, _plain("seconds"), "seconds"]
+PlainBytes = Annotated[float, _plain("bytes"), "bytes"]
+PlainBytesPerS = Annotated[float, _plain("bytes_per_s"), "bytes_per_s"]
+PlainPerS = Annotated[float, _plain("per_s"), "per_s"]
+PlainNumber = Annotated[float, _plain("number"), "number"]
 Fraction = Annotated[float, _plain("number"), Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Whole = Annotated[int, Field(ge=0, strict=True)]

@@ -33,15 +33,16 @@ Holds = Literal["weights", "kv", "kv_spill"]
 
 
 class Compute(Spec):
-    """Dense peak rates by number format; a format that is left out is not native to the chip.
-
-    `int8` counts operations as the others count floating-point ones.
-    """
+    """Dense peak rates by number format; a format that is left out is not native to the chip."""
 
     bf16: FlopsPerS
+    """Dense peak of 16-bit arithmetic."""
     fp8: FlopsPerS | None = None
+    """Dense peak of 8-bit floating point."""
     fp4: FlopsPerS | None = None
+    """Dense peak of 4-bit floating point."""
     int8: FlopsPerS | None = None
+    """Dense peak of 8-bit integers: operations as the others count floating-point ones."""
 
     @property
     def fastest_flops_per_s(self) -> float:
@@ -53,30 +54,37 @@ class Tier(Spec):
     """One level of memory, per chip, and what of it outlasts an iteration is placed there.
 
     One that holds nothing is a cache, whose traffic is in the efficiencies of the others.
-    `overlaps_compute`: reloads from it hide behind iterations.
     """
 
     tier: str
+    """Its name: sram, hbm, host."""
     capacity: Bytes
+    """Bytes of one chip; of what several chips share, its part."""
     bandwidth: BytesPerS
+    """Peak rate at which one chip reads it."""
     holds: tuple[Holds, ...]
+    """What may lie there: weights, kv, kv_spill (evicted KV)."""
     overlaps_compute: bool = False
+    """Whether reloads from it hide behind iterations."""
 
 
 class ScaleUp(Spec):
-    """The links inside a replica: bandwidth per chip and direction, latency of one hop.
-
-    In a mesh each chip has an equal link to each other: `bandwidth` is that of all together. Where
-    a domain of `max_chips` is made of meshes of `mesh_chips`, `switch_bandwidth` is what a chip has
-    besides, to a switch between them.
-    """
+    """The links inside a replica."""
 
     bandwidth: BytesPerS
+    """Per chip and direction. In a mesh each chip has an equal link to each other: all
+    together.
+    """
     latency: Seconds
+    """Of one hop."""
     topology: Literal["mesh", "switch", "torus"] = "switch"
+    """mesh: a link to each other chip; switch; or torus."""
     max_chips: Count = 8
+    """How many chips these links join: the largest tp."""
     mesh_chips: Count | None = None
+    """Chips of one mesh, where a domain is made of several."""
     switch_bandwidth: BytesPerS | None = None
+    """What a chip has besides, to a switch between its mesh and others."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ScaleUp":
@@ -100,38 +108,48 @@ class ScaleUp(Spec):
 class ScaleOut(Spec):
     """The network card that a chip has for links beyond its scale-up domain, and to other pools.
 
-    Bandwidth per direction; `latency` of one message (0 where left out) and `efficiency`, what is
-    reached of the bandwidth (1 where left out), count between the chips of one replica; links
-    between pools have their own (`links` of a deployment).
+    `latency` and `efficiency` count between the chips of one replica; links between pools have
+    their own (`links` of a deployment).
     """
 
     bandwidth: BytesPerS
+    """Per chip and direction."""
     latency: Seconds | None = None
+    """Of one message between the chips of a replica; 0 where left out."""
     efficiency: Number | None = None
+    """What is reached of the bandwidth there; 1 where left out."""
 
 
 class Interconnect(Spec):
     """How chips talk: inside a replica (scale-up) and between replicas or pools (scale-out)."""
 
     scale_up: ScaleUp
+    """Links inside a replica."""
     scale_out: ScaleOut
+    """Links beyond, between replicas and pools."""
 
 
 class Efficiency(Spec):
-    """Named fractions of a peak that are reached; a property of the chip (docs/cost-model.md).
-
-    `gemm_int8` is as `gemm_fp8` where left out (as `gemm_bf16` on a chip without FP8).
-    """
+    """Named fractions of a peak that are reached; a property of the chip (docs/cost-model.md)."""
 
     memory: Number
+    """Of the bandwidth of weights."""
     kv_read: Number
+    """Of the bandwidth with which attention reads KV."""
     gemm_bf16: Number
+    """Of the 16-bit peak, in dense products."""
     gemm_fp8: Number | None = None
+    """Of the 8-bit peak, in dense products."""
     gemm_fp4: Number | None = None
+    """Of the 4-bit peak, in dense products."""
     gemm_int8: Number | None = None
+    """Of the integer peak; as gemm_fp8 where left out (as gemm_bf16 on a chip without FP8)."""
     expert_gemm: Number
+    """Of its peak, in the products of experts."""
     attention: Number
+    """Of the 16-bit peak, in the core of attention."""
     link: Number
+    """Of the bandwidth of scale-up links."""
 
     def gemm(self, fmt: str) -> float:
         """The fraction of its peak that matrix products in a format (`Chip.arithmetic`) reach."""
@@ -140,85 +158,126 @@ class Efficiency(Spec):
 
 
 class Stack(Spec):
-    """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline.
-
-    `handoff_overhead`: of a request that goes on to another pool, beside the travel of its KV (0
-    where left out); `tokenize_per_token`: of the host, for each token of a prompt, cached or not,
-    before the request is queued (0 where left out: then part of `request_overhead`), and
-    `tokenizes_again`: once more where it decodes in another pool; `overlap_scheduling`: the
-    scheduler fixes the next iteration while one runs, so that a request which arrives meanwhile
-    joins the one after; `mla_kernels`: layer_overhead
-    of a layer with latent attention, as a multiple of one with grouped-query attention (1 where
-    left out); `quantized_kernels`: what quantizing activations adds, as a fraction (0 where left
-    out); `expert_imbalance`: tokens of the expert rank that has most, as a multiple of what
-    uniform routing gives it, with `ep` (1 where left out); `runtime_reserve`: memory of a chip that
-    graphs, activations and contexts take from weights and KV (0 where left out); `mxfp4_tile`: its
-    kernels store experts in MXFP4 padded to a multiple of this width; `compute`: what its kernels
-    reach of the chip's achievable arithmetic (software of 2023 and 2024 reaches less; 1 where left
-    out).
-    """
+    """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline."""
 
     layer_overhead: Seconds
+    """Of each layer, in each iteration."""
     moe_layer_overhead: Seconds
+    """More, of a layer with experts."""
     all_reduce_latency: Seconds
+    """Of an all-reduce between two chips."""
     all_reduce_latency_per_doubling: Seconds
+    """More, each time the chips double."""
     sequence_overhead: Seconds
+    """Of each sequence of a batch."""
     prompt_layer_overhead: Seconds
+    """Of each layer, in an iteration that has prompts."""
     iteration_overhead: Seconds
+    """Of each iteration, whatever its layers."""
     request_overhead: Seconds
+    """Of a request, once, before its prompt."""
     handoff_overhead: Seconds | None = None
+    """Of a request that goes on to another pool, beside the travel of its KV; 0 where left
+    out.
+    """
     tokenize_per_token: Seconds | None = None
+    """Of the host, for each token of a prompt, cached or not, before the request is queued;
+    where left out it is part of request_overhead.
+    """
     tokenizes_again: bool = False
+    """Whether a request is tokenized once more where it decodes in another pool."""
     overlap_scheduling: bool = False
+    """Whether the scheduler fixes the next iteration while one runs, so that a request which
+    arrives meanwhile joins the one after.
+    """
     comm_overlap: Number | None = None
+    """Fraction of communication that hides behind arithmetic; 0 where left out."""
     expert_imbalance: Number | None = None
+    """Tokens of the expert rank that has most, with ep, as a multiple of what uniform routing
+    gives it; 1 where left out.
+    """
     runtime_reserve: Bytes | None = None
+    """Memory of a chip that graphs, activations and contexts take from weights and KV; 0 where
+    left out.
+    """
     mxfp4_tile: Count | None = None
+    """Its kernels store experts in MXFP4 padded to a multiple of this width."""
     mla_kernels: Number | None = None
+    """layer_overhead of a layer with latent attention, as a multiple of one with grouped-query
+    attention; 1 where left out.
+    """
     quantized_kernels: Number | None = None
+    """What quantizing activations adds, as a fraction; 0 where left out."""
     compute: Number | None = None
+    """What its kernels reach of the chip's achievable arithmetic (software of 2023 and 2024
+    reaches less); 1 where left out.
+    """
 
 
 class Power(Spec):
     """Electrical power per chip, and of the whole node or rack where that is published."""
 
     tdp: Watts | None = None
+    """Of one chip, on the data sheet."""
     idle: Watts | None = None
+    """Of one chip that does nothing."""
     node: Watts
+    """Of the whole node or rack, chips and all."""
 
 
 class Price(Spec):
     """What a chip costs to rent, and to buy where known."""
 
     usd_per_chip_hour: UsdPerHour
+    """What an hour of one chip costs to rent."""
     purchase: Usd | None = None
+    """What one chip costs to buy."""
 
 
 class Packaging(Spec):
     """How many chips stand in one node (or rack) and how it is cooled."""
 
     chips_per_node: Count
+    """Chips in one node or rack."""
     cooling: Literal["air", "liquid", "air or liquid"]
+    """air, liquid, or air or liquid."""
 
 
 class Chip(Spec):
     """One accelerator; `gcsim show chip NAME` shows every number with its origin."""
 
     name: str
+    """What it is called; its file is named so too."""
     aliases: tuple[str, ...] = ()
+    """Other names that find it."""
     vendor: str
+    """Who makes it."""
     description: str = ""
+    """One sentence, for lists."""
     execution: Literal["kernels", "fused"]
+    """kernels: operations run one after another; fused: a layer streams as one pipeline
+    (dataflow).
+    """
     compute: Compute
+    """Dense peak rates by number format; one that is left out is not native."""
     memory: tuple[Tier, ...] = Field(min_length=1)
+    """Levels of memory per chip, fastest first."""
     interconnect: Interconnect
+    """How chips talk."""
     efficiency: Efficiency
+    """Named fractions of a peak that are reached: your own, or those that `factors` names."""
     stacks: dict[str, Stack] = Field(min_length=1)
+    """Serving stacks: names, or their fixed times on this chip."""
     default_stack: str
+    """The one where a pool names none."""
     power: Power
+    """Electrical power."""
     price: Price
+    """What it costs."""
     packaging: Packaging
+    """How it stands in a node."""
     notes: tuple[str, ...] = ()
+    """What sources leave out."""
 
     def arithmetic(self, weights: WeightFormat, wanted: str = "native") -> str:
         """The format in which products with weights of a format are computed (a key of `compute`).

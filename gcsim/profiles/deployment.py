@@ -23,7 +23,9 @@ class ContextLimit(Spec):
     """Contexts of up to so many tokens run at most so many at a time."""
 
     context: Count
+    """Tokens of the longest prompt."""
     max_seqs: Count
+    """Sequences of a batch."""
 
 
 class Batching(Spec):
@@ -35,9 +37,15 @@ class Batching(Spec):
     """
 
     policy: str = "continuous"
+    """A function of gcsim.engine.batching: continuous, prefill_first, decode_only,
+    prefill_only, ...
+    """
     max_seqs: Count = 256
+    """Sequences that run at a time, per replica."""
     max_iteration_tokens: Count = 8192
+    """New tokens of one iteration; prompts are cut to it."""
     max_seqs_by_context: tuple[ContextLimit, ...] = ()
+    """Graphs: the most sequences of a batch by its longest prompt, ascending."""
 
     @model_validator(mode="after")
     def _room_for_decode(self) -> "Batching":
@@ -57,14 +65,14 @@ class Batching(Spec):
 
 
 class Speculation(Spec):
-    """Speculative decoding: `draft_tokens` are drafted, each accepted with `acceptance`.
-
-    `draft_cost` is the time of the drafting as a fraction of an iteration.
-    """
+    """Speculative decoding."""
 
     draft_tokens: Count
+    """How many are drafted at a time."""
     acceptance: Fraction
+    """Chance that a drafted token is accepted, after those before it."""
     draft_cost: PlainNumber
+    """Time of the drafting, as a fraction of an iteration."""
 
 
 class Pool(Spec):
@@ -72,30 +80,45 @@ class Pool(Spec):
 
     Attention runs tensor-parallel over `tp` chips and data-parallel over `ep` groups of them;
     experts are spread over all tp x ep; layers over `pp` stages. A group of tp chips stands within
-    the chip's scale-up domain; groups and stages may go beyond, over scale-out. `model` is what it
-    serves (None: the scenario's model). Weights and KV share `memory_utilization` of the memory;
-    weights that do not fit beside `kv_reserve` of it go to the next tier, if there is one.
-    `kv_tokens` replaces the computed KV capacity of a replica (studies of caches);
-    `prefix_cache_tokens` limits what the prefix cache keeps (0: no prefix cache).
+    the chip's scale-up domain; groups and stages may go beyond, over scale-out.
     """
 
     role: Literal["mixed", "prefill", "decode"] = "mixed"
+    """mixed: prompts and tokens; prefill or decode: one of them, with a pool of the other."""
     chip: Chip
+    """A chip by name or file, or a mapping."""
     model: Model | None = None
+    """What it serves, where that is not the scenario's model."""
     tp: Count = 1
+    """Tensor-parallel chips: attention and dense layers are split over them."""
     ep: Count = 1
+    """Expert-parallel groups of tp chips; each has attention of its own, experts are spread
+    over all.
+    """
     pp: Count = 1
+    """Pipeline stages, each with its part of the layers."""
     replicas: Count = 1
+    """Copies of all that."""
     stack: str | None = None
+    """Serving stack of the chip; its default where left out."""
     batching: Batching = Batching()
+    """How iterations are formed."""
     memory_utilization: Fraction = 0.92
+    """Fraction of the memory that weights and KV share."""
     kv_reserve: Fraction = 0.1
+    """Fraction of that kept for KV; weights that do not fit beside it go to the next tier."""
     kv_tokens: Count | None = None
+    """Replaces the computed KV capacity of a replica, in studies of caches."""
     block_tokens: Count = 16
+    """Tokens of a KV block."""
     prefix_cache_tokens: Whole | None = None
+    """Limits what the prefix cache keeps; 0: no prefix cache."""
     spill: bool = True
+    """Whether evicted KV goes to a lower tier, where the chip has one."""
     kv_dtype: KvFormat | None = None
+    """Number format of KV, where that is not the model's: bf16 or fp8."""
     speculation: Speculation | None = None
+    """Speculative decoding; none where left out."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Pool":
@@ -140,51 +163,68 @@ class Link(Spec):
     """
 
     from_: str = Field(alias="from")
+    """The pool that it leads from."""
     to: str
+    """The pool that it leads to."""
     bandwidth: Annotated[PlainBytesPerS, Field(gt=0)]
+    """Of one lane."""
     lanes: Count = 1
+    """Parallel lanes; a transfer takes all of them."""
     latency: PlainSeconds = 0.0
+    """Of a transfer, not on the lanes."""
     setup: PlainSeconds = 0.0
+    """Of a transfer too, not on the lanes."""
     efficiency: Fraction
+    """What a long message reaches of the bandwidth."""
     ramp: PlainBytes = 0.0
+    """A message of so many bytes reaches half of that."""
     source: str = ""
+    """Where the numbers come from."""
 
 
 class KvHandoff(Spec):
-    """What travels from prefill to decode, and when.
-
-    `first_token_from`: whose token the client sees first. `decode`: it comes after the handoff, as
-    in vLLM (whose router drops the token of prefill), SGLang and TensorRT-LLM (whose decode side
-    streams it); published runs are played so. `prefill`: a server that streams prefill's own token
-    at once, and the others from decode.
-    `conversion_bandwidth`: rate at which KV is converted, where two pools keep it in different
-    formats; it has no default, for nobody publishes one.
-    """
+    """What travels from prefill to decode, and when."""
 
     layerwise: bool = True
+    """Whether each layer's KV leaves while the next one computes."""
     transfer: Literal["delta", "full"] = "delta"
+    """delta: only what decode lacks; full: all."""
     return_kv: bool = False
+    """Whether decode sends back the KV of what it generated."""
     first_token_from: Literal["prefill", "decode"] = "decode"
+    """Whose token the client sees first; that of decode comes after the handoff."""
     conversion_bandwidth: Annotated[PlainBytesPerS, Field(gt=0)] | None = None
+    """Rate at which KV is converted, where two pools keep it in different formats; nobody
+    publishes one, so it has no default.
+    """
 
 
 class Router(Spec):
     """Which replica gets a request; policies are the functions in `gcsim.engine.router`."""
 
     policy: str = "prefix_affinity"
+    """A function of gcsim.engine.router: prefix_affinity, least_loaded, round_robin, sticky."""
     prefill_locally_below: Whole = 0
+    """Prompts with fewer uncached tokens are prefilled where they decode."""
 
 
 class Deployment(Spec):
     """Everything that serves: pools, links, KV handoff, router."""
 
     name: str
+    """What it is called; its file is named so too."""
     description: str = ""
+    """One sentence, for lists."""
     source: str = ""
+    """Where the layout comes from."""
     pools: dict[str, Pool] = Field(min_length=1)
+    """Pools by name."""
     links: tuple[Link, ...] = ()
+    """Links between pools, one way each."""
     kv_handoff: KvHandoff = KvHandoff()
+    """What travels from prefill to decode."""
     router: Router = Router()
+    """Which replica gets a request."""
 
     @model_validator(mode="after")
     def _connected(self) -> "Deployment":

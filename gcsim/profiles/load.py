@@ -6,7 +6,7 @@ never expand to gigabytes.
 
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,7 +18,21 @@ RENAMED = {"window": "compact_above"}  # keys that once were, for the hint
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
-Lines = dict[tuple[str | int, ...], int]
+Place = tuple[str | int, ...]
+
+
+class Mark(NamedTuple):
+    """Where a value stands: its file, its line, and how many keys of its place are not there.
+
+    above: of `deployment.pools.serve.tp`, 1 when the deployment is a file of its own
+    """
+
+    file: str
+    line: int | None = None
+    above: int = 0
+
+
+Lines = dict[Place, Mark]
 
 
 def read_mapping(path: Path) -> tuple[dict[str, Any], Lines]:
@@ -36,8 +50,8 @@ def read_mapping(path: Path) -> tuple[dict[str, Any], Lines]:
 def parse_mapping(text: str, file: str) -> tuple[dict[str, Any], Lines]:
     """As `read_mapping`, from a text.
 
-    >>> parse_mapping("a: {b: 1}", "x.yaml")
-    ({'a': {'b': 1}}, {('a',): 1, ('a', 'b'): 1})
+    >>> parse_mapping("a: 1", "x.yaml")
+    ({'a': 1}, {('a',): Mark(file='x.yaml', line=1, above=0)})
     """
     lines: Lines = {}
     problems: list[Problem] = []
@@ -77,12 +91,10 @@ def _no_aliases(text: str, file: str) -> str:
 _SCALARS = yaml.constructor.SafeConstructor()
 
 
-def _build(
-    node: Any, where: tuple[str | int, ...], lines: Lines, problems: list[Problem], file: str
-) -> Any:
+def _build(node: Any, where: Place, lines: Lines, problems: list[Problem], file: str) -> Any:
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            lines[(*where, index)] = item.start_mark.line + 1
+            lines[(*where, index)] = Mark(file, item.start_mark.line + 1)
         return [
             _build(item, (*where, index), lines, problems, file)
             for index, item in enumerate(node.value)
@@ -95,7 +107,7 @@ def _build(
         if key in mapping:
             field = ".".join(map(str, (*where, key)))
             problems.append(Problem(file, field, None, "is given twice", "keep one", line))
-        lines[(*where, key)] = line
+        lines[(*where, key)] = Mark(file, line)
         mapping[key] = _build(value_node, (*where, key), lines, problems, file)
     return mapping
 
@@ -105,11 +117,11 @@ def validate(cls: type[SpecT], data: Any, file: str, lines: Lines | None = None)
     try:
         return cls.model_validate(data)
     except ValidationError as error:
-        raise ProfileError(_problems(cls, error, file, lines or {})) from error
+        raise ProfileError(_problems(cls, error, file, data, lines or {})) from error
 
 
 def _problems(
-    cls: type[BaseModel], error: ValidationError, file: str, lines: Lines
+    cls: type[BaseModel], error: ValidationError, file: str, data: Any, lines: Lines
 ) -> list[Problem]:
     found = []
     for item in error.errors(include_url=False):
@@ -125,27 +137,50 @@ def _problems(
             why, value = "is missing", None
         elif isinstance(value, dict | list | BaseModel):
             value = None
-        line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
-        found.append(Problem(file, ".".join(map(str, loc)), value, why, hint, line=line))
+        place = _place(loc, data)
+        mark = mark_of(place, lines) or Mark(file)
+        field = ".".join(map(str, place[mark.above :]))
+        found.append(Problem(mark.file, field, value, why, hint, line=mark.line))
     return found
+
+
+def _place(loc: Place, data: Any) -> Place:
+    """Where an error is in the data: pydantic's place, without the names of what a union may be."""
+    found: list[str | int] = []
+    node = data
+    for index, part in enumerate(loc):
+        inside = isinstance(node, dict) and part in node
+        inside |= isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
+        if inside:
+            node = node[part]
+        elif index < len(loc) - 1 and isinstance(node, dict):
+            continue
+        found.append(part)
+    return tuple(found)
+
+
+def mark_of(place: Place, lines: Lines) -> Mark | None:
+    """Where the value at a place stands, or the nearest one above it that stands anywhere."""
+    return next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
 
 
 def _keys(cls: Any, loc: tuple[str | int, ...]) -> list[str]:
     """The keys known at a place inside a spec, to suggest the nearest one."""
-    models = _models(cls)
+    models = models_of(cls)
     for part in loc:
         inner: list[type[BaseModel]] = []
         for model in models:
             fields = {f.alias or name: f.annotation for name, f in model.model_fields.items()}
             if part in fields:
-                inner += _models(fields[str(part)])
+                inner += models_of(fields[str(part)])
         models = inner or models
     return [f.alias or name for model in models for name, f in model.model_fields.items()]
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_of(annotation: Any) -> list[type[BaseModel]]:
+    """The specs in an annotation: of a union, a list, a mapping."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Union, UnionType, dict, list, tuple) or get_args(annotation):
-        return [model for part in get_args(annotation) for model in _models(part)]
+        return [model for part in get_args(annotation) for model in models_of(part)]
     return []

@@ -8,22 +8,22 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gcsim.errors import Problem, ProfileError
-from gcsim.profiles import library
 from gcsim.profiles.assemble import assembled, read_chip
-from gcsim.profiles.base import Spec
 from gcsim.profiles.chip import Chip
-from gcsim.profiles.load import Lines, read_mapping, validate
+from gcsim.profiles.inherit import Entry, based, read, within
+from gcsim.profiles.library import Library, opened
+from gcsim.profiles.load import Lines, Mark, Place, validate
 from gcsim.profiles.model import Model
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.stack import ServingStack
-from gcsim.profiles.workload import Workload, read_workload, resolve_workload
+from gcsim.profiles.workload import resolve_workload
 
 # Where a scenario may name a profile instead of giving its mapping.
 _NAMED = {"model": "model", "deployment": "deployment", "workload": "workload"}
@@ -32,10 +32,14 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Resolved:
-    """A scenario and the mapping it was made of (all names replaced by what they name)."""
+    """A scenario and the mapping it was made of (all names replaced by what they name).
+
+    library: where further settings look up the names in them
+    """
 
     scenario: Scenario
     mapping: dict[str, Any]
+    library: Library = field(default=Library(), compare=False)
 
     def to_yaml(self) -> str:
         """The mapping as YAML: `gcsim run` on it repeats the run."""
@@ -99,28 +103,32 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def resolve(
-    name: "str | Path | Resolved", settings: Settings | None = None, seed: int | None = None
+    name: "str | Path | Resolved",
+    settings: Settings | None = None,
+    seed: int | None = None,
+    library: Library | None = None,
 ) -> Resolved:
     """Load a scenario by name or path, apply settings (dotted path -> value), check everything.
 
-    One that is resolved already gets further settings. Errors: `ProfileError` with every problem
-    of the first file that has any.
+    One that is resolved already gets further settings. library: where names are looked up first;
+    None: in the project folder that `GCSIM_LIBRARY` names, if it does. Errors: `ProfileError` with
+    every problem of the first file that has any.
     """
     if isinstance(name, Resolved):
         more = dict(settings or {}) | ({} if seed is None else {"run.seed": seed})
         return with_settings(name, more) if more else name
-    path = library.find("scenario", str(name))
-    mapping, lines = read_mapping(path)
-    beside = path.parent
-    _trace_beside(mapping.get("workload"), beside)
+    library = opened() if library is None else library
+    mapping, lines, path = read("scenario", str(name), library)
+    names = Names(library.seen_from(path), lines)
+    _trace_beside(mapping.get("workload"), path.parent)
     for key in _NAMED:
         if key not in (settings or {}):
-            _inline(mapping, key, beside)
-    for dotted, value in (settings or {}).items():
-        _set(mapping, dotted.split("."), value, dotted, beside)
-    if seed is not None:
-        _set(mapping, ["run", "seed"], seed, "run.seed", beside)
-    return resolve_mapping(mapping, str(path), beside, lines)
+            names.inline(mapping, (key,))
+    more = dict(settings or {}) | ({} if seed is None else {"run.seed": seed})
+    for dotted, value in more.items():
+        _set(mapping, dotted.split("."), value, dotted, names)
+        names.changed(dotted)
+    return resolve_mapping(mapping, str(path), names)
 
 
 def with_settings(resolved: Resolved, settings: Settings) -> Resolved:
@@ -131,91 +139,129 @@ def with_settings(resolved: Resolved, settings: Settings) -> Resolved:
     (7, 1)
     """
     mapping = copy.deepcopy(resolved.mapping)
+    names = Names(replace(resolved.library, beside=None), {})
     for dotted, value in settings.items():
-        _set(mapping, dotted.split("."), copy.deepcopy(value), dotted, None)
-    return resolve_mapping(mapping, resolved.scenario.name)
+        _set(mapping, dotted.split("."), copy.deepcopy(value), dotted, names)
+    return resolve_mapping(mapping, resolved.scenario.name, names)
 
 
-def resolve_mapping(
-    mapping: dict[str, Any], file: str, beside: Path | None = None, lines: Lines | None = None
-) -> Resolved:
+def resolve_mapping(mapping: dict[str, Any], file: str, names: "Names | None" = None) -> Resolved:
     """As `resolve`, from a mapping (which is completed in place)."""
+    names = names or Names(Library(), {})
     for key in _NAMED:
-        _inline(mapping, key, beside)
-    deployment = mapping.get("deployment")
-    pools = deployment.get("pools") if isinstance(deployment, dict) else None
-    for pool in pools.values() if isinstance(pools, dict) else ():
-        if isinstance(pool, dict):
-            _inline(pool, "chip", beside)
-            _inline(pool, "model", beside)
-            if isinstance(pool.get("chip"), dict):
-                validate(Chip, pool["chip"], str(pool["chip"].get("name", "chip")))
-    for key, cls in (("model", Model), ("workload", Workload)):
-        if isinstance(mapping.get(key), dict):
-            validate(cls, mapping[key], f"{key} {mapping[key].get('name', '')}".strip())
-    return Resolved(validate(Scenario, mapping, file, lines), mapping)
+        names.inline(mapping, (key,))
+    scenario = validate(Scenario, mapping, file, names.lines)
+    return Resolved(scenario, mapping, names.library)
 
 
-def load_chip(name: str, beside: Path | None = None) -> Chip:
-    """A chip by name, alias or path (seen from `beside`, a folder).
+def load_chip(name: str, library: Library | None = None) -> Chip:
+    """A chip by name, alias or path.
 
     >>> load_chip("sn40l").vendor
     'SambaNova'
     """
-    data, lines, file = read_chip(name, beside)
+    data, lines, file = read_chip(name, library)
     return validate(Chip, data, file, lines)
 
 
-def load_stack(name: str, beside: Path | None = None) -> ServingStack:
+def load_stack(name: str, library: Library | None = None) -> ServingStack:
     """A serving stack by name, alias or path.
 
     >>> load_stack("sglang").batching.policy
     'prefill_first'
     """
-    path = library.find("stack", name, beside)
-    mapping, lines = read_mapping(path)
+    mapping, lines, path = read("stack", name, library)
     return validate(ServingStack, mapping, str(path), lines)
 
 
-def load_model(name: str) -> Model:
+def load_model(name: str, library: Library | None = None) -> Model:
     """A model by name, alias or path (a Hugging Face `config.json` too).
 
     >>> load_model("gpt-oss-120b").layers
     36
     """
-    mapping, lines, file = _read("model", name, None)
-    return validate(Model, mapping, file, lines)
+    mapping, lines, path = read("model", name, library)
+    return validate(Model, mapping, str(path), lines)
 
 
-def _read(kind: str, name: str, beside: Path | None) -> tuple[dict[str, Any], Lines, str]:
-    if kind == "workload":
-        return read_workload(name, beside)
-    if kind == "chip":
-        return read_chip(name, beside)
-    path = library.find(kind, name, beside)
-    if kind == "model" and path.suffix == ".json":
-        from gcsim.profiles.huggingface import from_config
-
-        return from_config(path), {}, str(path)
-    mapping, lines = read_mapping(path)
-    return mapping, lines, str(path)
+def whole(kind: str, name: str, library: Library | None = None) -> Entry:
+    """A profile by name, alias or path, with what it inherits, and with what it names in place."""
+    library = library or Library()
+    entry = read(kind, name, library)
+    names = Names(library.seen_from(entry.path), dict(entry.lines))
+    mapping = names.completed(kind, Entry(copy.deepcopy(entry.mapping), names.lines, entry.path))
+    return Entry(mapping, names.lines, entry.path)
 
 
-def _inline(holder: dict[str, Any], key: str, beside: Path | None) -> None:
-    """Put the mapping of a named profile in the place of its name, and check it by itself."""
-    value = holder.get(key)
-    kind = _NAMED.get(key, key)
-    if isinstance(value, str):
-        mapping, lines, file = _read(kind, value, beside)
-        specs: dict[str, type[Spec]] = {"chip": Chip, "model": Model, "workload": Workload}
-        cls = specs.get(kind)
-        if cls is not None:
-            validate(cls, mapping, file, lines)
-        holder[key] = mapping
-    elif kind == "workload" and isinstance(value, dict):
-        holder[key] = resolve_workload(value, beside)
-    elif kind == "chip" and isinstance(value, dict):
-        holder[key] = assembled(value, f"chip {value.get('name', '')}".strip(), beside)
+@dataclass
+class Names:
+    """Names in a mapping, in whose place what they name is put.
+
+    library: where they are looked up, as seen from the file; lines: where each value stands.
+    """
+
+    library: Library
+    lines: Lines
+
+    def inline(self, holder: dict[str, Any], place: Place) -> None:
+        """Complete one entry of a mapping: a name, or a mapping that may have a `base`.
+
+        place: of the entry; its last part is the key
+        """
+        key = str(place[-1])
+        value, kind = holder.get(key), _NAMED.get(key, key)
+        if isinstance(value, str):
+            entry = read(kind, value, self.library)
+            inner = Names(self.library.seen_from(entry.path), entry.lines)
+        elif isinstance(value, dict):
+            entry = based(kind, within(value, self.library, self._below(place)), self.library)
+            inner = Names(self.library, entry.lines)
+        else:
+            return
+        holder[key] = inner.completed(kind, entry)
+        if isinstance(value, str):
+            self._replaced(place, Mark(str(entry.path)), entry.lines)
+        elif "base" in value:
+            self._replaced(place, self.lines.get(place), entry.lines)
+
+    def completed(self, kind: str, entry: Entry) -> dict[str, Any]:
+        """A profile's mapping with what it names in place; where a chip's parts stand stays."""
+        if kind == "chip":
+            return assembled(entry.mapping, str(entry.path), self.library)
+        if kind == "workload":
+            return resolve_workload(entry.mapping, self.library, (entry.path.resolve(),))
+        pools = entry.mapping.get("pools") if kind == "deployment" else None
+        for name, pool in pools.items() if isinstance(pools, dict) else ():
+            if isinstance(pool, dict):
+                self.inline(pool, ("pools", name, "chip"))
+                self.inline(pool, ("pools", name, "model"))
+        return entry.mapping
+
+    def _below(self, place: Place) -> Lines:
+        """Where the values below a place stand, by their places in it."""
+        cut = len(place)
+        return {
+            at[cut:]: mark._replace(above=mark.above - cut)
+            for at, mark in self.lines.items()
+            if at[:cut] == place and len(at) > cut
+        }
+
+    def _replaced(self, place: Place, whole: Mark | None, lines: Lines) -> None:
+        """What is below a place stands elsewhere now."""
+        cut = len(place)
+        for at in [at for at in self.lines if at[:cut] == place]:
+            del self.lines[at]
+        if whole is not None:
+            self.lines[place] = whole._replace(above=cut if whole.line is None else whole.above)
+        for at, mark in lines.items():
+            self.lines[(*place, *at)] = mark._replace(above=mark.above + cut)
+
+    def changed(self, dotted: str) -> None:
+        """A setting stands in no file."""
+        keys = [key for key in dotted.split(".") if not key.isdigit()]
+        for at in list(self.lines):
+            if [key for key in at if not isinstance(key, int)][: len(keys)] == keys:
+                self.lines[at] = Mark("--set")
 
 
 def _trace_beside(workload: Any, beside: Path) -> None:
@@ -227,7 +273,7 @@ def _trace_beside(workload: Any, beside: Path) -> None:
             trace["path"] = str(candidate)
 
 
-def _set(node: Any, keys: list[str], value: Any, dotted: str, beside: Path | None) -> None:
+def _set(node: Any, keys: list[str], value: Any, dotted: str, names: Names) -> None:
     """Set one dotted path; in a list without an index it is set in every item."""
     key = keys[0]
     if isinstance(node, list):
@@ -238,10 +284,10 @@ def _set(node: Any, keys: list[str], value: Any, dotted: str, beside: Path | Non
                 node[int(key)] = value
                 return
             node, keys = node[int(key)], keys[1:]
-            _set(node, keys, value, dotted, beside)
+            _set(node, keys, value, dotted, names)
             return
         for item in node:
-            _set(item, keys, value, dotted, beside)
+            _set(item, keys, value, dotted, names)
         return
     if not isinstance(node, dict):
         raise ProfileError.one("--set", dotted, value, f"{key!r} leads into a plain value")
@@ -259,7 +305,7 @@ def _set(node: Any, keys: list[str], value: Any, dotted: str, beside: Path | Non
             hint = "gcsim compare --vary changes what has such a setting"
             raise ProfileError.one("--set", dotted, value, why, hint)
     if key in _NAMED or key == "chip":
-        _inline(node, key, beside)
+        names.inline(node, tuple(dotted.split(".")[: 1 - len(keys)]))
     child = node.setdefault(key, {})
     # A number with its origin, set to a bare value, loses the origin with the value.
-    _set(child, keys[1:], value, dotted, beside)
+    _set(child, keys[1:], value, dotted, names)

@@ -20,39 +20,55 @@ class Network(Spec):
     """Between client and deployment: part of TTFT and E2E."""
 
     round_trip: PlainSeconds = 0.02
+    """Between client and deployment, both ways."""
     gateway: PlainSeconds = 0.002
+    """What a gateway adds to a request."""
 
 
 class RunSettings(Spec):
-    """How much is played, and what of it counts.
-
-    trajectories: how many start; horizon: when the run is cut off (None: when all have ended);
-    warmup: requests sent before are not counted; `auto`, here NaN: a first run finds it (MSER-5),
-    a second one is counted from there. seed: of every random stream. budget: also report how many
-    steps of a task end within this time from its start.
-    """
+    """How much is played, and what of it counts."""
 
     trajectories: Count | None = 100
+    """How many start."""
     horizon: PlainSeconds | None = None
-    warmup: Annotated[float, BeforeValidator(_warmup)] = 0.0
+    """When the run is cut off; where left out, when all have ended."""
+    warmup: Annotated[float, BeforeValidator(_warmup), "seconds"] = 0.0
+    """Requests sent before are not counted. auto: a first run finds it (MSER-5), a second one
+    is counted from there.
+    """
     seed: Whole = 1
+    """Of every random stream."""
     budget: Annotated[PlainSeconds, Field(gt=0)] | None = None
+    """Also report how many steps of a task end within this time from its start."""
 
 
 class Scenario(Spec):
     """Everything a run needs; names of profiles are resolved by `gcsim.profiles.resolve`."""
 
     name: str
+    """What it is called; its file is named so too."""
     description: str = ""
+    """One sentence, for lists."""
     model: Model
+    """A model by name or file, or a config.json of Hugging Face."""
     dtype: WeightFormat | None = None
+    """Number format of the weights, where that is not the model's own."""
     deployment: Deployment
+    """By name or file, or a mapping."""
     workload: Workload
+    """By name or file, or a mapping."""
     arrivals: Arrivals
+    """When trajectories start. closed: agents at any time; poisson: a rate; gamma, steps,
+    ramp, static, trace.
+    """
     slo: Slo | None = None
+    """In place of the workload's."""
     network: Network = Network()
+    """Between client and deployment."""
     run: RunSettings = RunSettings()
+    """How much is played."""
     engine: Literal["coalesced", "iteration"] = "coalesced"
+    """coalesced: runs of iterations are one event; iteration: each is; the same results."""
 
     @model_validator(mode="after")
     def _served(self) -> "Scenario":

@@ -12,41 +12,53 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from gcsim.errors import ProfileError
-from gcsim.profiles import library
 from gcsim.profiles.arrivals import Positive, Slo
 from gcsim.profiles.base import Count, Number, PlainBytes, PlainSeconds, Quantity, Seconds, Spec
 from gcsim.profiles.distribution import Constant, Delay, Origin, Tokens, constant
-from gcsim.profiles.load import Lines, read_mapping, validate
+from gcsim.profiles.inherit import DEEPEST, based, read, within
+from gcsim.profiles.library import Library
+from gcsim.profiles.load import Lines, validate
 
 
 class Tools(Spec):
     """What follows an answer that calls tools: `calls` at once, of which the longest counts."""
 
     append: Tokens
+    """Tokens that the tools' results add to the prompt."""
     delay: Delay
+    """Time of one call."""
     calls: Tokens = constant(1)
+    """Calls at once, of which the longest counts."""
 
 
 class User(Spec):
     """A person: speaks `every` so many steps, after a gap, and appends a message."""
 
     append: Tokens
+    """Tokens of a message."""
     gap: Delay
+    """Time until it is sent."""
     every: Tokens = constant(1)
+    """A message every so many steps; tools fill those between."""
 
 
 class FanOut(Spec):
     """Sub-agents: a `share` of tasks forks `branches` of them once, and then waits for all.
 
-    Each starts from the shared prefix and its own brief (as long as a `first`), makes `steps` calls
-    and ends with a `report`; the reports are what the waiting step appends.
+    Each starts from the shared prefix and its own brief (as long as a `first`), and ends with a
+    `report`; the reports are what the waiting step appends.
     """
 
     share: Number
+    """Fraction of the tasks that fork."""
     branches: Tokens
+    """Sub-agents of a fork."""
     steps: Tokens
+    """Calls that each makes."""
     report: Tokens
+    """Tokens of its last answer."""
     model: str | None = None
+    """What serves them, where that is not the scenario's model."""
 
 
 class Agent(Spec):
@@ -54,24 +66,36 @@ class Agent(Spec):
 
     First prompt = shared + first; next = previous prompt + previous output + append. When the next
     prompt would exceed `compact_above`, the context shrinks to shared + keep x compact_above.
-    `samples` answers are drawn in parallel from one prompt. With a `cache_ttl` what is private in a
-    context is forgotten when the next step comes later than that.
     """
 
     shared: Number
+    """Tokens that all prompts begin with: system prompt and tool catalogue."""
     first: Tokens
+    """Tokens that a task adds to them."""
     output: Tokens
+    """Tokens of an answer."""
     last_output: Tokens | None = None
+    """Tokens of the last answer of a task, where it differs."""
     steps: Tokens = constant(1)
+    """Calls of a task."""
     samples: Tokens = constant(1)
+    """Answers drawn in parallel from one prompt."""
     tools: Tools | None = None
+    """What follows an answer that calls tools."""
     user: User | None = None
+    """What follows an answer to a person."""
     fan_out: FanOut | None = None
+    """Sub-agents."""
     start_delay: Delay = constant(0, "seconds")
+    """Time before the first call."""
     compact_above: Tokens | None = None
+    """Prompt tokens beyond which the context is compacted."""
     keep: Number = Quantity(value=0.25, dimension="number")
+    """Fraction of compact_above that compaction keeps."""
     cache_ttl: Seconds | None = None
+    """What is private in a context is forgotten when the next step comes later than that."""
     model: str | None = None
+    """What serves it, where that is not the scenario's model."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Agent":
@@ -90,24 +114,28 @@ class Agent(Spec):
 
 
 class Trace(Spec):
-    """A recorded trace; `format` None detects it, `block_tokens` None is the format's own size.
-
-    Of the file the trajectories that start within [`start`, `end`) are played, until `requests`
-    requests are reached. `models`: which model serves one that the trace names; the scenario's
-    serves all others. `unpacked_max`: bytes that a packed file may become; None is the usual limit.
-    `columns`: what holds what in a log (isl, osl, time, end, delay, session, model, cached).
-    """
+    """A recorded trace."""
 
     path: str | None = None
+    """The file, plain or packed, as seen from the scenario."""
     format: str | None = None
+    """Its format; detected where left out."""
     block_tokens: Count | None = None
+    """Tokens of a hash block; the format's own where left out."""
     skip_bad_lines: bool = False
+    """Whether lines that cannot be read are left out, and counted."""
     requests: Count | None = None
+    """Trajectories are played until so many requests are reached."""
     start: PlainSeconds = 0.0
+    """Those that start before are left out."""
     end: PlainSeconds | None = None
+    """Those that start at this time or later are left out."""
     unpacked_max: PlainBytes | None = None
+    """Bytes that a packed file may become; the usual limit where left out."""
     columns: dict[str, str] = Field(default_factory=dict)
+    """What holds what in a log: isl, osl, time, end, delay, session, model, cached."""
     models: dict[str, str] = Field(default_factory=dict)
+    """Which model serves one that the trace names; the scenario's serves all others."""
 
 
 class Part(Spec):
@@ -123,13 +151,21 @@ class Workload(Spec):
     """What is asked of a deployment, before it is said when (`Arrivals`)."""
 
     name: str
+    """What it is called; its file is named so too."""
     description: str = ""
+    """One sentence, for lists."""
     source: str = ""
+    """Where it comes from."""
     slo: Slo = Slo()
+    """What its users want; None is no bound."""
     priority: int = 0
+    """Higher comes first, under a policy that knows priorities."""
     agent: Agent | None = None
+    """A class of agents."""
     trace: Trace | None = None
+    """Or a recorded trace."""
     mix: tuple[Part, ...] | None = Field(default=None, min_length=1)
+    """Or a mix of workloads: {workload, weight, slo, priority} each."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Workload":
@@ -201,40 +237,50 @@ def origins(workload: Workload) -> Iterator[tuple[str, Quantity | Origin]]:
     yield from walk(workload, "")
 
 
-def read_workload(name: str, beside: Path | None = None) -> tuple[dict[str, Any], Lines, str]:
+def read_workload(name: str, library: Library | None = None) -> tuple[dict[str, Any], Lines, str]:
     """The mapping of a named workload (or of a file), names inside a mix resolved; lines; file."""
-    path = library.find("workload", name, beside)
-    data, lines = read_mapping(path)
-    return resolve_workload(data, path.parent, (path.resolve(),)), lines, str(path)
+    data, lines, path = read("workload", name, library)
+    seen = (library or Library()).seen_from(path)
+    return resolve_workload(data, seen, (path.resolve(),)), lines, str(path)
 
 
 def resolve_workload(
-    data: dict[str, Any], beside: Path | None = None, above: tuple[Path, ...] = ()
+    data: dict[str, Any], library: Library | None = None, above: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
     """Put the mapping in place of every workload that a mix names.
 
+    library: where names are looked up, as seen from the workload's file
     Errors: `ProfileError` for a name that is not there, and for a mix that holds itself.
     """
     parts = data.get("mix")
     if not isinstance(parts, list):
         return data
+    library = library or Library()
+    if len(above) > DEEPEST:
+        raise ProfileError.one(str(above[0]), "mix", None, f"is more than {DEEPEST} mixes deep")
     resolved = []
     for part in parts:
-        if isinstance(part, dict) and isinstance(part.get("workload"), str):
-            path = library.find("workload", part["workload"], beside).resolve()
-            if path in above:
-                raise ProfileError.one(str(path), "mix", part["workload"], "the mix holds itself")
-            inner, _ = read_mapping(path)
-            part = {**part, "workload": resolve_workload(inner, path.parent, (*above, path))}
-        resolved.append(part)
+        named = part.get("workload") if isinstance(part, dict) else None
+        if isinstance(named, str):
+            inner = read("workload", named, library)
+            if inner.path.resolve() in above:
+                raise ProfileError.one(str(inner.path), "mix", named, "the mix holds itself")
+        elif isinstance(named, dict):
+            inner = based("workload", within(named, library), library)
+        else:
+            resolved.append(part)
+            continue
+        seen = library.seen_from(inner.path)
+        whole = resolve_workload(inner.mapping, seen, (*above, inner.path.resolve()))
+        resolved.append({**part, "workload": whole})
     return {**data, "mix": resolved}
 
 
-def load_workload(name: str, beside: Path | None = None) -> Workload:
-    """A workload by name (shipped) or path.
+def load_workload(name: str, library: Library | None = None) -> Workload:
+    """A workload by name, alias or path.
 
     >>> load_workload("chatbot").agent.shared.value
     500.0
     """
-    data, lines, file = read_workload(name, beside)
+    data, lines, file = read_workload(name, library)
     return validate(Workload, data, file, lines)

@@ -158,12 +158,17 @@ def design(resolved: Resolved) -> list[Shift]:
     return found
 
 
-def shifted(resolved: Resolved, cause: str | None, end: str) -> Resolved | None:
-    """The scenario with the values of a cause (None: of all) at one end; None: nothing moves."""
+def shifted(
+    resolved: Resolved, cause: str | None, end: str, chip: str | None = None
+) -> Resolved | None:
+    """The scenario with the values of a cause (None: of all) at one end; None: nothing moves.
+
+    chip: of this one only.
+    """
     mapping = copy.deepcopy(resolved.mapping)
     moved = False
     for name, pool in resolved.scenario.deployment.pools.items():
-        for path, keys, number in ranged(pool):
+        for path, keys, number in ranged(pool) if chip in (None, pool.chip.name) else ():
             # Times and kernels are slow when they are many, rates and fractions when they are few.
             costs = number.dimension == "seconds" or path.endswith("_kernels")
             side = "high" if costs is (end == "slow") else "low"

@@ -24,8 +24,8 @@ import numpy as np
 from pydantic import Field
 
 from gcsim.errors import Problem, ProfileError, nearest
-from gcsim.profiles import library
 from gcsim.profiles.base import Spec
+from gcsim.profiles.library import opened
 from gcsim.profiles.load import read_mapping, validate
 from gcsim.profiles.resolve import Resolved, resolve, with_settings
 from gcsim.results.metrics import watched
@@ -233,10 +233,11 @@ def versions() -> dict[str, str]:
 
 def _key(name: str, file: Path) -> str:
     """How the baseline names a scenario: shipped ones by name, files as seen from the baseline."""
-    path = Path(name)
+    library, path = opened(), Path(name)
     if not path.is_file():
-        library.find("scenario", name)
-        return name
+        path = library.find("scenario", name)
+        if path not in library.owned("scenario").values():
+            return name
     return "./" + Path(os.path.relpath(path, file.absolute().parent)).as_posix()
 
 
@@ -288,18 +289,20 @@ def check(
     seed: int | None = None,
     jobs: int | None = None,
     progress: Fraction | None = None,
+    library: str | Path | None = None,
 ) -> list[Verdict]:
     """Play every scenario of a baseline again, on its seeds, and compare.
 
     seed: on other seeds, spawned from this one, which is no regression by itself where the
     tolerance is statistical: intervals are unpaired then, and hold for all metrics together
-    (Bonferroni). Errors: `ProfileError`.
+    (Bonferroni). library: as in `gcsim.load`. Errors: `ProfileError`.
     """
     baseline = read(file)
     plans = {}
     for name, pinned in baseline.scenarios.items():
         seeds = pinned.seeds if seed is None else spawned_seeds(seed, len(pinned.seeds))
-        plans[name] = (resolve(located(name, file), pinned.settings), seeds, pinned.settings)
+        base = resolve(located(name, file), pinned.settings, library=opened(library))
+        plans[name] = (base, seeds, pinned.settings)
     now = played(plans, jobs, progress)
     return [_verdict(name, baseline, now[name]) for name in baseline.scenarios]
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from gcsim.errors import ProfileError
+from gcsim.profiles.library import Library
 from gcsim.profiles.load import read_mapping
-from gcsim.profiles.resolve import Resolved, content_hash, resolve_mapping
+from gcsim.profiles.resolve import Names, Resolved, content_hash, resolve_mapping
 from gcsim.results.folder import complete, read_summary
 from gcsim.results.metrics import watched
 from gcsim.results.paired import ratios
@@ -171,7 +172,7 @@ class _Side:
             return None
         path = self.folder / "scenario.yaml"
         mapping, lines = read_mapping(path)
-        return resolve_mapping(mapping, str(path), None, lines)
+        return resolve_mapping(mapping, str(path), Names(Library(), lines))
 
     def result(self) -> Result:
         """As it was before it was saved (without pools, links and timeline)."""

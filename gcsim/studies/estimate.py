@@ -13,8 +13,11 @@ from gcsim.errors import CapacityError, Problem, ProfileError
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import PARTS, batch, causal_pairs, iteration_s, window_pairs
 from gcsim.profiles.assumed import assumed_values
+from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
+from gcsim.profiles.library import opened
 from gcsim.profiles.load import validate
+from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip, load_model
 from gcsim.profiles.scenario import Scenario
 from gcsim.results.tables import request_table, split_bounds
@@ -69,9 +72,9 @@ class Estimate:
 
 @forgotten()
 def estimate(
-    chip: str,
+    chip: str | Chip,
     tp: int,
-    model: str,
+    model: str | Model,
     isl: int,
     osl: int,
     *,
@@ -82,7 +85,7 @@ def estimate(
 ) -> Estimate:
     """TTFT, TPOT and E2E of `concurrency` alike requests at any time on one replica, no network.
 
-    cached: prompt tokens that the prefix cache holds (floored to whole blocks)
+    chip, model: by name, alias or path, or loaded; cached: prompt tokens in the prefix cache
     pool: what else a pool of a deployment may say: ep, pp, stack, kv_dtype, batching, ...
     The load is steady: users are out of step, for outputs vary by `SPREAD`. (In step they are a
     static batch: `arrivals: {process: static}` of a scenario.) output_throughput = concurrency osl
@@ -150,7 +153,7 @@ class _Load:
     cached: int
 
 
-def _scenario(pool: dict[str, Any], model: str, dtype: str | None, load: _Load) -> Scenario:
+def _scenario(pool: dict[str, Any], model: str | Model, dtype: str | None, load: _Load) -> Scenario:
     least = {"isl": 1, "osl": 1, "concurrency": 1, "cached": 0}
     problems = [
         Problem("estimate", name, getattr(load, name), f"must be at least {floor}")
@@ -161,14 +164,15 @@ def _scenario(pool: dict[str, Any], model: str, dtype: str | None, load: _Load) 
         problems.append(Problem("estimate", "cached", load.cached, f"is more than isl {load.isl}"))
     if problems:
         raise ProfileError(problems)
-    shape = load_model(model)
+    shape = load_model(model, opened()) if isinstance(model, str) else model
     tokens = load.isl + load.osl
     if tokens > shape.context_window:
         why = f"isl + osl is more than the context window of {shape.name}, {shape.context_window}"
         raise ProfileError.one("estimate", "isl", tokens, why)
     seqs = load.concurrency
     batching = {"max_seqs": seqs, "max_iteration_tokens": max(8192, seqs)}
-    pool = {"batching": batching, **pool, "chip": load_chip(pool["chip"])}
+    chip = load_chip(pool["chip"], opened()) if isinstance(pool["chip"], str) else pool["chip"]
+    pool = {"batching": batching, **pool, "chip": chip}
     equal = {"shared": 0, "first": load.isl, "output": load.osl}
     return validate(
         Scenario,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gcsim.errors import Interrupted
+from gcsim.profiles.library import opened
 from gcsim.profiles.resolve import Resolved, resolve
 from gcsim.results.folder import check_target
 from gcsim.results.result import Result
@@ -16,13 +17,17 @@ def load(
     scenario: str | Path | Resolved,
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
+    library: str | Path | None = None,
 ) -> Resolved:
-    """A scenario with settings, checked, as `run` and `compare` take it.
+    """A scenario with settings, checked, as `run`, `compare` and the others take it.
+
+    library: a folder of profiles that is searched before the shipped ones, for this scenario and
+    for settings that it gets later; None: the one in `GCSIM_LIBRARY`, if it is set
 
     >>> load("coding-agents", {"run.trajectories": 4}).scenario.run.trajectories
     4
     """
-    return resolve(scenario, settings, seed)
+    return resolve(scenario, settings, seed, opened(library))
 
 
 def run(

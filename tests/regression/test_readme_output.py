@@ -64,6 +64,7 @@ def test_the_examples_print_what_they_say(
     monkeypatch.chdir(tmp_path)
     content = text.read_text(encoding="utf-8")
     for name, inside in FILES.findall(content):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(inside, encoding="utf-8")
 
     def check(block: re.Match[str]) -> str:

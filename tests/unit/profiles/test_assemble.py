@@ -11,7 +11,7 @@ import gcsim
 from gcsim.errors import ProfileError
 from gcsim.profiles.assemble import assembled, read_chip
 from gcsim.profiles.chip import Chip
-from gcsim.profiles.library import shipped
+from gcsim.profiles.library import Library, shipped
 from gcsim.profiles.load import read_mapping, validate
 from gcsim.profiles.resolve import load_chip, load_stack, resolve
 
@@ -24,7 +24,7 @@ def sheet(**changes: Any) -> dict[str, Any]:
 
 
 def chip(mapping: dict[str, Any], beside: Path | None = None) -> Chip:
-    return validate(Chip, assembled(mapping, "mine.yaml", beside), "mine.yaml")
+    return validate(Chip, assembled(mapping, "mine.yaml", Library(beside=beside)), "mine.yaml")
 
 
 def error(mapping: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from gcsim.machine.counts import weight_bytes
 from gcsim.profiles.base import Quantity
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Deployment, Link
-from gcsim.profiles.library import find, root, shipped
+from gcsim.profiles.library import Library, root, shipped
 from gcsim.profiles.load import read_mapping, validate
 from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip
@@ -79,7 +79,7 @@ def test_every_alias_leads_to_its_profile_alone(kind: str) -> None:
     for stem, path in shipped(kind).items():
         spec = chip(stem) if kind == "chip" else model(stem)
         for alias in spec.aliases:
-            assert find(kind, alias) == path, alias
+            assert Library().find(kind, alias) == path, alias
 
 
 @each_chip
@@ -237,4 +237,4 @@ def test_the_library_is_found_from_anywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (root() / "model_profiles").is_dir()
-    assert find("chip", "sn40l").is_file()
+    assert Library().find("chip", "sn40l").is_file()

@@ -34,7 +34,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A repository of a team: a plan and a chip of its own."""
-    chip = library.find("chip", "sn40l").read_text(encoding="utf-8")
+    chip = library.Library().find("chip", "sn40l").read_text(encoding="utf-8")
     assert BANDWIDTH in chip
     (tmp_path / "chip.yaml").write_text(chip, encoding="utf-8")
     (tmp_path / "plan.yaml").write_text(SCENARIO, encoding="utf-8")

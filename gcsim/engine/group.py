@@ -7,7 +7,7 @@ from collections import deque
 from operator import attrgetter
 from typing import Literal
 
-from gcsim.engine.batching import POLICIES, Chunk, Limits, View
+from gcsim.engine.batching import POLICIES, Chunk, Limits, View, seats
 from gcsim.engine.decode_set import DecodeSet
 from gcsim.engine.kv_cache import UNLIMITED, KvCache, Lease
 from gcsim.engine.line import Line
@@ -45,6 +45,8 @@ class Group:
         self._limits = Limits(pool.batching.max_iteration_tokens, cost.tokens_per_seq)
         self._tokens_per_seq = cost.tokens_per_seq
         self._max_seqs = pool.batching.max_seqs
+        self._by_context = pool.batching.max_seqs_by_context
+        self._expected: dict[Request, None] = {}  # those on their way here
         kept = pool.prefix_cache_tokens
         self.kv = KvCache(
             self,
@@ -88,6 +90,7 @@ class Group:
         if request.handoff.reserved_ns < 0:
             return self.inbox.leave(request)
         self.coming -= 1
+        del self._expected[request]
         self._freed.append(request.handoff.lease)
         return True
 
@@ -148,14 +151,20 @@ class Group:
                 left -= tokens
         return seqs > 0 and (beside or not chunks), chunks
 
-    @property
-    def _seats(self) -> int:
-        return self._max_seqs - len(self.running) - self.coming
+    def _seats(self, request: Request) -> int:
+        """How many more may run, one of them this request."""
+        most = self._max_seqs
+        if self._by_context:
+            others = (other.isl for other in (*self.running, *self._expected))
+            most = seats((request.isl, *others), self._by_context, most)
+        return most - len(self.running) - self.coming
 
     def _admit_head(self, now: int) -> Request | None:
         """Admit the head of the waiting line, if a place and memory are free."""
-        while self.waiting and not (self.held or self.late) and self._seats > 0:
+        while self.waiting and not (self.held or self.late):
             request = self.waiting.head
+            if self._seats(request) <= 0:
+                return None
             lease = self.kv.admit(request, self.decode.blocks(self._tokens_per_seq))
             if lease is not None:
                 self.waiting.take()
@@ -192,7 +201,7 @@ class Group:
 
     def _reserve(self, request: Request) -> bool:
         """Keep a place for a request that is prefilled elsewhere, if there is one."""
-        if self._seats <= 0:
+        if self._seats(request) <= 0:
             return False
         spare = self.decode.blocks(self._tokens_per_seq)
         lease = self.kv.admit(request, spare, received=True)
@@ -202,6 +211,7 @@ class Group:
         if lease.reload:
             self._reload(lease)
         self.coming += 1
+        self._expected[request] = None
         self.events.append(("reserved", request))
         return True
 
@@ -213,6 +223,7 @@ class Group:
         """A request whose KV has arrived runs on here."""
         self.changed = True
         self.coming -= 1
+        del self._expected[request]
         self.running[request] = None
         request.lease, request.replica = request.handoff.lease, self.index
         request.end_queue(now)

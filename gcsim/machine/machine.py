@@ -136,10 +136,11 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     beside = window * placement.window_bytes_per_chip_token + placement.state_bytes_per_chip
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
     main = _kv_tier(pool)
+    graphs = [limit.context for limit in pool.batching.max_seqs_by_context[-1:]]
     return Machine(
         model=model.name,
         layers=model.layers,
-        context_window=model.context_window,
+        context_window=min([model.context_window, *graphs]),
         operators=operators,
         table=table,
         placement=placement,

@@ -1,5 +1,6 @@
 """A deployment: pools of replicas, the links between them, and the router in front."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -18,8 +19,22 @@ from gcsim.profiles.chip import Chip, Stack
 from gcsim.profiles.model import KvFormat, Model
 
 
+class ContextLimit(Spec):
+    """Contexts of up to so many tokens run at most so many at a time."""
+
+    context: Count
+    """Tokens of the longest prompt."""
+    max_seqs: Count
+    """Sequences of a batch."""
+
+
 class Batching(Spec):
-    """The batching policy of a pool and its limits per iteration."""
+    """The batching policy of a pool and its limits per iteration.
+
+    `max_seqs_by_context`: of a machine that runs graphs compiled for a context length and a batch
+    size, its largest batch by context, ascending. The longest prompt of a batch decides, and what
+    is longer than the last is refused.
+    """
 
     policy: str = "continuous"
     """A function of gcsim.engine.batching: continuous, prefill_first, decode_only,
@@ -29,9 +44,18 @@ class Batching(Spec):
     """Sequences that run at a time, per replica."""
     max_iteration_tokens: Count = 8192
     """New tokens of one iteration; prompts are cut to it."""
+    max_seqs_by_context: tuple[ContextLimit, ...] = ()
+    """Graphs: the most sequences of a batch by its longest prompt, ascending."""
 
     @model_validator(mode="after")
     def _room_for_decode(self) -> "Batching":
+        limits = self.max_seqs_by_context
+        for short, long in pairwise(limits):
+            if long.context <= short.context or long.max_seqs > short.max_seqs:
+                raise ValueError(
+                    "max_seqs_by_context: contexts must rise and max_seqs must not, but"
+                    f" {short.context}: {short.max_seqs} is before {long.context}: {long.max_seqs}"
+                )
         if self.max_iteration_tokens < self.max_seqs:
             raise ValueError(
                 f"max_iteration_tokens {self.max_iteration_tokens} is less than max_seqs"

@@ -152,3 +152,27 @@ def test_places_are_kept_though_the_line_ends_with_one_that_can_never_run() -> N
             "completed",
         ]
         assert rows["preemptions"][0] == 1, "preempted, and rejected when nobody else ran"
+
+
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_the_longest_prompt_of_a_batch_limits_it(coalesce: bool) -> None:
+    """A graph per context length: 4 short sequences run together, 2 where one is long, and a
+    prompt that no graph holds is refused; who waits is admitted as soon as the long one has ended.
+    """
+    graphs = [{"context": 500, "max_seqs": 4}, {"context": 2_000, "max_seqs": 2}]
+    batching = {"max_seqs": 8, "max_iteration_tokens": 8_000, "max_seqs_by_context": graphs}
+    what = toys.deployment({"main": {"batching": batching}})
+    costs = toys.constant_cost(1e-3, what)
+
+    def queued_ms(*isl: int) -> list[float]:
+        tasks = [toys.one_step(k, n, 10) for k, n in enumerate(isl)]
+        cluster = toys.serve(what, tasks, coalesce=coalesce, costs=costs)
+        rows = cluster.records.requests
+        done = rows["status"] == STATUSES.index("completed")
+        return (np.where(done, rows["queue_ns"], -1) / 1e6)[np.argsort(rows["trajectory"])].tolist()
+
+    assert queued_ms(100, 100, 100, 100, 100) == [0, 0, 0, 0, 10]
+    assert queued_ms(100, 1_000, 100, 100) == [0, 0, 10, 10]
+    assert queued_ms(1_000, 1_000, 1_000) == [0, 0, 10]
+    assert queued_ms(100, 100, 100, 1_000) == [0, 0, 0, 10], "it would make the batch too large"
+    assert queued_ms(100, 2_001, 100)[1] < 0

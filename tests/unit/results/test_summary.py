@@ -70,9 +70,9 @@ def test_the_gap_between_tokens_is_that_of_the_requests(result: Result) -> None:
 
 def test_goodput_counts_what_met_every_bound(result: Result) -> None:
     done = counted(result.requests, 20.0)
-    slos = {"coding-agent": Slo(ttft="100 ms", tpot="2 ms")}  # type: ignore[arg-type]
+    slos = {"coding-agent": Slo(ttft="300 ms", tpot="2 ms")}  # type: ignore[arg-type]
     met = meets(done, slos)
-    by_hand = (done["ttft_s"] <= 0.1) & ~(done["tpot_s"] > 0.002)
+    by_hand = (done["ttft_s"] <= 0.3) & ~(done["tpot_s"] > 0.002)
     assert (met == by_hand).all()
     assert 0 < met.sum() < len(met)
     tasks = counted(result.trajectories, 20.0)

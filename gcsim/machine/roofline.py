@@ -476,7 +476,8 @@ def account(
     origin = first * accepted // MILLION
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
     prompts, part, rounds = _shares(table, batch)
-    x, work = _sums(table, batch, prompts, part), _sums(table, batch, 1.0, 1.0)
+    x = _sums(table, batch, prompts, part)
+    work = x.copy() if prompts == part == 1.0 else _sums(table, batch, 1.0, 1.0)
     work[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
     work[X_LOGITS] = batch[LOGIT_SEQS]  # the FLOPs of a logit that a draft loses do not count
     flops, moved = _times(table, FLOPS, work), _times(table, BYTES, work)

@@ -193,9 +193,7 @@ class Cluster:
         happened = replica.boundary(now)
         index, end_ns = replica.index, replica.next_ns
         self._calls[index] = (
-            Call(env, end_ns - now, self._boundary, replica, 1 + index)
-            if end_ns != NEVER
-            else None
+            Call(env, end_ns - now, self._boundary, replica, 1 + index) if end_ns != NEVER else None
         )
         for verb, request in happened:
             if verb == "completed":

@@ -111,15 +111,12 @@ class Cluster:
             osl = max(min(osl, service.context_window - context.tokens), 1)
         request = Request(self.created, session, step, context, osl=osl, sent_ns=at_ns)
         request.service = service
+        request.in_ns = self._up_ns
+        if service is not None and service.tokenize_s:
+            request.in_ns += to_ns(request.isl * service.tokenize_s)
         self.created += 1
         self.live[request] = None
-        Call(self.env, at_ns + self._in_ns(request) - self.env.now, self._arrive, request)
-
-    def _in_ns(self, request: Request) -> int:
-        """From the client to the router: the way, and tokenizing the prompt [ns]."""
-        service: Service | None = request.service
-        tokenize_s = service.tokenize_s if service is not None else 0.0
-        return self._up_ns + to_ns(request.isl * tokenize_s)
+        Call(self.env, at_ns + request.in_ns - self.env.now, self._arrive, request)
 
     def _arrive(self, call: Call) -> None:
         request: Request = call.argument
@@ -168,7 +165,7 @@ class Cluster:
         request.status = status
         del self.live[request]
         down_ns = self._down_ns[max(request.replica, 0)]
-        network_ns, client_ns = self._in_ns(request) + down_ns, now + down_ns
+        network_ns, client_ns = request.in_ns + down_ns, now + down_ns
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
         self.records.request(request, network_ns, ttft_ns, client_ns - sent)
@@ -192,12 +189,11 @@ class Cluster:
         """A replica has ended its iterations and planned the next: act on what happened."""
         env = self.env
         replica: Replica = call.argument
-        happened = replica.boundary(env.now)
+        now = env.now
+        happened = replica.boundary(now)
         index, end_ns = replica.index, replica.next_ns
         self._calls[index] = (
-            Call(env, end_ns - env.now, self._boundary, replica, 1 + index)
-            if end_ns != NEVER
-            else None
+            Call(env, end_ns - now, self._boundary, replica, 1 + index) if end_ns != NEVER else None
         )
         for verb, request in happened:
             if verb == "completed":

@@ -84,6 +84,9 @@ class Replica:
     def boundary(self, now: int) -> list[Event]:
         """The planned iterations are over, and the next ones are planned; what happened."""
         group, run = self.group, self._run
+        if run.iterations < run.most:
+            self.next_ns = run.plan_on()
+            return []
         group.known_ns = NEVER
         if run.iterations:
             if group.waiting and self.cost.overlap_scheduling:
@@ -95,7 +98,7 @@ class Replica:
             group.known_ns = NEVER  # nothing runs, so the scheduler is ahead of nothing
             decodes, chunks = group.form(now)
         run.decodes, run.chunks = decodes, chunks
-        run.start_ns, run.iterations = now, 0
+        run.start_ns, run.iterations, run.most = now, 0, 0
         if group.changed:
             group.changed = False
             self.meter.timeline.sample(now, len(group.waiting), len(group.running), group.kv.used)
@@ -153,4 +156,4 @@ class Replica:
         """At the horizon: count the iterations of the run that have ended before it."""
         if self.next_ns != NEVER and self._run.stop(now):
             self._commit(self._run.end_ns)
-            self._run.iterations = 0
+            self._run.iterations = self._run.most = 0

@@ -6,6 +6,7 @@ bind_pools     the machines: each pool as what its iterations cost
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import isnan
 from typing import Any
 
@@ -31,6 +32,7 @@ from gcsim.results.tables import (
     request_table,
     timeline_table,
     trajectory_table,
+    unused,
 )
 from gcsim.traffic.generate import trajectories, within
 from gcsim.traffic.traces.row import Skipped
@@ -101,10 +103,15 @@ def bind_pools(scenario: Scenario) -> dict[str, Machine]:
         try:
             costs[name] = bind(pool.model or scenario.model, pool, scenario.dtype)
         except CapacityError as error:
-            problems += error.problems
+            problems += (_in_pool(problem, name) for problem in error.problems)
     if problems:
         raise CapacityError(problems)
     return costs
+
+
+def _in_pool(problem: Problem, name: str) -> Problem:
+    """A problem of a machine, told of the pool that it belongs to."""
+    return replace(problem, field=f"pools.{name}{problem.field.removeprefix('pools')}")
 
 
 def result_of(resolved: Resolved, cluster: Cluster) -> Result:
@@ -131,6 +138,7 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         "warmup_s": warmup_s,
         "saturated": why is not None,
         "saturated_why": why,
+        **unused(cluster),
         "assumed_values": len(assumed_values(scenario)),
         "steps_within_budget": steps_within(requests, tasks, scenario, end_s),
         "classes": class_summaries(scenario, requests, tasks, pools, end_s),

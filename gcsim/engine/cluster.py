@@ -31,7 +31,7 @@ class Terms:
 
 
 class Service:
-    """The replicas that serve one model: where its requests enter, and where they may decode."""
+    """The groups that serve one model: where its requests enter, and where they may decode."""
 
     __slots__ = (
         "context_window",
@@ -43,8 +43,8 @@ class Service:
     )
 
     def __init__(self, replicas: list[Replica]) -> None:
-        self.entry = [r.group for r in replicas if r.pool.role != "decode"]
-        self.decoders = [r.group for r in replicas if r.pool.role == "decode"]
+        self.entry = [g for r in replicas if r.pool.role != "decode" for g in r.groups]
+        self.decoders = [g for r in replicas if r.pool.role == "decode" for g in r.groups]
         self.context_window = min(r.cost.context_window for r in replicas)
         self.entry_state, self.decode_state = State(), State()
         # Routing sees tokens, so the text is tokenized before.
@@ -68,10 +68,12 @@ class Cluster:
     ) -> None:
         self.env, self.deployment, self.terms, self.records = env, deployment, terms, records
         self.replicas: list[Replica] = []
+        self.groups: list[Group] = []
         for name, pool in deployment.pools.items():
             for _ in range(pool.replicas):
                 replica = Replica(
                     len(self.replicas),
+                    len(self.groups),
                     name,
                     pool,
                     costs[name],
@@ -80,6 +82,7 @@ class Cluster:
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
                 )
                 self.replicas.append(replica)
+                self.groups += replica.groups
         self.links = [LinkUse(link) for link in deployment.links]
         self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
@@ -87,6 +90,8 @@ class Cluster:
             model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
         }
         self._reached = {name: self._beyond(name) for name in deployment.pools}
+        for use in self.links:
+            self._weigh(use)
         self._policy = POLICIES[deployment.router.policy]
         self._up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
         self._down_ns = [
@@ -134,25 +139,27 @@ class Cluster:
             if request.isl - target.kv.cached_tokens(request) < local:
                 self._enqueue(request, target)
                 return
-        replica = self._route(request, service.entry, service.entry_state)
+        group = self._route(request, service.entry, service.entry_state)
+        replica = self.replicas[group.replica]
         if replica.pool.role == "prefill" and not self._targets(request, replica):
             self._refuse(request, "kv_capacity")
             return
-        self._enqueue(request, replica)
+        self._enqueue(request, group)
 
-    def _route(self, request: Request, groups: Sequence[Group], state: State) -> Replica:
+    def _route(self, request: Request, groups: Sequence[Group], state: State) -> Group:
         chosen = self._policy(request, groups, state)
         state.note(request, chosen)
-        return self.replicas[chosen.index]
+        return chosen
 
-    def _enqueue(self, request: Request, replica: Replica) -> None:
-        request.replica = replica.index
-        kv, prompt = replica.kv, request.prompt_tokens
+    def _enqueue(self, request: Request, group: Group) -> None:
+        request.replica = group.replica
+        kv, prompt = group.kv, request.prompt_tokens
         if not kv.fits(prompt + 1):
             self._refuse(request, "kv_capacity")
             return
         request.estimate = prompt - kv.usable(kv.look_up(request).depth, prompt - 1)
-        if replica.enqueue(request, self.env.now):
+        replica = self.replicas[group.replica]
+        if replica.enqueue(request, group, self.env.now):
             self._plan(replica)
 
     def _refuse(self, request: Request, reason: str) -> None:
@@ -212,21 +219,22 @@ class Cluster:
     def _completed(self, request: Request, replica: Replica) -> None:
         """Its last token is out."""
         handoff = request.handoff
-        if handoff is not None and replica is handoff.target:
+        if handoff is not None and replica.index == handoff.target.replica:
             if self.deployment.kv_handoff.return_kv:
                 self._return_kv(request)
-        elif (
-            handoff is not None and handoff.offered and handoff.target.cancel(request, self.env.now)
-        ):  # its first token was its last
-            self._plan(handoff.target)
+        elif handoff is not None and handoff.offered:  # its first token was its last
+            target = self.replicas[handoff.target.replica]
+            if target.cancel(request, handoff.target, self.env.now):
+                self._plan(target)
         self._close(request, COMPLETED)
 
     def _admitted(self, request: Request, replica: Replica) -> None:
         """Its prefill starts: with layer-wise streaming, ask decode for room right away."""
         targets = self._targets(request, replica)
         target = self._route(request, targets, request.service.decode_state)
-        link = self._links[replica.pool_name, target.pool_name]
-        request.handoff = Handoff(replica, target, link, self.env.now)
+        link = self._links[replica.pool_name, self.replicas[target.replica].pool_name]
+        source = self.groups[request.group]
+        request.handoff = Handoff(source, target, link, self.env.now)
         if self.deployment.kv_handoff.layerwise:
             self._offer(request)
 
@@ -242,8 +250,9 @@ class Cluster:
     def _offer(self, request: Request) -> None:
         handoff = request.handoff
         handoff.offered = True
-        if handoff.target.offer(request, self.env.now):
-            self._plan(handoff.target)
+        replica = self.replicas[handoff.target.replica]
+        if replica.offer(request, handoff.target, self.env.now):
+            self._plan(replica)
 
     def _reserved(self, request: Request) -> None:
         """Decode has room for it."""
@@ -261,14 +270,25 @@ class Cluster:
         """The decode groups that a link from a pool reaches, and the smallest of them."""
         model = next(r.cost.model for r in self.replicas if r.pool_name == pool_name)
         reached = [
-            r.group
-            for r in self.replicas
-            if r.cost.model == model
-            and r.pool.role == "decode"
-            and (pool_name, r.pool_name) in self._links
+            group
+            for group in self._services[model].decoders
+            if (pool_name, self.replicas[group.replica].pool_name) in self._links
         ]
-        every = reached or [r.group for r in self.replicas]
-        return reached, min(every, key=lambda group: group.kv.total * group.kv.block_tokens)
+        return reached, min(reached or self.groups, key=lambda g: g.kv.total * g.kv.block_tokens)
+
+    def _weigh(self, use: LinkUse) -> None:
+        """Let the groups at the end of a link know what prompts cost that come over it.
+
+        Time on its lanes / time to compute, per token of a full iteration of the source.
+        """
+        source = next(r for r in self.replicas if r.pool_name == use.link.from_)
+        tokens = source.pool.batching.max_iteration_tokens
+        moved = source.cost.handoff_bytes(tokens, tokens)
+        work = use.occupancy_ns(moved) / source.cost.prompt_ns(tokens)
+        for replica in self.replicas:
+            if replica.pool_name == use.link.to and replica.pool.role == "decode":
+                for group in replica.groups:
+                    group.fresh_work = min(group.fresh_work, work)
 
     def _targets(self, request: Request, source: Replica) -> Sequence[Group]:
         """The decode groups that a link reaches and that could hold the request."""
@@ -292,8 +312,8 @@ class Cluster:
         if self.deployment.kv_handoff.layerwise:
             earliest = max(handoff.prefill_start_ns, handoff.reserved_ns)
         arrival_ns = handoff.link.carry(
-            source.index,
-            target.index,
+            source.replica,
+            target.replica,
             moved,
             earliest_ns=earliest,
             computed_ns=handoff.prefill_end_ns,
@@ -312,19 +332,22 @@ class Cluster:
         request.end_transfer(self.env.now)
         handoff.link.received_bytes += handoff.moved_bytes
         handoff.source.kv.release(handoff.source_lease)
-        if handoff.source.wake(self.env.now):
-            self._plan(handoff.source)
-        if handoff.target.receive(request, self.env.now):
-            self._plan(handoff.target)
+        source = self.replicas[handoff.source.replica]
+        if source.wake(self.env.now):
+            self._plan(source)
+        target = self.replicas[handoff.target.replica]
+        if target.receive(request, handoff.target, self.env.now):
+            self._plan(target)
 
     def _return_kv(self, request: Request) -> None:
         """What decode generated travels back, so that the next step need not prefill it again."""
         source, target = request.handoff.source, request.handoff.target
-        link, now = self._links[target.pool_name, source.pool_name], self.env.now
+        there, here = (self.replicas[group.replica].pool_name for group in (target, source))
+        link, now = self._links[there, here], self.env.now
         moved = source.cost.kv_bytes * (request.osl - 1)
         arrival_ns = link.carry(
-            target.index,
-            source.index,
+            target.replica,
+            source.replica,
             moved,
             earliest_ns=now,
             computed_ns=now,
@@ -337,5 +360,6 @@ class Cluster:
         link.received_bytes += moved
         source = request.handoff.source
         source.kv.absorb(request, request.isl, request.isl + request.osl - 1)
-        if source.wake(self.env.now):
-            self._plan(source)
+        replica = self.replicas[source.replica]
+        if replica.wake(self.env.now):
+            self._plan(replica)

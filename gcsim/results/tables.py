@@ -52,6 +52,22 @@ def pool_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
     return pd.DataFrame([_pool(cluster, name, elapsed_s) for name in cluster.deployment.pools])
 
 
+def unused(cluster: Cluster) -> dict[str, dict[str, int]]:
+    """Of what the deployment has, what got no request since counting began, by pool.
+
+    unused_replicas: those of which no group got one; unused_groups: groups of the other replicas.
+    """
+    replicas, groups = dict[str, int](), dict[str, int]()
+    for replica in cluster.replicas:
+        idle = sum(not group.requests for group in replica.groups)
+        name = replica.pool_name
+        if idle == len(replica.groups):
+            replicas[name] = replicas.get(name, 0) + 1
+        elif idle:
+            groups[name] = groups.get(name, 0) + idle
+    return {"unused_replicas": replicas, "unused_groups": groups}
+
+
 def link_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
     """One row per link: transfers, bytes at both ends, use."""
     return pd.DataFrame(
@@ -81,7 +97,7 @@ def timeline_table(cluster: Cluster) -> pd.DataFrame:
             columns=["time_s", "waiting", "running", "kv_occupancy"],
         )
         frame["time_s"] *= NS
-        frame["kv_occupancy"] /= replica.kv.total
+        frame["kv_occupancy"] /= replica.cost.groups * replica.cost.kv_blocks
         frame.insert(0, "pool", replica.pool_name)
         frame.insert(1, "replica", replica.index)
         frames.append(frame)
@@ -122,6 +138,7 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
     busy = sum(split.values()) or 1.0
     span = elapsed_s * count or 1.0
     end_ns = cluster.env.now
+    caches = [group.kv for replica in replicas for group in replica.groups]
     return {
         "pool": name,
         "role": pool.role,
@@ -136,9 +153,9 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "decoded_tokens": sum(r.meter.decoded_tokens for r in replicas),
         "mean_waiting": sum(r.meter.timeline.mean_waiting(end_ns) for r in replicas) / count,
         "peak_waiting": max(r.meter.timeline.peak_waiting for r in replicas),
-        "kv_tokens": cost.kv_blocks * pool.block_tokens,
-        "kv_peak": max(r.kv.peak for r in replicas) / cost.kv_blocks,
-        "kv_evicted_tokens": sum(r.kv.tree.evicted_blocks for r in replicas) * pool.block_tokens,
+        "kv_tokens": cost.groups * cost.kv_blocks * pool.block_tokens,
+        "kv_peak": max(kv.peak for kv in caches) / cost.kv_blocks,
+        "kv_evicted_tokens": sum(kv.tree.evicted_blocks for kv in caches) * pool.block_tokens,
         "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
         "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
         **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},

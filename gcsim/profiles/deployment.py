@@ -6,12 +6,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from gcsim.profiles.base import (
+    Chips,
     Count,
     Fraction,
+    Length,
+    Name,
     PlainBytes,
     PlainBytesPerS,
+    PlainFixedSeconds,
     PlainNumber,
-    PlainSeconds,
     Spec,
     Whole,
 )
@@ -40,7 +43,7 @@ class Batching(Spec):
     """A function of gcsim.engine.batching: continuous, prefill_first, decode_only,
     prefill_only, ...
     """
-    max_seqs: Count = 256
+    max_seqs: Annotated[int, Field(ge=1, le=10**6, strict=True)] = 256
     """Sequences that run at a time, per replica."""
     max_iteration_tokens: Count = 8192
     """New tokens of one iteration; prompts are cut to it."""
@@ -67,11 +70,11 @@ class Batching(Spec):
 class Speculation(Spec):
     """Speculative decoding."""
 
-    draft_tokens: Count
+    draft_tokens: Annotated[int, Field(ge=1, le=1000, strict=True)]
     """How many are drafted at a time."""
     acceptance: Fraction
     """Chance that a drafted token is accepted, after those before it."""
-    draft_cost: PlainNumber
+    draft_cost: Annotated[PlainNumber, Field(le=1e3)]
     """Time of the drafting, as a fraction of an iteration."""
 
 
@@ -89,15 +92,15 @@ class Pool(Spec):
     """A chip by name or file, or a mapping."""
     model: Model | None = None
     """What it serves, where that is not the scenario's model."""
-    tp: Count = 1
+    tp: Chips = 1
     """Tensor-parallel chips: attention and dense layers are split over them."""
-    ep: Count = 1
+    ep: Chips = 1
     """Expert-parallel groups of tp chips; each has attention of its own, experts are spread
     over all.
     """
-    pp: Count = 1
+    pp: Chips = 1
     """Pipeline stages, each with its part of the layers."""
-    replicas: Count = 1
+    replicas: Chips = 1
     """Copies of all that."""
     stack: str | None = None
     """Serving stack of the chip; its default where left out."""
@@ -107,9 +110,9 @@ class Pool(Spec):
     """Fraction of the memory that weights and KV share."""
     kv_reserve: Fraction = 0.1
     """Fraction of that kept for KV; weights that do not fit beside it go to the next tier."""
-    kv_tokens: Count | None = None
+    kv_tokens: Annotated[int, Field(ge=1, le=10**12, strict=True)] | None = None
     """Replaces the computed KV capacity of a replica, in studies of caches."""
-    block_tokens: Count = 16
+    block_tokens: Length = 16
     """Tokens of a KV block."""
     prefix_cache_tokens: Whole | None = None
     """Limits what the prefix cache keeps; 0: no prefix cache."""
@@ -168,11 +171,11 @@ class Link(Spec):
     """The pool that it leads to."""
     bandwidth: Annotated[PlainBytesPerS, Field(gt=0)]
     """Of one lane."""
-    lanes: Count = 1
+    lanes: Chips = 1
     """Parallel lanes; a transfer takes all of them."""
-    latency: PlainSeconds = 0.0
+    latency: PlainFixedSeconds = 0.0
     """Of a transfer, not on the lanes."""
-    setup: PlainSeconds = 0.0
+    setup: PlainFixedSeconds = 0.0
     """Of a transfer too, not on the lanes."""
     efficiency: Fraction
     """What a long message reaches of the bandwidth."""
@@ -211,7 +214,7 @@ class Router(Spec):
 class Deployment(Spec):
     """Everything that serves: pools, links, KV handoff, router."""
 
-    name: str
+    name: Name
     """What it is called; its file is named so too."""
     description: str = ""
     """One sentence, for lists."""

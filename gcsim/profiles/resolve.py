@@ -28,6 +28,7 @@ from gcsim.profiles.workload import resolve_workload
 # Where a scenario may name a profile instead of giving its mapping.
 _NAMED = {"model": "model", "deployment": "deployment", "workload": "workload"}
 Settings = Mapping[str, Any]
+SET = Mark("--set")  # where the value of a setting stands
 
 
 @dataclass(frozen=True)
@@ -258,10 +259,11 @@ class Names:
 
     def changed(self, dotted: str) -> None:
         """A setting stands in no file."""
+        self.lines[tuple(int(key) if key.isdecimal() else key for key in dotted.split("."))] = SET
         keys = [key for key in dotted.split(".") if not key.isdigit()]
         for at in list(self.lines):
             if [key for key in at if not isinstance(key, int)][: len(keys)] == keys:
-                self.lines[at] = Mark("--set")
+                self.lines[at] = SET
 
 
 def _trace_beside(workload: Any, beside: Path) -> None:

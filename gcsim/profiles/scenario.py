@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from gcsim.profiles.arrivals import Arrivals, Slo
-from gcsim.profiles.base import Count, PlainSeconds, Spec, Whole, si
+from gcsim.profiles.base import Count, Name, PlainSeconds, Spec, si
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model, WeightFormat
 from gcsim.profiles.workload import Workload, models
@@ -36,7 +36,7 @@ class RunSettings(Spec):
     """Requests sent before are not counted. auto: a first run finds it (MSER-5), a second one
     is counted from there.
     """
-    seed: Whole = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 1
     """Of every random stream."""
     budget: Annotated[PlainSeconds, Field(gt=0)] | None = None
     """Also report how many steps of a task end within this time from its start."""
@@ -45,7 +45,7 @@ class RunSettings(Spec):
 class Scenario(Spec):
     """Everything a run needs; names of profiles are resolved by `gcsim.profiles.resolve`."""
 
-    name: str
+    name: Name
     """What it is called; its file is named so too."""
     description: str = ""
     """One sentence, for lists."""

@@ -33,7 +33,7 @@ workload:
     first: 1
     output: 3
     samples: 4
-    last_output: {dist: choice, values: [1, 2, 1], weights: [1, 1, 1]}
+    last_output: {dist: choice, values: [1, 2, 1.2], weights: [1, 1, 1]}
 arrivals: {process: static}
 run: {trajectories: 1, seed: 3}
 """

@@ -153,7 +153,10 @@ def resolve_mapping(
     for key, cls in (("model", Model), ("workload", Workload)):
         if isinstance(mapping.get(key), dict):
             validate(cls, mapping[key], f"{key} {mapping[key].get('name', '')}".strip())
-    return Resolved(validate(Scenario, mapping, file, lines), mapping)
+    scenario = validate(Scenario, mapping, file, lines)
+    if found := [Problem(file, *one) for one in scenario.contradictions()]:
+        raise ProfileError(found)
+    return Resolved(scenario, mapping)
 
 
 def load_chip(name: str, beside: Path | None = None) -> Chip:

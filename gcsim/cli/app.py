@@ -160,7 +160,7 @@ def run(
     from gcsim.studies.bands import design
 
     runs = 1 + len(design(resolved)) if bands else 1  # so a range that is wrong is told first
-    total = (resolved.scenario.run.trajectories or 0) * runs or None
+    total = (resolved.scenario.tasks or 0) * runs or None
     with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
         result = study.run(resolved, out=out, bands=bands, progress=tell)
     emit(result.to_json() if output is Format.json else run_table(result))

@@ -79,6 +79,11 @@ class Replica:
         self.next_ns = end
         return True
 
+    def count_from(self, now: int) -> None:
+        """Count iterations that start from now on; one that goes on over several is divided."""
+        self.meter.count_from_ns = now
+        self.wake(now)
+
     # -- the boundary ----------------------------------------------------------------------
 
     def boundary(self, now: int) -> list[Event]:

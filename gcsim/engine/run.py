@@ -29,8 +29,7 @@ class Run:
     """What is played from `start_ns` on: `iterations` of them (0: the replica is idle).
 
     chunks: prompt chunks of the iteration; decodes: whether the decode set takes part; batch: their
-    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`); extra_ns: time that the
-    iteration waits for KV from lower tiers.
+    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`).
     """
 
     __slots__ = (
@@ -41,7 +40,6 @@ class Run:
         "chunks",
         "decodes",
         "end_ns",
-        "extra_ns",
         "iterations",
         "start_ns",
     )
@@ -51,9 +49,9 @@ class Run:
         self.chunks: list[Chunk] = []
         self.decodes = self._interruptible = False
         self.batch = np.zeros(len(BATCH))
-        self.start_ns = self.end_ns = self.iterations = self.extra_ns = 0
+        self.start_ns = self.end_ns = self.iterations = 0
 
-    def mixed(self, reload_ns: int) -> int:
+    def mixed(self) -> int:
         """Play one iteration with the chunks, and decode if it goes on; its end [ns]."""
         batch, decode = self.batch, self._decode
         batch.fill(0.0)
@@ -69,9 +67,9 @@ class Run:
             batch[GROWING] = decode.growing
         duration = iteration_ns(self._machine.table, batch)
         self.iterations, self._interruptible = 1, False
-        return self._reloaded(self.start_ns + duration, reload_ns)
+        return int(self.start_ns + duration)
 
-    def decode(self, iterations: int, until_ns: int, reload_ns: int) -> int:
+    def decode(self, iterations: int, until_ns: int) -> int:
         """Play up to so many decode iterations, the last one ending at `until_ns` or later [ns]."""
         batch, decode = self.batch, self._decode
         batch.fill(0.0)
@@ -80,7 +78,7 @@ class Run:
         batch[GROWING] = decode.growing
         self.iterations, end = self._play(iterations, until_ns)
         self._interruptible = iterations > 1
-        return self._reloaded(end, reload_ns)
+        return end
 
     def cut(self, now: int, further: int = 0) -> int:
         """End at the next iteration boundary, or `further` ones later: its time [ns].
@@ -128,11 +126,3 @@ class Run:
             until_ns,
         )
         return played
-
-    def _reloaded(self, end: int, reload_ns: int) -> int:
-        """The end of an iteration that waits for KV from lower tiers, or hides its reload [ns]."""
-        later = end + reload_ns
-        if self._machine.reload_overlaps:
-            later = max(end, self.start_ns + reload_ns)
-        self.extra_ns = later - end
-        return later

@@ -465,12 +465,11 @@ def account(
     gaps: np.ndarray,
     iterations: int,
     first: int,
-    wait_ns: int,
 ) -> int:
     """Add iterations that were played to a pool's totals (`TOTALS`) and to its token gaps.
 
-    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `wait_ns` is a wait
-    within the first iteration. Returns how long that one took [ns].
+    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`. Returns how long
+    the first iteration took [ns].
     """
     accepted = int(table[TERMS, ACCEPTED_PPM])
     origin = first * accepted // MILLION
@@ -495,7 +494,6 @@ def account(
         totals[10] += batch[PROMPT_TOKENS]
         gap_ns = _to_ns(parts[0])
         if played == 0:
-            gap_ns += wait_ns
             first_ns = gap_ns
         if seqs > 0:
             step = (first + played + 1) * accepted // MILLION - origin - gained

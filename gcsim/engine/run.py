@@ -34,8 +34,7 @@ class Run:
     after its `iterations` where nothing has cut it, up to `most`.
 
     chunks: prompt chunks of the iteration; decodes: whether the decode set takes part; batch: their
-    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`); extra_ns: time that the
-    iteration waits for KV from lower tiers.
+    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`).
     """
 
     __slots__ = (
@@ -47,7 +46,6 @@ class Run:
         "chunks",
         "decodes",
         "end_ns",
-        "extra_ns",
         "iterations",
         "most",
         "start_ns",
@@ -58,10 +56,10 @@ class Run:
         self.chunks: list[Chunk] = []
         self.decodes = self._interruptible = False
         self.batch = np.zeros(len(BATCH))
-        self.start_ns = self.end_ns = self.iterations = self.extra_ns = 0
+        self.start_ns = self.end_ns = self.iterations = 0
         self.most, self._until_ns = 0, NEVER
 
-    def mixed(self, reload_ns: int) -> int:
+    def mixed(self) -> int:
         """Play one iteration with the chunks, and decode if it goes on; its end [ns]."""
         batch, decode = self.batch, self._decode
         batch.fill(0.0)
@@ -78,9 +76,9 @@ class Run:
         duration = iteration_ns(self._machine.table, batch)
         self.iterations = self.most = 1
         self._interruptible = False
-        return self._reloaded(self.start_ns + duration, reload_ns)
+        return int(self.start_ns + duration)
 
-    def decode(self, iterations: int, until_ns: int, reload_ns: int) -> int:
+    def decode(self, iterations: int, until_ns: int) -> int:
         """Play up to so many decode iterations, the last one ending at `until_ns` or later [ns]."""
         batch, decode = self.batch, self._decode
         batch.fill(0.0)
@@ -88,7 +86,7 @@ class Run:
         batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
         batch[GROWING] = decode.growing
         self.most, self._until_ns, self._interruptible = iterations, until_ns, iterations > 1
-        return self._reloaded(self._plan(AHEAD), reload_ns)
+        return self._plan(AHEAD)
 
     def plan_on(self) -> int:
         """Nothing has cut the run by the end of what was planned: plan more; the end [ns]."""
@@ -148,11 +146,3 @@ class Run:
             until_ns,
         )
         return played
-
-    def _reloaded(self, end: int, reload_ns: int) -> int:
-        """The end of an iteration that waits for KV from lower tiers, or hides its reload [ns]."""
-        later = end + reload_ns
-        if self._machine.reload_overlaps:
-            later = max(end, self.start_ns + reload_ns)
-        self.extra_ns = later - end
-        return later

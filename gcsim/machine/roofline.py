@@ -503,12 +503,11 @@ def account(
     gaps: np.ndarray,
     iterations: int,
     first: int,
-    wait_ns: int,
 ) -> int:
     """Add iterations that were played to a pool's totals (`TOTALS`) and to its token gaps.
 
-    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `wait_ns` is a wait
-    within the first iteration. Returns how long that one took [ns].
+    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`. Returns how long
+    the first iteration took [ns].
     """
     accepted = int(table[TERMS, ACCEPTED_PPM])
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
@@ -532,7 +531,6 @@ def account(
         work_flops, work_bytes = work_flops + flops, work_bytes + moved
         gap_ns = _to_ns(parts[0])
         if played == 0:
-            gap_ns += wait_ns
             first_ns = gap_ns
         if seqs > 0:
             gaps[gap_bin(gap_ns)] += seqs

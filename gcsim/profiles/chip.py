@@ -69,9 +69,9 @@ class Tier(Spec):
     bandwidth: BytesPerS
     """Peak rate at which one chip reads it."""
     holds: tuple[Holds, ...]
-    """What may lie there: weights, kv, kv_spill (evicted KV)."""
-    overlaps_compute: bool = False
-    """Whether reloads from it hide behind iterations."""
+    """What may lie there: weights, kv, kv_spill (evicted KV, where a
+    deployment has `kv_offload`).
+    """
 
 
 class ScaleUp(Spec):

@@ -18,7 +18,7 @@ from gcsim.profiles.base import (
     Spec,
     Whole,
 )
-from gcsim.profiles.chip import Chip, Stack
+from gcsim.profiles.chip import Chip, Stack, Tier
 from gcsim.profiles.model import KvFormat, Model
 
 
@@ -78,6 +78,24 @@ class Speculation(Spec):
     """Time of the drafting, as a fraction of an iteration."""
 
 
+class KvOffload(Spec):
+    """What the prefix cache evicts goes to a lower memory tier of the chip, and comes back from it.
+
+    Both ways run beside the iterations: only a request whose KV is on its way back waits.
+    """
+
+    tier: str | None = None
+    """Name of the tier; the first that holds kv_spill where left out."""
+    bandwidth: Annotated[PlainBytesPerS, Field(gt=0)] | None = None
+    """Of the link of each chip, one way; the tier's where left out."""
+    efficiency: Fraction
+    """What is reached of it."""
+    duplex: bool = True
+    """Whether the link carries both ways at once, as PCIe does."""
+    source: str = ""
+    """Where the numbers come from."""
+
+
 class Pool(Spec):
     """Identical replicas of the model; one replica spans tp x ep x pp chips.
 
@@ -116,8 +134,8 @@ class Pool(Spec):
     """Tokens of a KV block."""
     prefix_cache_tokens: Whole | None = None
     """Limits what the prefix cache keeps; 0: no prefix cache."""
-    spill: bool = True
-    """Whether evicted KV goes to a lower tier, where the chip has one."""
+    kv_offload: KvOffload | None = None
+    """Where the prefix cache's evicted KV goes; without, it is gone."""
     kv_dtype: KvFormat | None = None
     """Number format of KV, where that is not the model's: bf16 or fp8."""
     speculation: Speculation | None = None
@@ -128,6 +146,7 @@ class Pool(Spec):
         if self.stack is not None and self.stack not in self.chip.stacks:
             known = ", ".join(self.chip.stacks)
             raise ValueError(f"stack {self.stack!r} is not one of {self.chip.name}'s: {known}")
+        self._offloads()
         domain = self.chip.interconnect.scale_up.max_chips
         if self.tp > domain:
             raise ValueError(
@@ -142,6 +161,27 @@ class Pool(Spec):
                 " scale_out.bandwidth"
             )
         return self
+
+    def _offloads(self) -> None:
+        if self.kv_offload is None:
+            return
+        lower = [tier.tier for tier in self.chip.memory if "kv_spill" in tier.holds]
+        wanted = self.kv_offload.tier
+        if not lower or (wanted and wanted not in lower):
+            name = f" {wanted!r}" if wanted else ""
+            raise ValueError(
+                f"kv_offload: {self.chip.name} has no tier{name} that holds kv_spill"
+                f" (such are: {', '.join(lower) or 'none'})"
+            )
+
+    @property
+    def offload_tier(self) -> Tier | None:
+        """The memory tier that takes evicted KV, if one does."""
+        if self.kv_offload is None:
+            return None
+        wanted = self.kv_offload.tier
+        lower = (tier for tier in self.chip.memory if "kv_spill" in tier.holds)
+        return next(tier for tier in lower if wanted in (None, tier.tier))
 
     @property
     def serving_stack(self) -> Stack:

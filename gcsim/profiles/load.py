@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from gcsim.errors import Problem, ProfileError, nearest
 
 MAX_BYTES = 4_000_000
-RENAMED = {"window": "compact_above"}  # keys that once were, for the hint
+# Keys that once were, for the hint.
+RENAMED = {"window": "compact_above", "spill": "kv_offload"}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SpecT = TypeVar("SpecT", bound=BaseModel)

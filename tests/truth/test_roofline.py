@@ -61,7 +61,7 @@ def accounted(machine: Machine, what) -> dict[str, float]:
     """What one iteration of a batch adds to the totals."""
     totals = np.zeros(len(TOTALS))
     gaps = np.zeros(roofline.GAP_BINS, np.int64)
-    roofline.account(machine.table, what, totals, gaps, 1, 0, 0)
+    roofline.account(machine.table, what, totals, gaps, 1, 0)
     return dict(zip(TOTALS, totals.tolist(), strict=True))
 
 

@@ -32,6 +32,7 @@ from gcsim.results.tables import (
     timeline_table,
     trajectory_table,
 )
+from gcsim.traffic.expected import check_size
 from gcsim.traffic.generate import trajectories, within
 from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory
@@ -52,6 +53,8 @@ def simulate(
     twice; the result's own scenario has the warm-up that was found, and so repeats its numbers.
     """
     settled: bool | None = None
+    if traffic is None:
+        check_size(resolved.scenario)
     if isnan(resolved.scenario.run.warmup):
         traffic = None if traffic is None else list(traffic)
         warmup_s, settled = settling_s(request_table(play_scenario(resolved.scenario, traffic)))

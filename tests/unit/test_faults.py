@@ -24,7 +24,7 @@ from gcsim.errors import Interrupted, ProfileError
 from gcsim.results.folder import complete, write_folder
 from gcsim.studies.diff import difference
 
-ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=1000000"]
+ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=7000"]
 
 pytestmark = pytest.mark.slow  # `make quick` leaves it out
 

@@ -11,7 +11,7 @@ POINTS ?= ../shared/facts/points.csv
 DEMO := coding-agents --deployment sn40l-mono --deployment mi300x-mono \
 	--deployment sn50-mono --deployment h100-mono
 
-.PHONY: help demo test quick bench examples format lock wheel clean
+.PHONY: help demo test quick bench deep examples calibrate format lock wheel clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -61,6 +61,9 @@ lock:  ## resolve the lock files, for Python 3.11 to 3.14 on any platform (FLAGS
 
 wheel: $(READY)  ## build dist/*.whl and the sdist
 	@$(BIN)/python -m build --no-isolation
+
+deep: $(READY)  ## break our own code in many places: each break must turn a test red (half an hour)
+	@$(BIN)/python tests/deep/breaks.py
 
 clean:  ## remove the environment and everything built
 	@rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache \

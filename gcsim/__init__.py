@@ -28,6 +28,7 @@ __all__ = [
     "compare",
     "estimate",
     "load",
+    "plan",
     "replicate",
     "run",
     "sweep",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gcsim.studies.baseline import check
     from gcsim.studies.compare import compare
     from gcsim.studies.estimate import estimate
+    from gcsim.studies.plan import plan
     from gcsim.studies.replicate import replicate
     from gcsim.studies.run import load, run
     from gcsim.studies.sweep import sweep

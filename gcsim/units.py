@@ -20,6 +20,7 @@ DIMENSIONS = {
     "watts": "W",
     "usd": "USD",
     "usd_per_hour": "USD/h",
+    "usd_per_kwh": "USD/kWh",
     "per_s": "1/s",
     "number": "",
 }
@@ -33,6 +34,7 @@ EXAMPLES = {
     "watts": "700 W",
     "usd": "25000 USD",
     "usd_per_hour": "2.5 USD/h",
+    "usd_per_kwh": "0.08 USD/kWh",
     "per_s": "5/s",
     "number": "0.5",
 }
@@ -58,7 +60,9 @@ second = [time] = s
 minute = 60 * second = min
 hour = 3600 * second = h
 day = 24 * hour = d
+year = 8766 * hour = y
 watt = [power] = W
+watt_hour = watt * hour = Wh
 dollar = [money] = USD
 percent = 0.01 = %
 """
@@ -156,6 +160,7 @@ _NAMES = {
     "watts": "a power",
     "usd": "US dollars",
     "usd_per_hour": "US dollars per hour",
+    "usd_per_kwh": "US dollars per kWh",
     "per_s": "a rate (1/s)",
     "number": "a number without a unit",
 }
@@ -188,7 +193,7 @@ def show(value: float, dimension: str) -> str:
     unit = DIMENSIONS[dimension]
     if dimension == "per_s":
         return f"{value:.6g}/s"
-    if dimension in ("number", "usd", "usd_per_hour") or value == 0:
+    if dimension in ("number", "usd", "usd_per_hour", "usd_per_kwh") or value == 0:
         return f"{value:.6g} {unit}".strip()
     prefixes = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")]
     if dimension == "seconds":

@@ -85,8 +85,7 @@ def chip(rng: Random) -> Any:
         "bandwidth": rng.choice(["100 GB/s", "1 GB/s"]),
         "holds": ["kv_spill"],
     }
-    if rng.random() < 0.3:
-        spill["overlaps_compute"] = True
+    rng.random()
     fast = {
         "tier": "hbm",
         "capacity": "80 GB",
@@ -125,8 +124,10 @@ def pool(rng: Random, role: str) -> dict[str, Any]:
             "max_seqs": seqs,
             "max_iteration_tokens": max(seqs, rng.choice([1, 8, 100, 1_000])) * rng.choice([1, 4]),
         },
-        "spill": rng.random() < 0.7,
     }
+    if rng.random() < 0.7 and len(found["chip"].memory) > 1:
+        duplex = seqs % 2 == 0
+        found["kv_offload"] = {"efficiency": 0.7, "duplex": duplex}
     if rng.random() < 0.4:
         found["prefix_cache_tokens"] = rng.choice([0, 100, 320])
     if role != "prefill" and rng.random() < 0.25:
@@ -273,7 +274,7 @@ def agent(rng: Random) -> dict[str, Any]:
             "report": length(rng, 20),
         }
     if rng.random() < 0.4:
-        found["window"] = rng.choice([length(rng, 300), 200])
+        found["compact_above"] = rng.choice([length(rng, 300), 200])
     if rng.random() < 0.2:
         found["cache_ttl"] = "5 ms"
     if rng.random() < 0.3:

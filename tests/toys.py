@@ -9,6 +9,7 @@ import pytest
 
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
+from gcsim.engine.window import Window
 from gcsim.machine import roofline
 from gcsim.machine.machine import Machine, Operator, bind, table_of
 from gcsim.machine.roofline import SUMS
@@ -91,11 +92,13 @@ def serve(
     warmup_s: float = 0.0,
     round_trip_s: float = 0.0,
     costs: dict[str, Machine] | None = None,
+    window: Window | None = None,
 ) -> Cluster:
     """Play trajectories on a deployment."""
     of = of or model()
     costs = costs or {name: bind(pool.model or of, pool) for name, pool in what.pools.items()}
-    terms = Terms(of.name, round_trip_s, 0.0, int(warmup_s * 1e9), coalesce)
+    window = window or Window(warmup_ns=int(warmup_s * 1e9))
+    terms = Terms(of.name, round_trip_s, 0.0, window, coalesce)
     return play(what, costs, trajectories, terms, horizon_s=horizon_s)
 
 

@@ -16,7 +16,7 @@ from gcsim.errors import GcsimError
 from gcsim.machine.layers import layers_of
 from gcsim.profiles import library
 from gcsim.profiles.chip import Chip
-from gcsim.profiles.deployment import Batching, Deployment, KvHandoff, Link, Pool, Router
+from gcsim.profiles.deployment import Batching, Deployment, Link, Pool, Router
 from gcsim.profiles.model import KvFormat, Model, WeightFormat, Weights
 from gcsim.profiles.resolve import load_chip, load_model
 
@@ -222,7 +222,6 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
             ),
             kv_dtype=kv,
             prefix_cache_tokens=None if point.cached else 0,
-            spill=False,
             memory_utilization=0.92,
         )
 
@@ -252,6 +251,5 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
         name=name,
         pools=pools,
         links=(link,),
-        kv_handoff=KvHandoff(first_token_from="decode"),
         router=Router(policy="least_loaded"),
     )

@@ -64,6 +64,7 @@ def iterations_of(
 ) -> "NDArray[np.float64]":
     """Every iteration of a run of one pool (of one worker, which serves its share of clients)."""
     pool = setup.pool
+    assert not pool.batching.max_seqs_by_context, "the closed loop knows one limit of sequences"
     share = max(1, -(-load.clients // pool.replicas))
     requests = load.isl.size if not point.batch else share
     counted = min(load.count_from, max(requests - 1, 0))

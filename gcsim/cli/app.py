@@ -11,6 +11,7 @@ import typer
 from gcsim.cli.calibrate import calibrate, claims, validate
 from gcsim.cli.check import Wanted, bless, check, diff, run_replications
 from gcsim.cli.console import Format, emit, guarded, note, progress, terminable
+from gcsim.cli.cost import cost
 from gcsim.cli.options import (
     DtypeOption,
     FormatOption,
@@ -20,6 +21,7 @@ from gcsim.cli.options import (
     SetOption,
     scenario_of,
 )
+from gcsim.cli.plan import plan
 from gcsim.cli.sweep import sweep
 from gcsim.cli.trace import trace
 
@@ -60,6 +62,7 @@ class Listed(StrEnum):
     deployments = "deployments"
     workloads = "workloads"
     scenarios = "scenarios"
+    sites = "sites"
 
 
 class Made(StrEnum):
@@ -80,6 +83,7 @@ class Shown(StrEnum):
     deployment = "deployment"
     workload = "workload"
     scenario = "scenario"
+    site = "site"
     placement = "placement"
 
 
@@ -164,7 +168,7 @@ def run(
     from gcsim.studies.bands import design
 
     runs = 1 + len(design(resolved)) if bands else 1  # so a range that is wrong is told first
-    total = (resolved.scenario.run.trajectories or 0) * runs or None
+    total = (resolved.scenario.tasks or 0) * runs or None
     with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
         result = study.run(resolved, out=out, bands=bands, progress=tell)
     emit(result.to_json() if output is Format.json else run_table(result))
@@ -348,7 +352,7 @@ def show(
     emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, plan, cost, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

@@ -111,6 +111,7 @@ def _spec(kind: str) -> Any:
     from gcsim.profiles.chip import Chip
     from gcsim.profiles.deployment import Deployment
     from gcsim.profiles.model import Model
+    from gcsim.profiles.site import Site
     from gcsim.profiles.stack import ServingStack
     from gcsim.profiles.workload import Workload
 
@@ -119,6 +120,7 @@ def _spec(kind: str) -> Any:
         "stack": ServingStack,
         "model": Model,
         "deployment": Deployment,
+        "site": Site,
         "workload": Workload,
     }[kind]
 

@@ -6,11 +6,12 @@ first; a higher priority comes first whatever the policy, and equal keys keep th
 line what its memory has room for. A new policy is one function and one line in `POLICIES`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from gcsim.engine.request import Request
 from gcsim.machine.roofline import causal_pairs, window_pairs
+from gcsim.profiles.deployment import ContextLimit
 
 Chunk = tuple[Request, int]
 # New tokens, prompts completed, attention pairs, those in sliding layers, KV tokens read, likewise.
@@ -91,6 +92,17 @@ POLICIES: dict[str, Policy] = {
     # Nothing decodes here: requests leave when their prompt is computed.
     "prefill_only": Policy(arrival, prompts_first),
 }
+
+
+def seats(contexts: Iterable[int], limits: Sequence[ContextLimit], most: int) -> int:
+    """How many sequences with such contexts may run together: the longest decides.
+
+    >>> limits = [ContextLimit(context=8192, max_seqs=32), ContextLimit(context=65536, max_seqs=4)]
+    >>> [seats(found, limits, 16) for found in ((10, 8192), (10, 8193), (10, 65537))]
+    [16, 4, 0]
+    """
+    longest = max(contexts)
+    return next((min(most, limit.max_seqs) for limit in limits if longest <= limit.context), 0)
 
 
 def prompt_sums(chunks: list[Chunk], window: int) -> Prompts:

@@ -11,6 +11,7 @@ from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, Context, Request
 from gcsim.engine.router import POLICIES, State
 from gcsim.engine.session import Session
+from gcsim.engine.window import Window
 from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Deployment
 
@@ -20,13 +21,13 @@ class Terms:
     """What the cluster knows beside the deployment.
 
     model: what serves a step that names none; round_trip_s, gateway_s: the client's network;
-    count_from_ns: when pool totals begin (the end of the warm-up); coalesce: the engine.
+    window: what of the run counts; coalesce: the engine.
     """
 
     model: str
     round_trip_s: float
     gateway_s: float
-    count_from_ns: int
+    window: Window
     coalesce: bool
 
 
@@ -67,6 +68,9 @@ class Cluster:
         records: Records,
     ) -> None:
         self.env, self.deployment, self.terms, self.records = env, deployment, terms, records
+        self.window = terms.window
+        warmup_ns = self.window.warmup_ns
+        count_from_ns = NEVER if warmup_ns is None else warmup_ns
         self.replicas: list[Replica] = []
         for name, pool in deployment.pools.items():
             for _ in range(pool.replicas):
@@ -76,7 +80,7 @@ class Cluster:
                     pool,
                     costs[name],
                     coalesce=terms.coalesce,
-                    count_from_ns=terms.count_from_ns,
+                    count_from_ns=count_from_ns,
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
                 )
                 self.replicas.append(replica)
@@ -96,6 +100,8 @@ class Cluster:
         self._calls: list[Call | None] = [None] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
+        self.served = 0  # requests completed since the window opened, those that only fill too
+        self.served_under_load = 0  # ... until a task last started
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
         self.session_ended: Callable[[Session], None] = lambda _: None
 
@@ -111,15 +117,12 @@ class Cluster:
             osl = max(min(osl, service.context_window - context.tokens), 1)
         request = Request(self.created, session, step, context, osl=osl, sent_ns=at_ns)
         request.service = service
+        request.in_ns = self._up_ns
+        if service is not None and service.tokenize_s:
+            request.in_ns += to_ns(request.isl * service.tokenize_s)
         self.created += 1
         self.live[request] = None
-        Call(self.env, at_ns + self._in_ns(request) - self.env.now, self._arrive, request)
-
-    def _in_ns(self, request: Request) -> int:
-        """From the client to the router: the way, and tokenizing the prompt [ns]."""
-        service: Service | None = request.service
-        tokenize_s = service.tokenize_s if service is not None else 0.0
-        return self._up_ns + to_ns(request.isl * tokenize_s)
+        Call(self.env, at_ns + request.in_ns - self.env.now, self._arrive, request)
 
     def _arrive(self, call: Call) -> None:
         request: Request = call.argument
@@ -168,14 +171,21 @@ class Cluster:
         request.status = status
         del self.live[request]
         down_ns = self._down_ns[max(request.replica, 0)]
-        network_ns, client_ns = self._in_ns(request) + down_ns, now + down_ns
+        network_ns, client_ns = request.in_ns + down_ns, now + down_ns
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
         self.records.request(request, network_ns, ttft_ns, client_ns - sent)
+        self.served += status == COMPLETED and self.window.opened_ns >= 0
         session = request.session
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)
             self.session_ended(session)
+
+    def count_from(self, now: int) -> None:
+        """The window opens: what replicas do from now on counts."""
+        for replica in self.replicas:
+            replica.count_from(now)
+            self._plan(replica)
 
     # -- replicas in time -----------------------------------------------------------------
 
@@ -192,12 +202,11 @@ class Cluster:
         """A replica has ended its iterations and planned the next: act on what happened."""
         env = self.env
         replica: Replica = call.argument
-        happened = replica.boundary(env.now)
+        now = env.now
+        happened = replica.boundary(now)
         index, end_ns = replica.index, replica.next_ns
         self._calls[index] = (
-            Call(env, end_ns - env.now, self._boundary, replica, 1 + index)
-            if end_ns != NEVER
-            else None
+            Call(env, end_ns - now, self._boundary, replica, 1 + index) if end_ns != NEVER else None
         )
         for verb, request in happened:
             if verb == "completed":

@@ -7,11 +7,12 @@ from collections import deque
 from operator import attrgetter
 from typing import Literal
 
-from gcsim.engine.batching import POLICIES, Chunk, Limits, View
+from gcsim.engine.batching import POLICIES, Chunk, Limits, View, seats
 from gcsim.engine.decode_set import DecodeSet
 from gcsim.engine.kv_cache import UNLIMITED, KvCache, Lease
 from gcsim.engine.line import Line
 from gcsim.engine.meter import Meter
+from gcsim.engine.offload import Offload
 from gcsim.engine.request import Request
 from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Pool
@@ -45,6 +46,8 @@ class Group:
         self._limits = Limits(pool.batching.max_iteration_tokens, cost.tokens_per_seq)
         self._tokens_per_seq = cost.tokens_per_seq
         self._max_seqs = pool.batching.max_seqs
+        self._by_context = pool.batching.max_seqs_by_context
+        self._expected: dict[Request, None] = {}  # those on their way here
         kept = pool.prefix_cache_tokens
         self.kv = KvCache(
             self,
@@ -64,7 +67,7 @@ class Group:
         self.changed = False  # the batch is not the one of the last boundary
         self.held = False  # somebody was preempted at this boundary: admit nobody
         self.known_ns = NEVER  # who joined the line later is not seen by the scheduler yet
-        self.reload_ns = 0  # of what was admitted since the last iteration
+        self.offload = Offload(cost.offload) if cost.offload else None
         self._freed: list[Lease] = []  # places that are not needed after all
 
     # -- the ways in -----------------------------------------------------------------------
@@ -88,6 +91,7 @@ class Group:
         if request.handoff.reserved_ns < 0:
             return self.inbox.leave(request)
         self.coming -= 1
+        del self._expected[request]
         self._freed.append(request.handoff.lease)
         return True
 
@@ -107,17 +111,24 @@ class Group:
         """What came since the last boundary takes effect; decode is given room; places are kept."""
         while self._freed:  # only now: what decode took so far, it took before
             self.kv.release(self._freed.pop())
-        while self.arrived:
-            self._take_in(self.arrived.popleft(), now)
+        self._written(now)
+        for _ in range(len(self.arrived)):
+            request = self.arrived.popleft()
+            if request.handoff.lease.ready_ns > now:
+                self.arrived.append(request)
+            else:
+                self._take_in(request, now)
         # No sequence needs more blocks than it gains tokens, so mostly there is nothing to do.
         need = self.decode.seqs * self._tokens_per_seq
         self.held = need > 0 and need > self.kv.room and self._make_room(now)
         if self.inbox:
-            self.keep_places()
+            self.keep_places(now)
 
-    def keep_places(self) -> None:
+    def keep_places(self, now: int) -> None:
         """Reserve memory for those in the inbox, after all who wait to be prefilled here."""
-        while self.inbox and not (self.waiting or self.held) and self._reserve(self.inbox.head):
+        while self.inbox and not (self.waiting or self.held):
+            if not self._reserve(self.inbox.head, now):
+                break
             self.inbox.take()
 
     def form(self, now: int) -> tuple[bool, list[Chunk]]:
@@ -135,6 +146,8 @@ class Group:
         for request in self.prefilling:
             if left <= 0:
                 break
+            if request.lease.ready_ns > now:
+                continue  # some of its KV is on its way back
             tokens = request.todo if request.todo < left else left
             chunks.append((request, tokens))
             left -= tokens
@@ -143,19 +156,37 @@ class Group:
                 admitted = self._admit_head(now)
                 if admitted is None:
                     break
+                if admitted.lease.ready_ns > now:
+                    continue
                 tokens = admitted.todo if admitted.todo < left else left
                 chunks.append((admitted, tokens))
                 left -= tokens
+        self._written(now)
         return seqs > 0 and (beside or not chunks), chunks
 
-    @property
-    def _seats(self) -> int:
-        return self._max_seqs - len(self.running) - self.coming
+    def next_ready_ns(self, now: int) -> int:
+        """When KV that a request waits for is back from below; NEVER without such."""
+        return self.offload.next_ready(now, NEVER) if self.offload else NEVER
+
+    def _written(self, now: int) -> None:
+        """What was evicted by now goes to the tier below."""
+        if self.offload:
+            self.offload.write(now, self.kv.tree.offloaded_blocks * self.kv.block_tokens)
+
+    def _seats(self, request: Request) -> int:
+        """How many more may run, one of them this request."""
+        most = self._max_seqs
+        if self._by_context:
+            others = (other.isl for other in (*self.running, *self._expected))
+            most = seats((request.isl, *others), self._by_context, most)
+        return most - len(self.running) - self.coming
 
     def _admit_head(self, now: int) -> Request | None:
         """Admit the head of the waiting line, if a place and memory are free."""
-        while self.waiting and not (self.held or self.late) and self._seats > 0:
+        while self.waiting and not (self.held or self.late):
             request = self.waiting.head
+            if self._seats(request) <= 0:
+                return None
             lease = self.kv.admit(request, self.decode.blocks(self._tokens_per_seq))
             if lease is not None:
                 self.waiting.take()
@@ -179,7 +210,7 @@ class Group:
         request.past = lease.cached
         request.todo = request.prompt_tokens - lease.cached
         if lease.reload:
-            self._reload(lease)
+            self._bring_back(request, lease, now)
         if self._prefills:
             self.events.append(("admitted", request))
 
@@ -190,9 +221,9 @@ class Group:
         request.reason = "kv_capacity"
         self.events.append(("rejected", request))
 
-    def _reserve(self, request: Request) -> bool:
+    def _reserve(self, request: Request, now: int) -> bool:
         """Keep a place for a request that is prefilled elsewhere, if there is one."""
-        if self._seats <= 0:
+        if self._seats(request) <= 0:
             return False
         spare = self.decode.blocks(self._tokens_per_seq)
         lease = self.kv.admit(request, spare, received=True)
@@ -200,19 +231,23 @@ class Group:
             return False
         request.handoff.lease = lease
         if lease.reload:
-            self._reload(lease)
+            self._bring_back(request, lease, now)
         self.coming += 1
+        self._expected[request] = None
         self.events.append(("reserved", request))
         return True
 
-    def _reload(self, lease: Lease) -> None:
-        for tier, tokens in lease.reload:
-            self.reload_ns += self.cost.reload_ns(tier, tokens)
+    def _bring_back(self, request: Request, lease: Lease, now: int) -> None:
+        """What a request found in the tier below comes back; only it waits for that."""
+        self._written(now)
+        if self.offload:
+            lease.ready_ns = self.offload.read(now, lease.reload, request.prompt_tokens)
 
     def _take_in(self, request: Request, now: int) -> None:
         """A request whose KV has arrived runs on here."""
         self.changed = True
         self.coming -= 1
+        del self._expected[request]
         self.running[request] = None
         request.lease, request.replica = request.handoff.lease, self.index
         request.end_queue(now)

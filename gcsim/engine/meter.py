@@ -31,17 +31,16 @@ class Meter:
         start: int,
         end: int,
         *,
-        extra_ns: int,
         decode: DecodeSet | None,
     ) -> None:
         """Count iterations that are over; `decode` as it was at their start, None if it paused.
 
-        table: of the machine; start, end [ns]; extra_ns: waiting for reloads between them.
+        table: of the machine; start, end [ns].
         """
         self.busy_ns += end - start
         if start >= self.count_from_ns:
             first = decode.iterations if decode else 0
-            first_ns = account(table, batch, self.totals, self.gaps, iterations, first, extra_ns)
+            first_ns = account(table, batch, self.totals, self.gaps, iterations, first)
             if decode:
                 for waiting, since in self.stalls:
                     self.gaps[gap_bin(first_ns)] -= waiting

@@ -66,8 +66,8 @@ class Replica:
         """Start, or (if it is news) end the run at the next boundary, or `further` ones later;
         whether the next boundary has moved.
         """
-        if self.next_ns == NEVER:
-            if not self.group.has_work:
+        if not self._run.iterations:  # idle, perhaps until some KV is back
+            if self.next_ns <= now or not self.group.has_work:
                 return False
             self.next_ns = now
             return True
@@ -79,11 +79,19 @@ class Replica:
         self.next_ns = end
         return True
 
+    def count_from(self, now: int) -> None:
+        """Count iterations that start from now on; one that goes on over several is divided."""
+        self.meter.count_from_ns = now
+        self.wake(now)
+
     # -- the boundary ----------------------------------------------------------------------
 
     def boundary(self, now: int) -> list[Event]:
         """The planned iterations are over, and the next ones are planned; what happened."""
         group, run = self.group, self._run
+        if run.iterations < run.most:
+            self.next_ns = run.plan_on()
+            return []
         group.known_ns = NEVER
         if run.iterations:
             if group.waiting and self.cost.overlap_scheduling:
@@ -95,19 +103,17 @@ class Replica:
             group.known_ns = NEVER  # nothing runs, so the scheduler is ahead of nothing
             decodes, chunks = group.form(now)
         run.decodes, run.chunks = decodes, chunks
-        run.start_ns, run.iterations = now, 0
+        run.start_ns, run.iterations, run.most = now, 0, 0
         if group.changed:
             group.changed = False
             self.meter.timeline.sample(now, len(group.waiting), len(group.running), group.kv.used)
         if chunks:
-            self.next_ns = run.mixed(group.reload_ns)
-            group.reload_ns = 0
+            self.next_ns = run.mixed()
         elif decodes:
             self.next_ns = self._decode_run()
-            group.reload_ns = 0
         else:
-            group.keep_places()  # the line may have emptied: its head could never run
-            self.next_ns = NEVER
+            group.keep_places(now)  # the line may have emptied: its head could never run
+            self.next_ns = group.next_ready_ns(now)
         events = group.events
         if events:
             group.events = []
@@ -121,13 +127,13 @@ class Replica:
         """
         group, run = self.group, self._run
         iterations = 1
-        if self._coalesce and not (group.held or group.reload_ns or group.late):
+        if self._coalesce and not (group.held or group.late):
             decode = group.decode
             iterations = decode.iterations_within(decode.steady_iterations(), group.kv.free)
         # The end of the warm-up ends a run too: what counts is decided by where a run starts.
         counting = run.start_ns >= self.meter.count_from_ns
         until = NEVER if counting else self.meter.count_from_ns
-        return run.decode(iterations, until, group.reload_ns)
+        return run.decode(iterations, min(until, group.next_ready_ns(run.start_ns)))
 
     def _commit(self, now: int) -> None:
         """The planned iterations are over: count them, move every sequence on."""
@@ -139,7 +145,6 @@ class Replica:
             run.iterations,
             run.start_ns,
             now,
-            extra_ns=run.extra_ns,
             decode=decode if run.decodes else None,
         )
         if run.decodes:
@@ -153,4 +158,4 @@ class Replica:
         """At the horizon: count the iterations of the run that have ended before it."""
         if self.next_ns != NEVER and self._run.stop(now):
             self._commit(self._run.end_ns)
-            self._run.iterations = 0
+            self._run.iterations = self._run.most = 0

@@ -58,6 +58,7 @@ class Request:
         "handoff",
         "hit",
         "hit_own",
+        "in_ns",
         "index",
         "isl",
         "join_clock",
@@ -90,7 +91,7 @@ class Request:
         self.owner: int = session.trajectory.index
         self.priority: int = session.trajectory.priority
         self.isl, self.osl = context.tokens, osl
-        self.sent_ns = sent_ns
+        self.sent_ns, self.in_ns = sent_ns, 0  # in: the way to the router, tokenizing included
         self.first_token_ns = self.last_token_ns = -1
         self.phase_ns = 0
         self.queue_ns = self.prefill_ns = self.kv_transfer_ns = self.decode_ns = 0

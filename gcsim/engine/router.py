@@ -14,7 +14,7 @@ from gcsim.engine.kv_cache import KvCache
 from gcsim.engine.request import Request
 
 
-class View(Protocol):
+class Candidate(Protocol):
     """What a policy sees of a group of sequences that share one KV memory (a replica, mostly).
 
     index: its number; load: requests here or on their way; line_tokens: prompt tokens to compute
@@ -38,13 +38,13 @@ class State:
     turns: int = 0
     homes: dict[int, int] = field(default_factory=dict)
 
-    def note(self, request: Request, chosen: View) -> None:
+    def note(self, request: Request, chosen: Candidate) -> None:
         """A request goes to `chosen`."""
         self.turns += 1
         self.homes[request.owner] = chosen.index
 
 
-V = TypeVar("V", bound=View)
+V = TypeVar("V", bound=Candidate)
 _load = attrgetter("load")
 
 
@@ -97,7 +97,7 @@ def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
     return best
 
 
-def _work(request: Request, group: View, least: int) -> tuple[tuple[int, int], int]:
+def _work(request: Request, group: Candidate, least: int) -> tuple[tuple[int, int], int]:
     """Work ahead on a replica (ties: its load), and tokens cached there by others."""
     match = group.kv.look_up(request)
     fresh = request.prompt_tokens - group.kv.usable(match.depth, request.prompt_tokens - 1)

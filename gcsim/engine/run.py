@@ -23,26 +23,31 @@ from gcsim.machine.roofline import (
 )
 
 NEVER = 1 << 62
+# Iterations that are planned at first, then four times as many: most runs are cut before.
+AHEAD = 128
 
 
 class Run:
     """What is played from `start_ns` on: `iterations` of them (0: the replica is idle).
 
+    A long run is planned piece by piece, for what news will cut off need not be timed: it goes on
+    after its `iterations` where nothing has cut it, up to `most`.
+
     chunks: prompt chunks of the iteration; decodes: whether the decode set takes part; batch: their
-    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`); extra_ns: time that the
-    iteration waits for KV from lower tiers.
+    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`).
     """
 
     __slots__ = (
         "_decode",
         "_interruptible",
         "_machine",
+        "_until_ns",
         "batch",
         "chunks",
         "decodes",
         "end_ns",
-        "extra_ns",
         "iterations",
+        "most",
         "start_ns",
     )
 
@@ -51,9 +56,10 @@ class Run:
         self.chunks: list[Chunk] = []
         self.decodes = self._interruptible = False
         self.batch = np.zeros(len(BATCH))
-        self.start_ns = self.end_ns = self.iterations = self.extra_ns = 0
+        self.start_ns = self.end_ns = self.iterations = 0
+        self.most, self._until_ns = 0, NEVER
 
-    def mixed(self, reload_ns: int) -> int:
+    def mixed(self) -> int:
         """Play one iteration with the chunks, and decode if it goes on; its end [ns]."""
         batch, decode = self.batch, self._decode
         batch.fill(0.0)
@@ -68,19 +74,30 @@ class Run:
             batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
             batch[GROWING] = decode.growing
         duration = iteration_ns(self._machine.table, batch)
-        self.iterations, self._interruptible = 1, False
-        return self._reloaded(self.start_ns + duration, reload_ns)
+        self.iterations = self.most = 1
+        self._interruptible = False
+        return int(self.start_ns + duration)
 
-    def decode(self, iterations: int, until_ns: int, reload_ns: int) -> int:
+    def decode(self, iterations: int, until_ns: int) -> int:
         """Play up to so many decode iterations, the last one ending at `until_ns` or later [ns]."""
         batch, decode = self.batch, self._decode
         batch.fill(0.0)
         batch[DECODE_SEQS] = batch[LOGIT_SEQS] = decode.seqs
         batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
         batch[GROWING] = decode.growing
-        self.iterations, end = self._play(iterations, until_ns)
-        self._interruptible = iterations > 1
-        return self._reloaded(end, reload_ns)
+        self.most, self._until_ns, self._interruptible = iterations, until_ns, iterations > 1
+        return self._plan(AHEAD)
+
+    def plan_on(self) -> int:
+        """Nothing has cut the run by the end of what was planned: plan more; the end [ns]."""
+        return self._plan(4 * self.iterations)
+
+    def _plan(self, iterations: int) -> int:
+        """Plan up to so many iterations of the run; the end [ns]."""
+        self.iterations, end = self._play(min(iterations, self.most), self._until_ns)
+        if end >= self._until_ns:
+            self.most = self.iterations
+        return end
 
     def cut(self, now: int, further: int = 0) -> int:
         """End at the next iteration boundary, or `further` ones later: its time [ns].
@@ -91,9 +108,10 @@ class Run:
             return -1
         played, end = self._play(self.iterations, now)
         if further and now > self.start_ns:
-            played, end = self._play(min(played + further, self.iterations), NEVER)
+            played, end = self._play(min(played + further, self.most), NEVER)
         else:
             self._interruptible = False
+        self.most = played
         if played == self.iterations:
             return -1
         self.iterations = played
@@ -128,11 +146,3 @@ class Run:
             until_ns,
         )
         return played
-
-    def _reloaded(self, end: int, reload_ns: int) -> int:
-        """The end of an iteration that waits for KV from lower tiers, or hides its reload [ns]."""
-        later = end + reload_ns
-        if self._machine.reload_overlaps:
-            later = max(end, self.start_ns + reload_ns)
-        self.extra_ns = later - end
-        return later

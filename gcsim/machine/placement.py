@@ -30,7 +30,7 @@ class Placement:
     """The placement of one replica: per chip by tier, and what KV it holds.
 
     kv_tokens: tokens of KV that the whole replica holds in the tier of the KV cache, windows of
-    sliding layers apart; spill_tokens: the same for each tier below that takes evicted KV;
+    sliding layers apart; spill: the same for the tier that takes evicted KV, if one does;
     kv_bytes_per_chip_token, window_bytes_per_chip_token: bytes that a token takes on each chip that
     holds it; state_bytes_per_chip: what a sequence takes there besides, however long.
     """
@@ -141,10 +141,10 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
     spill = tuple(
         (use.tier, int(use.kv_bytes * pool.ep / grown))
         for use in uses
-        if "kv_spill" in use.tier.holds and "kv" not in use.tier.holds
+        if use.tier is pool.offload_tier
     )
     beside = window if full else 0.0
-    return Placement(uses, tokens, spill if pool.spill else (), grown, beside, state)
+    return Placement(uses, tokens, spill, grown, beside, state)
 
 
 def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:

@@ -95,6 +95,9 @@ MILLION = 1_000_000
 
 Grown = tuple[float, float, float, float]
 Bounds = tuple[float, float, float, float]
+Rows = tuple[float, float, float, float, float, float, float, float]
+Growth = tuple[float, float, float, float, float, float, float, float]
+Steady = tuple[bool, Rows, Bounds, float, np.ndarray]
 Drafting = tuple[float, float]  # as a fraction of the iteration, and a time [s]
 Parts = tuple[float, float, float, float, float, float, float]
 # Called in every iteration of a run: twice as fast as LLVM's own choice.
@@ -279,23 +282,31 @@ def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> 
     return x
 
 
+@numba.njit(cache=True)
+def _growth(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> Growth:
+    """What `_grown` needs: KV tokens and how many more of them an iteration has, prompts' KV."""
+    return (
+        batch[DECODE_KV],
+        batch[DECODE_SEQS],
+        batch[DECODE_WINDOW_KV],
+        batch[GROWING],
+        seqs,
+        table[TERMS, VERIFIED],
+        batch[PREFILL_KV] * prompts,
+        batch[PREFILL_WINDOW_KV] * prompts,
+    )
+
+
 @_inlined
-def _grown(
-    table: np.ndarray, batch: np.ndarray, gained: float, prompts: float, seqs: float
-) -> Grown:
+def _grown(growth: Growth, gained: float) -> Grown:
     """What decode makes grow, once every sequence has so many tokens more: pairs, KV tokens read.
 
     Each as (layers that see everything, sliding layers).
     """
-    kv = (batch[DECODE_KV] + batch[DECODE_SEQS] * gained) * seqs
-    window_kv = (batch[DECODE_WINDOW_KV] + batch[GROWING] * gained) * seqs
-    verified = table[TERMS, VERIFIED]
-    return (
-        kv * verified,
-        window_kv * verified,
-        kv + batch[PREFILL_KV] * prompts,
-        window_kv + batch[PREFILL_WINDOW_KV] * prompts,
-    )
+    tokens, seqs, window_tokens, growing, part, verified, prefill_kv, prefill_window_kv = growth
+    kv = (tokens + seqs * gained) * part
+    window_kv = (window_tokens + growing * gained) * part
+    return kv * verified, window_kv * verified, kv + prefill_kv, window_kv + prefill_window_kv
 
 
 @numba.njit(cache=True)
@@ -307,61 +318,68 @@ def _times(table: np.ndarray, row: int, x: np.ndarray) -> float:
     return total
 
 
-@_inlined
-def _with_pairs(total: float, table: np.ndarray, row: int, x: np.ndarray, grown: Grown) -> float:
-    """`_times` and what a row says of attention pairs."""
-    total += table[row, X_PAIRS] * grown[0]
-    total += table[row, X_WINDOW_PAIRS] * grown[1]
-    total += table[row, X_PREFILL_PAIRS] * x[X_PREFILL_PAIRS]
-    total += table[row, X_PREFILL_WINDOW_PAIRS] * x[X_PREFILL_WINDOW_PAIRS]
-    return total
+@numba.njit(cache=True)
+def _rows(table: np.ndarray, c: int, m: int, x: np.ndarray) -> Rows:
+    """A row of what is computed and one of what is read: what stays, and what each pair adds."""
+    return (
+        _times(table, c, x),
+        table[c, X_PAIRS],
+        table[c, X_WINDOW_PAIRS],
+        table[c, X_PREFILL_PAIRS] * x[X_PREFILL_PAIRS],
+        table[c, X_PREFILL_WINDOW_PAIRS] * x[X_PREFILL_WINDOW_PAIRS],
+        _times(table, m, x),
+        table[m, X_KV],
+        table[m, X_WINDOW_KV],
+    )
 
 
 @_inlined
-def _with_kv(total: float, table: np.ndarray, row: int, grown: Grown) -> float:
-    """`_times` and what a row says of KV."""
-    total += table[row, X_KV] * grown[2]
-    total += table[row, X_WINDOW_KV] * grown[3]
-    return total
+def _both(rows: Rows, grown: Grown) -> tuple[float, float]:
+    """The two rows times all of x."""
+    c_x, pairs, window_pairs, prefill, prefill_window, m_x, kv, window_kv = rows
+    return (
+        c_x + pairs * grown[0] + window_pairs * grown[1] + prefill + prefill_window,
+        m_x + kv * grown[2] + window_kv * grown[3],
+    )
 
 
 @numba.njit(cache=True)
-def _steady(table: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """What stays while sequences decode: time that counts as compute, weights, experts, kv [s].
+def _steady(table: np.ndarray, x: np.ndarray) -> Steady:
+    """What stays while sequences decode, as numbers that a loop keeps in registers.
 
-    A row for each of the four, a column by operator, and their sums in the last column. Of the
-    core it holds C_o x without pairs, and M_o x without KV, whichever is larger.
+    The rows of the core; of the other operators the time that counts as compute, weights, experts,
+    kv [s]; their compute before the core, and after it one by one, for sums keep their order.
     """
     operators, fused = (table.shape[0] - OPERATORS) // 2, table[TERMS, FUSED] > 0.0
     core = int(table[TERMS, CORE])
-    steady = np.zeros((4, operators + 1))
+    computed, others, before = np.zeros(operators), np.zeros(4), 0.0
     for o in range(operators):
         c, m = OPERATORS + 2 * o, OPERATORS + 2 * o + 1
-        c_x = _times(table, c, x)
-        m_x = _times(table, m, x)
-        if fused or o == core or c_x >= m_x:
-            steady[0, o] = c_x
-        if fused or o == core or c_x < m_x:
-            steady[int(table[m, READS]), o] = m_x
-        if o != core:
-            for part in range(4):
-                steady[part, operators] += steady[part, o]
-    return steady
+        if o == core:
+            before = others[0]
+            continue
+        c_x, m_x = _times(table, c, x), _times(table, m, x)
+        if fused or c_x >= m_x:
+            computed[o] = c_x
+        if fused or c_x < m_x:
+            others[int(table[m, READS])] += m_x
+        others[0] += computed[o]
+    bounds = (others[0], others[1], others[2], others[3])
+    rows = _rows(table, OPERATORS + 2 * core, OPERATORS + 2 * core + 1, x)
+    return fused, rows, bounds, before, computed[core + 1 :]
 
 
 @_inlined
-def _bounds(table: np.ndarray, steady: np.ndarray, x: np.ndarray, grown: Grown) -> Bounds:
+def _bounds(steady: Steady, grown: Grown) -> Bounds:
     """Time of the operators by what bounds them: compute, weights, experts, kv; (1) or (2) [s]."""
-    core, others = int(table[TERMS, CORE]), steady.shape[1] - 1
-    c_x = _with_pairs(steady[0, core], table, OPERATORS + 2 * core, x, grown)
-    m_x = _with_kv(steady[3, core], table, OPERATORS + 2 * core + 1, grown)
-    fused = table[TERMS, FUSED] > 0.0
-    weights, experts, kv = steady[1, others], steady[2, others], steady[3, others]
+    fused, core, others, before, after = steady
+    c_x, m_x = _both(core, grown)
+    compute, weights, experts, kv = others
     if not fused and c_x < m_x:
-        return steady[0, others], weights, experts, kv + m_x
-    compute = 0.0
-    for o in range(others):
-        compute += c_x if o == core else steady[0, o]
+        return compute, weights, experts, kv + m_x
+    compute = before + c_x
+    for o in range(after.size):
+        compute += after[o]
     if not fused:
         return compute, weights, experts, kv
     if compute >= weights + experts + (kv + m_x):
@@ -377,7 +395,8 @@ def _parts(
     compute, weights = bounds[0] * rounds, bounds[1] * rounds
     experts, kv = bounds[2] * rounds, bounds[3] * rounds
     comm, overhead = comm * rounds, overhead * rounds
-    overhead += (compute + weights + experts + kv + comm + overhead) * drafting[0] + drafting[1]
+    if drafting[0] + drafting[1] > 0.0:
+        overhead += (compute + weights + experts + kv + comm + overhead) * drafting[0] + drafting[1]
     total = compute + weights + experts + kv + comm + overhead
     return total, compute, weights, experts, kv, comm, overhead
 
@@ -387,9 +406,9 @@ def _played(table: np.ndarray, batch: np.ndarray, drafting: Drafting) -> Parts:
     """`iteration_s` with this drafting."""
     prompts, seqs, rounds = _shares(table, batch)
     x = _sums(table, batch, prompts, seqs)
-    grown = _grown(table, batch, 0.0, prompts, seqs)
+    grown = _grown(_growth(table, batch, prompts, seqs), 0.0)
     comm, overhead = _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x)
-    return _parts(_bounds(table, _steady(table, x), x, grown), comm, overhead, drafting, rounds)
+    return _parts(_bounds(_steady(table, x), grown), comm, overhead, drafting, rounds)
 
 
 @numba.njit(cache=True)
@@ -424,6 +443,14 @@ def iteration_s(table: np.ndarray, batch: np.ndarray) -> Parts:
 
 
 @_inlined
+def _gained(first: int, played: int, accepted: int) -> int:
+    """Tokens of a sequence in the `played` iterations after the `first`, in whole numbers."""
+    if accepted == MILLION:
+        return played
+    return (first + played) * accepted // MILLION - first * accepted // MILLION
+
+
+@_inlined
 def _to_ns(seconds: float) -> int:
     """Whole nanoseconds, at least one: time always moves on."""
     return max(int(seconds * 1e9 + 0.5), 1)
@@ -446,19 +473,30 @@ def run_ns(
     agree bit for bit. `first`: iterations that the replica decoded before (it decides how many
     tokens a speculative iteration yields).
     """
-    accepted = int(table[TERMS, ACCEPTED_PPM])
-    now, origin = start_ns, first * accepted // MILLION
+    accepted, now = int(table[TERMS, ACCEPTED_PPM]), start_ns
     prompts, part, rounds = _shares(table, batch)
     x = _sums(table, batch, prompts, part)
-    steady = _steady(table, x)
+    steady, growth = _steady(table, x), _growth(table, batch, prompts, part)
     comm, overhead, drafting = _besides(table, batch, x)
     for played in range(iterations):
-        gained = (first + played) * accepted // MILLION - origin
-        grown = _grown(table, batch, float(gained), prompts, part)
-        now += _to_ns(_parts(_bounds(table, steady, x, grown), comm, overhead, drafting, rounds)[0])
+        grown = _grown(growth, float(_gained(first, played, accepted)))
+        now += _to_ns(_parts(_bounds(steady, grown), comm, overhead, drafting, rounds)[0])
         if now >= until_ns:
             return played + 1, now
     return iterations, now
+
+
+@_inlined
+def _plus(a: Parts, b: Parts) -> Parts:
+    return (
+        a[0] + b[0],
+        a[1] + b[1],
+        a[2] + b[2],
+        a[3] + b[3],
+        a[4] + b[4],
+        a[5] + b[5],
+        a[6] + b[6],
+    )
 
 
 @numba.njit(cache=True)
@@ -469,42 +507,43 @@ def account(
     gaps: np.ndarray,
     iterations: int,
     first: int,
-    wait_ns: int,
 ) -> int:
     """Add iterations that were played to a pool's totals (`TOTALS`) and to its token gaps.
 
-    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `wait_ns` is a wait
-    within the first iteration. Returns how long that one took [ns].
+    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`. Returns how long
+    the first iteration took [ns].
     """
     accepted = int(table[TERMS, ACCEPTED_PPM])
-    origin = first * accepted // MILLION
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
     prompts, part, rounds = _shares(table, batch)
-    x, work = _sums(table, batch, prompts, part), _sums(table, batch, 1.0, 1.0)
+    x = _sums(table, batch, prompts, part)
+    staged = prompts < 1.0 or part < 1.0
+    work = _sums(table, batch, 1.0, 1.0) if staged else x.copy()
     work[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
     work[X_LOGITS] = batch[LOGIT_SEQS]  # the FLOPs of a logit that a draft loses do not count
-    flops, moved = _times(table, FLOPS, work), _times(table, BYTES, work)
-    steady = _steady(table, x)
+    worked, whole = _rows(table, FLOPS, BYTES, work), _growth(table, batch, 1.0, 1.0)
+    steady, growth = _steady(table, x), _growth(table, batch, prompts, part)
     comm, overhead, drafting = _besides(table, batch, x)
+    spent = (totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6])
+    work_flops, work_bytes = totals[7], totals[8]
     for played in range(iterations):
-        gained = (first + played) * accepted // MILLION - origin
-        grown = _grown(table, batch, float(gained), prompts, part)
-        parts = _parts(_bounds(table, steady, x, grown), comm, overhead, drafting, rounds)
-        for index in range(len(PARTS)):
-            totals[index] += parts[index]
-        grown = _grown(table, batch, float(gained), 1.0, 1.0)
-        totals[7] += _with_pairs(flops, table, FLOPS, work, grown)
-        totals[8] += _with_kv(moved, table, BYTES, grown)
-        totals[9] += 1.0
-        totals[10] += batch[PROMPT_TOKENS]
+        gained = _gained(first, played, accepted)
+        grown = _grown(growth, float(gained))
+        parts = _parts(_bounds(steady, grown), comm, overhead, drafting, rounds)
+        spent = _plus(spent, parts)
+        flops, moved = _both(worked, _grown(whole, float(gained)) if staged else grown)
+        work_flops, work_bytes = work_flops + flops, work_bytes + moved
         gap_ns = _to_ns(parts[0])
         if played == 0:
-            gap_ns += wait_ns
             first_ns = gap_ns
         if seqs > 0:
-            step = (first + played + 1) * accepted // MILLION - origin - gained
             gaps[gap_bin(gap_ns)] += seqs
-            gaps[0] += seqs * (step - 1)
+            gaps[0] += seqs * (_gained(first, played + 1, accepted) - gained - 1)
+    for index in range(len(PARTS)):
+        totals[index] = spent[index]
+    totals[7], totals[8] = work_flops, work_bytes
+    totals[9] += iterations
+    totals[10] += iterations * batch[PROMPT_TOKENS]
     return first_ns
 
 

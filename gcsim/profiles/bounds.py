@@ -24,6 +24,7 @@ BOUNDS = {
     "watts": (1e-3, 1e8),
     "usd": (1e-2, 1e12),
     "usd_per_hour": (1e-6, 1e7),
+    "usd_per_kwh": (1e-6, 1e3),
     "per_s": (1e-9, 1e6),
     "number": (1e-9, 1e15),
 }

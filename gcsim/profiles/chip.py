@@ -35,7 +35,7 @@ _ARITHMETIC: dict[WeightFormat, str] = {
     "int4": "bf16",  # weight-only: small bytes, 16-bit arithmetic
 }
 
-Holds = Literal["activations", "weights", "kv", "kv_spill", "idle_models"]
+Holds = Literal["weights", "kv", "kv_spill"]
 
 
 class Compute(Spec):
@@ -57,7 +57,10 @@ class Compute(Spec):
 
 
 class Tier(Spec):
-    """One level of memory, per chip."""
+    """One level of memory, per chip, and what of it outlasts an iteration is placed there.
+
+    One that holds nothing is a cache, whose traffic is in the efficiencies of the others.
+    """
 
     tier: Name
     """Its name: sram, hbm, host."""
@@ -66,9 +69,9 @@ class Tier(Spec):
     bandwidth: BytesPerS
     """Peak rate at which one chip reads it."""
     holds: tuple[Holds, ...]
-    """What may lie there: activations, weights, kv, kv_spill (evicted KV), idle_models."""
-    overlaps_compute: bool = False
-    """Whether reloads from it hide behind iterations."""
+    """What may lie there: weights, kv, kv_spill (evicted KV, where a
+    deployment has `kv_offload`).
+    """
 
 
 class ScaleUp(Spec):

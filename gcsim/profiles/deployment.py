@@ -1,5 +1,6 @@
 """A deployment: pools of replicas, the links between them, and the router in front."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -17,12 +18,26 @@ from gcsim.profiles.base import (
     Spec,
     Whole,
 )
-from gcsim.profiles.chip import Chip, Stack
+from gcsim.profiles.chip import Chip, Stack, Tier
 from gcsim.profiles.model import KvFormat, Model
 
 
+class ContextLimit(Spec):
+    """Contexts of up to so many tokens run at most so many at a time."""
+
+    context: Count
+    """Tokens of the longest prompt."""
+    max_seqs: Count
+    """Sequences of a batch."""
+
+
 class Batching(Spec):
-    """The batching policy of a pool and its limits per iteration."""
+    """The batching policy of a pool and its limits per iteration.
+
+    `max_seqs_by_context`: of a machine that runs graphs compiled for a context length and a batch
+    size, its largest batch by context, ascending. The longest prompt of a batch decides, and what
+    is longer than the last is refused.
+    """
 
     policy: str = "continuous"
     """A function of gcsim.engine.batching: continuous, prefill_first, decode_only,
@@ -32,9 +47,18 @@ class Batching(Spec):
     """Sequences that run at a time, per replica."""
     max_iteration_tokens: Count = 8192
     """New tokens of one iteration; prompts are cut to it."""
+    max_seqs_by_context: tuple[ContextLimit, ...] = ()
+    """Graphs: the most sequences of a batch by its longest prompt, ascending."""
 
     @model_validator(mode="after")
     def _room_for_decode(self) -> "Batching":
+        limits = self.max_seqs_by_context
+        for short, long in pairwise(limits):
+            if long.context <= short.context or long.max_seqs > short.max_seqs:
+                raise ValueError(
+                    "max_seqs_by_context: contexts must rise and max_seqs must not, but"
+                    f" {short.context}: {short.max_seqs} is before {long.context}: {long.max_seqs}"
+                )
         if self.max_iteration_tokens < self.max_seqs:
             raise ValueError(
                 f"max_iteration_tokens {self.max_iteration_tokens} is less than max_seqs"
@@ -52,6 +76,24 @@ class Speculation(Spec):
     """Chance that a drafted token is accepted, after those before it."""
     draft_cost: Annotated[PlainNumber, Field(le=1e3)]
     """Time of the drafting, as a fraction of an iteration."""
+
+
+class KvOffload(Spec):
+    """What the prefix cache evicts goes to a lower memory tier of the chip, and comes back from it.
+
+    Both ways run beside the iterations: only a request whose KV is on its way back waits.
+    """
+
+    tier: str | None = None
+    """Name of the tier; the first that holds kv_spill where left out."""
+    bandwidth: Annotated[PlainBytesPerS, Field(gt=0)] | None = None
+    """Of the link of each chip, one way; the tier's where left out."""
+    efficiency: Fraction
+    """What is reached of it."""
+    duplex: bool = True
+    """Whether the link carries both ways at once, as PCIe does."""
+    source: str = ""
+    """Where the numbers come from."""
 
 
 class Pool(Spec):
@@ -92,8 +134,8 @@ class Pool(Spec):
     """Tokens of a KV block."""
     prefix_cache_tokens: Whole | None = None
     """Limits what the prefix cache keeps; 0: no prefix cache."""
-    spill: bool = True
-    """Whether evicted KV goes to a lower tier, where the chip has one."""
+    kv_offload: KvOffload | None = None
+    """Where the prefix cache's evicted KV goes; without, it is gone."""
     kv_dtype: KvFormat | None = None
     """Number format of KV, where that is not the model's: bf16 or fp8."""
     speculation: Speculation | None = None
@@ -104,6 +146,7 @@ class Pool(Spec):
         if self.stack is not None and self.stack not in self.chip.stacks:
             known = ", ".join(self.chip.stacks)
             raise ValueError(f"stack {self.stack!r} is not one of {self.chip.name}'s: {known}")
+        self._offloads()
         domain = self.chip.interconnect.scale_up.max_chips
         if self.tp > domain:
             raise ValueError(
@@ -118,6 +161,27 @@ class Pool(Spec):
                 " scale_out.bandwidth"
             )
         return self
+
+    def _offloads(self) -> None:
+        if self.kv_offload is None:
+            return
+        lower = [tier.tier for tier in self.chip.memory if "kv_spill" in tier.holds]
+        wanted = self.kv_offload.tier
+        if not lower or (wanted and wanted not in lower):
+            name = f" {wanted!r}" if wanted else ""
+            raise ValueError(
+                f"kv_offload: {self.chip.name} has no tier{name} that holds kv_spill"
+                f" (such are: {', '.join(lower) or 'none'})"
+            )
+
+    @property
+    def offload_tier(self) -> Tier | None:
+        """The memory tier that takes evicted KV, if one does."""
+        if self.kv_offload is None:
+            return None
+        wanted = self.kv_offload.tier
+        lower = (tier for tier in self.chip.memory if "kv_spill" in tier.holds)
+        return next(tier for tier in lower if wanted in (None, tier.tier))
 
     @property
     def serving_stack(self) -> Stack:
@@ -170,8 +234,8 @@ class KvHandoff(Spec):
     """delta: only what decode lacks; full: all."""
     return_kv: bool = False
     """Whether decode sends back the KV of what it generated."""
-    first_token_from: Literal["prefill", "decode"] = "prefill"
-    """Who samples the first token: prefill or decode."""
+    first_token_from: Literal["prefill", "decode"] = "decode"
+    """Whose token the client sees first; that of decode comes after the handoff."""
     conversion_bandwidth: Annotated[PlainBytesPerS, Field(gt=0)] | None = None
     """Rate at which KV is converted, where two pools keep it in different formats; nobody
     publishes one, so it has no default.

@@ -28,6 +28,7 @@ EVIDENT = {
     "model": ("layers",),
     "workload": ("agent", "trace", "mix"),
     "scenario": ("arrivals",),
+    "site": ("basis",),
 }
 
 

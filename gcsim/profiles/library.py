@@ -16,6 +16,7 @@ FOLDERS = {
     "stack": "hardware_profiles/stacks",
     "factors": "hardware_profiles/factors",
     "deployment": "hardware_profiles/deployments",
+    "site": "hardware_profiles/sites",
     "model": "model_profiles",
     "workload": "workloads",
     "scenario": "scenarios",

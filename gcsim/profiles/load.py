@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from gcsim.errors import Problem, ProfileError, nearest
 
 MAX_BYTES = 4_000_000
+# Keys that once were, for the hint.
+RENAMED = {"window": "compact_above", "spill": "kv_offload"}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
@@ -129,7 +131,9 @@ def _problems(
         why, value = item["msg"].removeprefix("Value error, "), item["input"]
         if item["type"] == "extra_forbidden":
             why, value = "unknown key", None
-            hint = nearest(str(loc[-1]), _keys(cls, loc[:-1]))
+            known = _keys(cls, loc[:-1])
+            now = RENAMED.get(str(loc[-1]))
+            hint = f"now called {now!r}" if now in known else nearest(str(loc[-1]), known)
         elif item["type"] == "missing" and "ctx" not in item:
             why, value = "is missing", None
         elif isinstance(value, dict | list | BaseModel):

@@ -152,6 +152,8 @@ def resolve_mapping(mapping: dict[str, Any], file: str, names: "Names | None" = 
     for key in _NAMED:
         names.inline(mapping, (key,))
     scenario = validate(Scenario, mapping, file, names.lines)
+    if found := [Problem(file, *one) for one in scenario.contradictions()]:
+        raise ProfileError(found)
     return Resolved(scenario, mapping, names.library)
 
 

@@ -89,7 +89,7 @@ class Agent(Spec):
     """The parameters of one class of agents; lengths in tokens.
 
     First prompt = shared + first; next = previous prompt + previous output + append. When the next
-    prompt would exceed `window`, the context shrinks to shared + keep x window (compaction).
+    prompt would exceed `compact_above`, the context shrinks to shared + keep x compact_above.
     """
 
     shared: Annotated[Quantity, sourced("number", most=TOKENS_MAX)]
@@ -112,10 +112,10 @@ class Agent(Spec):
     """Sub-agents."""
     start_delay: Delay = constant(0, "seconds")
     """Time before the first call."""
-    window: Tokens | None = None
+    compact_above: Tokens | None = None
     """Prompt tokens beyond which the context is compacted."""
     keep: Number = Quantity(value=0.25, dimension="number")
-    """Fraction of the window that compaction keeps."""
+    """Fraction of compact_above that compaction keeps."""
     cache_ttl: Seconds | None = None
     """What is private in a context is forgotten when the next step comes later than that."""
     model: str | None = None

@@ -169,8 +169,7 @@ def read_summary(path: Path) -> dict[str, Any]:
 def _rows(summary: dict[str, Any]) -> dict[str, int]:
     if "replications" in summary:
         return {"replications.parquet": summary["replications"]}
-    ended = sum(summary[key] for key in ("completed", "rejected", "unfinished"))
-    return {"requests.parquet": ended, "trajectories.parquet": summary["trajectories"]}
+    return {f"{name}.parquet": rows for name, rows in summary["recorded"].items()}
 
 
 def _count(path: Path) -> int | None:

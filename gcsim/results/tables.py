@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from gcsim.engine.cluster import Cluster
 from gcsim.engine.records import Names
 from gcsim.engine.replica import Replica
+from gcsim.engine.window import Part
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import TOTALS
 
@@ -24,6 +25,7 @@ def request_table(cluster: Cluster) -> pd.DataFrame:
     records = cluster.records
     table = _seconds(records.requests)
     _name(table, workload=records.workloads, status=records.statuses, reason=records.reasons)
+    table["counted"] = table.pop("part") == Part.COUNTED
     done = table["status"] == "completed"
     table.loc[~done, ["e2e_s", "network_s"]] = np.nan
     table.loc[table["ttft_s"] < 0, "ttft_s"] = np.nan
@@ -38,6 +40,7 @@ def trajectory_table(cluster: Cluster) -> pd.DataFrame:
     records = cluster.records
     table = _seconds(records.trajectories)
     _name(table, workload=records.workloads, status=records.statuses)
+    table["counted"] = table.pop("part") == Part.COUNTED
     task = (table["end_s"] - table["start_s"]).where(table["status"] == "completed")
     table.insert(list(table.columns).index("end_s") + 1, "task_s", task)
     return table

@@ -1,4 +1,4 @@
-"""One operating point: equal requests, so many at a time, played by the engine."""
+"""One operating point: alike requests, so many at a time, played by the engine."""
 
 import json
 from collections.abc import Iterator
@@ -21,11 +21,12 @@ from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip, load_model
 from gcsim.profiles.scenario import Scenario
 from gcsim.results.tables import request_table, split_bounds
-from gcsim.simulate import play_scenario
+from gcsim.simulate import bind_pools, play_scenario
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 from gcsim.version import __version__
 
-WAVES = 4  # counted waves of requests, after one that fills the cache and before one that drains
+WAVES, LEAST = 4, 64  # counted waves of requests, and requests; two waves before, one after
+SPREAD = 0.2  # outputs of a steady load vary by so much either way: no user keeps pace with another
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,13 @@ def estimate(
     dtype: str | None = None,
     **pool: Any,
 ) -> Estimate:
-    """TTFT, TPOT and E2E of `concurrency` equal requests at any time on one replica, no network.
+    """TTFT, TPOT and E2E of `concurrency` alike requests at any time on one replica, no network.
 
     chip, model: by name, alias or path, or loaded; cached: prompt tokens in the prefix cache
     pool: what else a pool of a deployment may say: ep, pp, stack, kv_dtype, batching, ...
-    Means are over `WAVES` x concurrency requests; output_throughput = concurrency osl / E2E
-    (Little's law). Errors: `ProfileError`, `CapacityError`.
+    The load is steady: users are out of step, for outputs vary by `SPREAD`. (In step they are a
+    static batch: `arrivals: {process: static}` of a scenario.) output_throughput = concurrency osl
+    / E2E (Little's law). Errors: `ProfileError`, `CapacityError`.
 
     >>> import gcsim
     >>> point = gcsim.estimate("sn40l", 16, "gpt-oss-120b", isl=10_000, osl=700)
@@ -96,11 +98,10 @@ def estimate(
     """
     load = _Load(isl, osl, concurrency, cached)
     scenario = _scenario({"chip": chip, "tp": tp, **pool}, model, dtype, load)
-    cluster = play_scenario(scenario, _waves(load))
+    cluster = play_scenario(scenario, _steady(load, _room(scenario, load)))
     requests = request_table(cluster)
     _all_completed(requests, scenario, load)
-    first, last = concurrency, concurrency * (1 + WAVES)
-    counted = requests.iloc[first:last]
+    counted = requests.iloc[2 * concurrency : -concurrency]
     ttft_ms, e2el_ms = (float(counted[key].mean() * 1e3) for key in ("ttft_s", "e2e_s"))
     tpot_ms = float(counted["tpot_s"].mean() * 1e3) if osl > 1 else None
     machine = cluster.replicas[0].cost
@@ -192,12 +193,29 @@ def _pool(scenario: Scenario) -> Pool:
     return scenario.deployment.pools["serve"]
 
 
-def _waves(load: _Load) -> Iterator[Trajectory]:
-    """Equal requests with a common prefix of `cached` tokens, the next when one ends."""
-    for index in range(load.concurrency * (WAVES + 2)):
+def _room(scenario: Scenario, load: _Load) -> float:
+    """How much longer than osl an output may be: 0.2 where context window and KV have room."""
+    machine, pool = bind_pools(scenario)["serve"], _pool(scenario)
+    kv = (machine.kv_blocks - machine.blocks_per_seq) * pool.block_tokens // pool.ep
+    longest = min(machine.context_window, kv) - load.isl - 1
+    return min(SPREAD, max(longest / load.osl - 1, 0.0)) if load.concurrency > 1 else 0.0
+
+
+def _steady(load: _Load, spread: float) -> Iterator[Trajectory]:
+    """Requests with a common prefix of `cached` tokens, the next when one ends, out of step.
+
+    Users are met in the middle of their work: of the first output of user k of n, k / n are left.
+    The others are evenly spread over osl (1 -+ spread), in random order.
+    """
+    users, rng = load.concurrency, np.random.default_rng(0)
+    later = users + max(WAVES * users, LEAST if users > 1 else WAVES) + users
+    sizes = 1 + spread * (2 * (np.arange(later) + 0.5) / later - 1)
+    shares = [*(np.arange(1, users + 1) / users), *rng.permutation(sizes)]
+    for index, share in enumerate(shares):
         spans = ((0, load.cached), (1 + index, load.isl - load.cached))
-        start_s = 0.0 if index < load.concurrency else None
-        yield chain(index, "equal", [Step(spans, load.osl)], start_s)
+        osl = max(round(load.osl * float(share)), 1)
+        start_s = 0.0 if index < users else None
+        yield chain(index, "alike", [Step(spans, osl)], start_s)
 
 
 def _all_completed(requests: pd.DataFrame, scenario: Scenario, load: _Load) -> None:

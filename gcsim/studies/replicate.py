@@ -268,7 +268,6 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found["seed"] = first["seed"]
     found["saturated"] = saturated
     found["saturated_why"] = f"{len(bad)} of {len(summaries)}: {bad[0]}" if bad else None
-    found["warmup_settled"] = all(s["warmup_settled"] is not False for s in summaries)
     found["replications"] = len(summaries)
     found["seeds"] = [s["seed"] for s in summaries]
     return found

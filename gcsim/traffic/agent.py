@@ -49,7 +49,9 @@ def plan_block(
     steps = sample_whole(agent.steps, shape, count)
     steps *= sample_whole(agent.samples, shape, count)
     human = _human(agent, steps, shape)
-    windows = sample_whole(agent.window, shape, count).tolist() if agent.window else [0] * count
+    limits = [0] * count
+    if agent.compact_above:
+        limits = sample_whole(agent.compact_above, shape, count).tolist()
     first = sample_whole(agent.first, lengths, count)
     draws = _draws(agent, steps, human, first, lengths, stream(DELAYS))
     forks, branch = _forks(agent.fan_out, agent, steps, stream) if agent.fan_out else (None, None)
@@ -61,7 +63,7 @@ def plan_block(
         if parallel:
             yield _samples(agent, length, shared, base, draws)
         else:
-            yield _chain(agent, length, windows[k], shared, base, draws, fork, branch)
+            yield _chain(agent, length, limits[k], shared, base, draws, fork, branch)
 
 
 def _human(agent: Agent, steps: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -121,7 +123,7 @@ def _longest(delay: Delay, calls: Tokens, rng: np.random.Generator, count: int) 
 def _chain(
     agent: Agent,
     length: int,
-    window: int,
+    compact_above: int,
     shared: Span,
     base: int,
     draws: Draws,
@@ -130,8 +132,8 @@ def _chain(
 ) -> tuple[Step, ...]:
     """Steps that follow one another, with compactions, forgotten contexts and one fork."""
     ttl = agent.cache_ttl.value if agent.cache_ttl else float("inf")
-    kept = max(round(agent.keep.value * window), 1)  # a prompt has at least one token
-    window = window or 1 << 62
+    kept = max(round(agent.keep.value * compact_above), 1)  # a prompt has at least one token
+    compact_above = compact_above or 1 << 62
     steps: list[Step] = []
     last, context = -1, shared[1]
     waits: tuple[int, ...] = ()
@@ -144,7 +146,7 @@ def _chain(
         piece = base + len(steps)
         context += tokens
         parent, append = last, ((piece, tokens),)
-        if context > window:
+        if context > compact_above:
             context = shared[1] + kept
             parent, append = -1, (shared, (piece, kept))
         elif delay_s > ttl or not k:

@@ -19,6 +19,7 @@ VIEW_S = 1e-5  # of a request, per replica that the router looks at
 TOKEN_S = 3e-5  # of an output token where every iteration is an event
 REPLICA_S = 2e-3  # to set up a replica, and to tell of it
 REQUEST_BYTES, REPLICA_BYTES, AGENT_BYTES = 2_500, 150_000, 10_000
+AROUND = 3.0  # times what is under way: played before the window, and after it
 NOTED_S = 60.0  # a run that takes longer is announced
 MEMORY_SHARE = 0.8  # of the machine's memory that a run may take
 
@@ -37,8 +38,8 @@ def size(scenario: Scenario) -> Size:
 
     >>> from gcsim.profiles.resolve import resolve
     >>> found = size(resolve("coding-agents").scenario)
-    >>> found.trajectories, 2_000 < found.requests < 3_000, found.takes_s < 10
-    (64.0, True, True)
+    >>> found.trajectories, 5_000 < found.requests < 7_000, found.takes_s < 10
+    (160.0, True, True)
     """
     known = [leaf for leaf in leaves(scenario.workload) if leaf.workload.agent]
     agents = [(leaf.share, leaf.workload.agent) for leaf in known if leaf.workload.agent]
@@ -65,29 +66,32 @@ def calls(agent: Agent) -> float:
 
 
 def trajectories(scenario: Scenario, task_s: float) -> float:
-    """How many trajectories of agents start: as many as are wanted, or as come before the end.
+    """How many trajectories of agents start: those that count, what warms up, what fills.
 
     task_s: the least time of one, on average
     """
     run, arrivals = scenario.run, scenario.arrivals
-    wanted = inf if run.trajectories is None else float(run.trajectories)
+    counted = inf if scenario.tasks is None else float(scenario.tasks)
     if all(leaf.workload.agent is None for leaf in leaves(scenario.workload)):
-        return 0.0 if wanted == inf else wanted  # a trace ends
+        return 0.0 if counted == inf else counted  # a trace ends
     match arrivals:
         case Poisson() | GammaArrivals():
             rate = arrivals.rate
         case ChangingRate():
             rate = max(point.rate for point in arrivals.points)
             if run.horizon is None and not arrivals.points[-1].rate:
-                return min(wanted, 1.0 + rate * arrivals.points[-1].at)
+                return min(counted, 1.0 + rate * arrivals.points[-1].at)
         case Closed():
             rate = arrivals.agents / max(task_s, 1e-3)
         case _:
-            rate = inf
-    begun = inf if run.horizon is None else rate * run.horizon
-    if isinstance(arrivals, Closed):
-        begun += arrivals.agents
-    return min(wanted, begun)
+            return counted  # a batch
+    under_way = arrivals.agents if isinstance(arrivals, Closed) else rate * task_s
+    if run.time is not None:
+        counted = min(counted, rate * run.time)
+    # What warms up, and what keeps the load on until the longest counted task has ended.
+    before = AROUND * under_way if scenario.warmup_s is None else rate * scenario.warmup_s
+    begun = inf if run.horizon is None else rate * run.horizon + under_way
+    return min(before + counted + AROUND * under_way, begun)
 
 
 def _task_s(agent: Agent) -> float:

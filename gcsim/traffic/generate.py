@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from gcsim.errors import ProfileError
-from gcsim.profiles.arrivals import Arrivals, TraceArrivals
+from gcsim.profiles.arrivals import Arrivals, Closed, TraceArrivals
 from gcsim.profiles.workload import Agent, Leaf, Workload, leaves
 from gcsim.traffic.agent import plan_block
 from gcsim.traffic.arrivals import starts
@@ -63,6 +63,7 @@ def trajectories(
             return
         plan = next(plans[slot], None)
         if plan is None:
+            _check_enough(arrivals, index, parts[slot].workload.name)
             return
         leaf = parts[slot]
         if own:
@@ -73,7 +74,7 @@ def trajectories(
 def within(workload: Workload, context_window: int) -> Workload:
     """The workload as agents that know their model play it.
 
-    One that shrinks its context at a window (`Agent.window`) does so early enough that the largest
+    One that shrinks its context (`Agent.compact_above`) does so early enough that the largest
     prompt and the largest output still fit the model's context window.
     """
     if workload.mix is not None:
@@ -83,14 +84,23 @@ def within(workload: Workload, context_window: int) -> Workload:
         )
         return workload.model_copy(update={"mix": tuple(parts)})
     agent = workload.agent
-    if agent is None or agent.window is None:
+    if agent is None or agent.compact_above is None:
         return workload
     outputs = (agent.output, agent.last_output)
     limit = context_window - max(dist.high or 0.0 for dist in outputs if dist is not None)
-    if limit <= agent.shared.value or (agent.window.high or inf) <= limit:
+    if limit <= agent.shared.value or (agent.compact_above.high or inf) <= limit:
         return workload
-    window = agent.window.model_copy(update={"high": limit})
-    return workload.model_copy(update={"agent": agent.model_copy(update={"window": window})})
+    sooner = agent.compact_above.model_copy(update={"high": limit})
+    agent = agent.model_copy(update={"compact_above": sooner})
+    return workload.model_copy(update={"agent": agent})
+
+
+def _check_enough(arrivals: Arrivals, index: int, name: str) -> None:
+    """A closed loop keeps all of its agents busy, at least once."""
+    if isinstance(arrivals, Closed) and index < arrivals.agents:
+        why = f"is more than the {index:,} tasks that trace {name} has: no load of so many agents"
+        hint = f"give at most {index}, or a longer trace"
+        raise ProfileError.one(name, "arrivals.agents", arrivals.agents, why, hint)
 
 
 def _own_time(plan: Plan, leaf: Leaf, own: TraceArrivals) -> float:

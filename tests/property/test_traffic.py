@@ -63,7 +63,7 @@ def workloads(draw: st.DrawFn) -> Workload:
                 "report": draw(spread(1, 90)),
             }
         if draw(st.booleans()):
-            agent["window"] = draw(spread(500, 3_000))
+            agent["compact_above"] = draw(spread(500, 3_000))
         if draw(st.booleans()):
             agent["cache_ttl"] = "300 s"
     else:
@@ -142,9 +142,11 @@ def test_bounds_are_kept(workload: Workload, seed: np.random.SeedSequence) -> No
     for trajectory in trajectories(workload, STATIC, seed, 20):
         main = [step for step in trajectory.steps if agent.fan_out is None]
         assert all(agent.output.low <= step.osl <= agent.output.high for step in main)
-        if agent.window and agent.fan_out is None and agent.window.high:
-            shrunk = agent.shared.value + agent.keep.value * agent.window.high + 1
-            most = max(agent.window.high, shrunk, agent.shared.value + (agent.first.high or 0))
+        if agent.compact_above and agent.fan_out is None and agent.compact_above.high:
+            shrunk = agent.shared.value + agent.keep.value * agent.compact_above.high + 1
+            most = max(
+                agent.compact_above.high, shrunk, agent.shared.value + (agent.first.high or 0)
+            )
             assert max(prompts(trajectory)) <= most
 
 

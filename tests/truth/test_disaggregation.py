@@ -1,6 +1,7 @@
 """Degenerate cases of disaggregation that equal known ones, exactly."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,12 +9,17 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gcsim.calibration.match import Setup, setup_of
+from gcsim.calibration.points import read_points
 from gcsim.engine.cluster import Cluster
 from gcsim.errors import ProfileError
 from gcsim.machine.counts import kv_bytes_per_token
 from gcsim.machine.roofline import gap_bin
+from gcsim.profiles.library import shipped
+from gcsim.profiles.resolve import resolve_mapping
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
+ROOT = Path(__file__).parents[2]
 INSTANT = {"bandwidth": "1e30 B/s", "efficiency": 1}
 PREFILL = {"role": "prefill", "batching": {"policy": "prefill_only"}}
 DECODE = {"role": "decode", "batching": {"policy": "decode_only"}}
@@ -67,7 +73,7 @@ def test_an_instant_link_has_the_ttft_of_a_dedicated_prefill_pool(
     alone = toys.deployment({"main": {"batching": {"policy": "prefill_first"}}})
     prompts = [toys.one_step(t.index, t.steps[0].append[0][1], 1, t.start_s) for t in trajectories]
     apart = toys.serve(alone, prompts)
-    split = both(trajectories, layerwise=layerwise)
+    split = both(trajectories, layerwise=layerwise, first_token_from="prefill")
     assert column(split, "ttft_ns") == column(apart, "ttft_ns")
     assert set(column(split, "kv_transfer_ns")) == {0}
 
@@ -118,18 +124,56 @@ def test_a_full_decode_side_holds_up_prefill_and_shows_as_queue() -> None:
     trajectories = [toys.one_step(k, 600, 200, 0.0) for k in range(6)]
     small = {**DECODE, "kv_tokens": 1000}
     link = [{"from": "p", "to": "d", **INSTANT}]
-    free = toys.serve(toys.deployment({"p": PREFILL, "d": DECODE}, links=link), trajectories)
-    full = toys.serve(toys.deployment({"p": PREFILL, "d": small}, links=link), trajectories)
+    free, full = (
+        toys.serve(
+            toys.deployment(
+                {"p": PREFILL, "d": d}, links=link, kv_handoff={"first_token_from": "prefill"}
+            ),
+            trajectories,
+        )
+        for d in (DECODE, small)
+    )
     assert column(full, "ttft_ns") == column(free, "ttft_ns"), "first tokens come from prefill"
     assert sum(column(full, "queue_ns")) > 5 * sum(column(free, "queue_ns"))
 
 
-def test_the_first_token_may_come_from_decode() -> None:
-    trajectories = open_loop(3, 5)
-    early, late = both(trajectories), both(trajectories, first_token_from="decode")
-    pairs = zip(column(early, "ttft_ns"), column(late, "ttft_ns"), strict=True)
-    assert all(a < b for a, b in pairs)
-    assert early.links[0].sent_bytes == late.links[0].sent_bytes
+def test_the_client_sees_the_token_that_decode_makes_after_the_handoff() -> None:
+    """TTFT = prefill + handoff + one iteration of decode, as a client of vLLM, SGLang and
+    TensorRT-LLM sees it; `first_token_from: prefill` is the what-if of one who need not wait.
+    """
+    chip = toys.chip(stacks={"none": {**toys.NO_TIMES, "handoff_overhead": "30 ms"}})
+    link = [{"from": "p", "to": "d", "bandwidth": "10 GB/s", "efficiency": 1}]
+    pools = {"p": {**PREFILL, "chip": chip}, "d": DECODE}
+    tasks = [toys.one_step(0, 1000, 5)]
+
+    def served(**handoff: Any) -> tuple[int, int, int]:
+        what = toys.deployment(pools, links=link, kv_handoff={"layerwise": False, **handoff})
+        cluster = toys.serve(what, tasks, costs=toys.constant_cost(2e-3, what))
+        return tuple(column(cluster, f"{name}_ns")[0] for name in ("ttft", "kv_transfer", "e2e"))
+
+    moved = 1000 * kv_bytes_per_token(toys.model()).full // 10
+    ttft, transfer, e2e = served()
+    assert transfer == moved + 30_000_000
+    assert ttft == 2_000_000 + transfer + 2_000_000
+    assert e2e == ttft + 4 * 2_000_000
+    early, same, sooner = served(first_token_from="prefill")
+    assert (early, same, sooner) == (2_000_000, transfer, e2e - 2_000_000)
+
+
+def test_simulation_and_validation_take_the_first_token_from_the_same_side() -> None:
+    """Every shipped deployment, and every published run of two pools as it is played."""
+    points, _ = read_points(ROOT / "validation" / "published.csv")
+    setups = [setup_of(point) for point in points if point.prefill]
+    played = {s.deployment.kv_handoff.first_token_from for s in setups if isinstance(s, Setup)}
+    scenario = {
+        "model": "llama-3.1-8b",
+        "workload": "rag",
+        "arrivals": {"process": "closed", "agents": 1},
+    }
+    for name in shipped("deployment"):
+        resolved = resolve_mapping({"name": "s", "deployment": name, **scenario}, "s")
+        played.add(resolved.scenario.deployment.kv_handoff.first_token_from)
+    assert played == {"decode"}
 
 
 def test_layerwise_streaming_hides_all_but_the_last_layer() -> None:
@@ -137,9 +181,9 @@ def test_layerwise_streaming_hides_all_but_the_last_layer() -> None:
     link = {"bandwidth": "1 GB/s", "efficiency": 1}
     task = [toys.one_step(0, 8000, 5)]
     whole = column(both(task, link, layerwise=False), "kv_transfer_ns")[0]
-    tail = column(both(task, link, layerwise=True), "kv_transfer_ns")[0]
     assert whole == 8000 * kv_bytes_per_token(toys.model()).full
-    prefill = column(both(task, link, layerwise=True), "prefill_ns")[0]
+    streamed = both(task, link, layerwise=True, first_token_from="prefill")
+    tail, prefill = column(streamed, "kv_transfer_ns")[0], column(streamed, "prefill_ns")[0]
     assert tail == whole - prefill > whole // 4, "a slow link: what did not fit beside the prefill"
     fast = {"bandwidth": "100 GB/s", "efficiency": 1}
     whole = column(both(task, fast, layerwise=False), "kv_transfer_ns")[0]
@@ -148,7 +192,8 @@ def test_layerwise_streaming_hides_all_but_the_last_layer() -> None:
 
 def test_the_gap_after_the_first_token_includes_the_transfer() -> None:
     link = {"bandwidth": "1 GB/s", "efficiency": 1}
-    cluster = both([toys.one_step(0, 1000, 5)], link, layerwise=False)
+    task = [toys.one_step(0, 1000, 5)]
+    cluster = both(task, link, layerwise=False, first_token_from="prefill")
     gaps = cluster.replicas[1].meter.gaps
     moved_ns = column(cluster, "kv_transfer_ns")[0]
     assert gaps.sum() == 4
@@ -184,27 +229,6 @@ def test_a_cache_of_zero_blocks_is_no_cache(seed: int) -> None:
         zip(column(fast, "trajectory"), column(fast, "isl"), column(fast, "osl"), strict=True)
     ) == sorted(flat)
     assert fast.replicas[0].kv.tree.blocks[0] == 0
-
-
-def test_an_evicted_context_is_reloaded_from_the_next_tier() -> None:
-    """KV that fell to DDR comes back at its bandwidth instead of being computed again."""
-    tasks = [
-        chain(0, "a", [Step(((1, 4000),), 2), Step(((2, 100),), 2, 1.0)], 0.0),
-        chain(1, "b", [Step(((3, 5000),), 2)], 0.5),
-    ]
-    runs = {}
-    for spill in (True, False):
-        what = toys.deployment({"main": {"kv_tokens": 6000, "spill": spill}})
-        runs[spill] = toys.serve(what, tasks)
-    second = {k: run.records.requests[1] for k, run in runs.items()}
-    cached, prefill = "cached_tokens", "prefill_ns"
-    assert second[True][cached] == 4000
-    assert second[False][cached] < 4000
-    cost = runs[True].replicas[0].cost
-    lost = 4000 - int(second[False][cached])
-    reload_ns = cost.reload_ns(1, lost)
-    assert reload_ns == round(lost * kv_bytes_per_token(toys.model()).full / 100e9 * 1e9)
-    assert second[True][prefill] > reload_ns
 
 
 def test_converting_kv_on_the_way_is_a_named_cost() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
+from gcsim.engine.closed_loop import Limits, schedule
 from gcsim.machine import roofline
 from gcsim.machine.machine import bind
 from gcsim.profiles.deployment import Pool
@@ -55,7 +56,7 @@ def bits() -> list[list[str]]:
             batch[roofline.GROWING] = min(batch[roofline.GROWING], batch[roofline.DECODE_SEQS])
             totals = np.zeros(len(roofline.TOTALS))
             gaps = np.zeros(roofline.GAP_BINS, np.int64)
-            roofline.account(table, batch, totals, gaps, 5, 3, 7)
+            roofline.account(table, batch, totals, gaps, 5, 3)
             run = roofline.run_ns(table, batch, 9, 3, 5, 1 << 62)
             seconds = [*roofline.iteration_s(table, batch), *totals]
             found.append([*(float(s).hex() for s in seconds), str(run), str(gaps.nonzero()[0])])
@@ -65,7 +66,9 @@ def bits() -> list[list[str]]:
     roofline.add_chunks(rows, np.array([[0, 40, 3], [1, 7, 800], [1, 900, 0]]), 128)
     where = np.zeros(1, np.int64), np.array([0, 2])
     priced = roofline.price(table[None], *where, rows)
-    return [*found, [float(s).hex() for s in priced[0]]]
+    isl, osl = rng.integers(1, 300, 30), rng.integers(1, 40, 30)
+    played = schedule(isl, osl, Limits(8, 256, 6, 1200, count_from=5), 64)
+    return [*found, [float(s).hex() for s in (*priced[0], *played.ravel())]]
 
 
 def test_compiled_and_interpreted_kernels_agree_bit_for_bit() -> None:

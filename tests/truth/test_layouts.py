@@ -190,6 +190,19 @@ def test_a_ring_passes_on(chips: int) -> None:
         assert spread == pytest.approx(loaded, rel=1e-12)
 
 
+@pytest.mark.parametrize(("tp", "stages", "crossings"), [(4, 4, 1), (8, 2, 1), (4, 2, 0)])
+def test_stages_in_different_meshes_talk_over_the_switch(
+    tp: int, stages: int, crossings: int
+) -> None:
+    """Domains of 16 in meshes of 8: m/tp over a link of 100/7 GB/s, or over 20 GB/s of switch."""
+    chip = linked(topology="mesh", mesh_chips=8, max_chips=16, switch_bandwidth="20 GB/s")
+    way = network.handovers(chip, tp, tp, stages)
+    gather = (tp - 1) / tp / network.reach(chip, tp).near
+    near, far = 7 / 100e9 / tp, 1 / 20e9 / tp
+    by_hand = (stages - 1 - crossings) * near + crossings * far + (stages - 1) * gather
+    assert way.s_per_byte == pytest.approx(by_hand, rel=1e-12)
+
+
 # -- expert groups ---------------------------------------------------------------------------
 
 

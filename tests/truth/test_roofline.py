@@ -61,7 +61,7 @@ def accounted(machine: Machine, what) -> dict[str, float]:
     """What one iteration of a batch adds to the totals."""
     totals = np.zeros(len(TOTALS))
     gaps = np.zeros(roofline.GAP_BINS, np.int64)
-    roofline.account(machine.table, what, totals, gaps, 1, 0, 0)
+    roofline.account(machine.table, what, totals, gaps, 1, 0)
     return dict(zip(TOTALS, totals.tolist(), strict=True))
 
 
@@ -267,3 +267,82 @@ def test_without_compute_limits_time_is_the_bytes_that_mbu_counts(of: str, seqs:
     found = accounted(cost, decoding(model, 5000, seqs))
     ideal_s = found["bytes"] / 1e12
     assert ideal_s <= found["busy_s"] < ideal_s * 1.01
+
+
+@pytest.mark.parametrize("drafts", [1, 3])
+def test_every_verified_token_attends_to_the_whole_context(drafts: int) -> None:
+    """4 q h FLOPs a pair and layer; 1 + k tokens of a sequence see all of its KV."""
+    memory = [
+        {"tier": "hbm", "capacity": "9 TB", "bandwidth": "1e9 TB/s", "holds": ["weights", "kv"]}
+    ]
+    model, chip = toys.model(), toys.chip(memory=memory)
+    spec = {"draft_tokens": drafts, "acceptance": 0.5, "draft_cost": 0}
+    table = bind(model, Pool(chip=chip, speculation=spec)).table
+
+    def computed_s(context: int) -> float:
+        return roofline.iteration_s(table, decoding(model, context))[1]
+
+    per_pair = 4 * 4 * model.hidden / 100e12
+    grown = computed_s(50_000) - computed_s(10_000)
+    assert grown == pytest.approx(40_000 * (1 + drafts) * per_pair, rel=1e-9)
+
+
+@pytest.mark.parametrize("seqs", [1, 40, 400])
+@pytest.mark.parametrize("context", [1, 100, 300, 1000, 10_000])
+def test_a_fused_chip_computes_and_reads_at_once(seqs: int, context: int) -> None:
+    """t = max(sum of all C x, sum of all M x), and it counts as what is larger: equation (2)."""
+    model = toys.model()
+    machine = bind(model, Pool(chip=toys.chip(execution="fused")))
+    what = decoding(model, context, seqs)
+    x = {"iterations": 1, "tokens": seqs, "logits": seqs, "states": seqs}
+    x |= {"decode_pairs": seqs * context, "kv": seqs * context}
+
+    def times(rows) -> float:
+        return sum(value * x.get(name, 0.0) for row in rows for name, value in row.items())
+
+    computed = times(o.compute for o in machine.operators)
+    read = times(o.memory for o in machine.operators)
+    parts = dict(zip(roofline.PARTS, roofline.iteration_s(machine.table, what), strict=True))
+    reading = parts["weights_s"] + parts["experts_s"] + parts["kv_s"]
+    assert parts["busy_s"] == pytest.approx(max(computed, read), rel=1e-12)
+    assert parts["compute_s"] == pytest.approx(computed if computed >= read else 0.0, rel=1e-12)
+    assert reading == pytest.approx(0.0 if computed >= read else read, rel=1e-12)
+
+
+def test_products_of_experts_reach_a_part_of_what_others_reach() -> None:
+    """2 x active parameters x tokens / (P e_gemm e_expert): half of it takes twice as long."""
+    model = toys.model(ffn={"d_ff": 512, "experts": 8, "experts_per_token": 2})
+
+    def computed_s(part: float) -> float:
+        chip = toys.chip(efficiency={**toys.EFFICIENCY, "expert_gemm": part})
+        return roofline.iteration_s(bind(model, Pool(chip=chip)).table, prompt(model, 8192))[1]
+
+    experts = 2 * 8192 * count(model).active_experts / 100e12
+    assert computed_s(0.5) - computed_s(1) == pytest.approx(experts, rel=1e-9)
+
+
+def test_a_prompt_adds_its_overhead_in_every_layer_once() -> None:
+    """An iteration with prompts, however many, takes layers x the time longer."""
+    times = {**toys.NO_TIMES, "prompt_layer_overhead": "7 us"}
+    model, slow = toys.model(), toys.chip(stacks={"none": times})
+    extra = prefill_s(Pool(chip=slow), model, 500) - prefill_s(Pool(chip=toys.chip()), model, 500)
+    assert extra == pytest.approx(4 * 7e-6, rel=1e-9)
+    assert decode_s(Pool(chip=slow), model, 500) == decode_s(Pool(chip=toys.chip()), model, 500)
+
+
+def test_a_handoff_carries_whole_windows() -> None:
+    """Sliding layers keep the last W tokens of a prompt: all of them travel, though few are new."""
+    attention = {"kind": "gqa", "q_heads": 8, "kv_heads": 4, "head_dim": 32}
+    model = toys.model(attention={**attention, "window": 100, "window_layers": 3})
+    machine = bind(model, Pool(chip=toys.chip()))
+    layer = 2 * 4 * 32 * 2  # K and V, 4 heads, 16 bit
+    assert machine.handoff_bytes(10, 5000) == 10 * layer + 3 * 100 * layer
+    assert machine.handoff_bytes(10, 40) == 10 * layer + 3 * 40 * layer
+
+
+def test_groups_read_attention_each_and_experts_once() -> None:
+    """Bytes of an iteration, as MBU counts them: attention weights in every group."""
+    model = toys.model(ffn={"d_ff": 512, "experts": 8, "experts_per_token": 2})
+    sizes, what = weight_bytes(model), decoding(model, 1)
+    one, four = (accounted(bind(model, Pool(chip=toys.chip(), ep=ep)), what) for ep in (1, 4))
+    assert four["bytes"] - one["bytes"] == pytest.approx(3 * sizes.attention, rel=1e-9)

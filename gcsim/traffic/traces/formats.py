@@ -17,12 +17,12 @@ from gcsim.traffic.traces.row import (
     USUAL,
     BadLineError,
     Cells,
-    Context,
-    Format,
     Options,
+    Parsing,
     Record,
     Row,
     Skipped,
+    TraceFormat,
 )
 from gcsim.traffic.traces.weka import weka
 
@@ -32,25 +32,27 @@ Report = Callable[..., None]  # (what is wrong, line, how many lines): raises, o
 
 # The first one whose keys are there is taken: special ones before general ones.
 FORMATS = {
-    "weka": Format("jsonl", frozenset({"requests", "block_size"}), weka, "Weka coding sessions"),
-    "aiperf": Format(
+    "weka": TraceFormat(
+        "jsonl", frozenset({"requests", "block_size"}), weka, "Weka coding sessions"
+    ),
+    "aiperf": TraceFormat(
         "jsonl", frozenset({"turns"}), sessions.aiperf, "AIPerf multi_turn JSONL", ("session_id",)
     ),
-    "tracelab": Format(
+    "tracelab": TraceFormat(
         "jsonl",
         frozenset({"session_id", "input_tokens_total", "prefix_tokens", "timing_events"}),
         sessions.tracelab,
         "TraceLab round_trace JSONL",
         ("session_id",),
     ),
-    "bailian": Format(
+    "bailian": TraceFormat(
         "jsonl",
         frozenset({"chat_id", "parent_chat_id", "input_length", "output_length"}),
         requests.bailian,
         "Bailian (Qwen) JSONL",
         block_tokens=16,
     ),
-    "mooncake": Format(
+    "mooncake": TraceFormat(
         "jsonl",
         frozenset({"input_length", "output_length"}),
         sessions.mooncake,
@@ -58,38 +60,38 @@ FORMATS = {
         ("session_id",),
         512,
     ),
-    "azure": Format(
+    "azure": TraceFormat(
         "csv",
         frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"}),
         requests.azure,
         "Azure LLM inference 2023 and 2024 CSV",
     ),
-    "burstgpt": Format(
+    "burstgpt": TraceFormat(
         "csv",
         frozenset({"Timestamp", "Request tokens", "Response tokens"}),
         requests.burstgpt,
         "BurstGPT CSV, with and without Session ID",
     ),
-    "splitwise": Format(
+    "splitwise": TraceFormat(
         "csv",
         frozenset({"arrival_timestamp", "prompt_size", "token_size"}),
         requests.splitwise,
         "Splitwise CSV",
     ),
-    "tracelab_csv": Format(
+    "tracelab_csv": TraceFormat(
         "csv",
         frozenset({"round_idx", "prefix_len", "input_len", "output_len"}),
         sessions.tracelab_csv,
         "TraceLab replay CSV",
         ("session_id", "id"),
     ),
-    "vidur": Format(
+    "vidur": TraceFormat(
         "csv",
         frozenset({"num_prefill_tokens", "num_decode_tokens"}),
         requests.vidur,
         "Vidur CSV, with arrived_at or lengths only",
     ),
-    "log": Format(
+    "log": TraceFormat(
         "any",
         frozenset({"isl", "osl"}),
         logs.log,
@@ -120,12 +122,12 @@ def _read(path: Path, options: Options, skipped: Skipped) -> Iterator[list[Row]]
         skipped.add(bad.at(str(path), line), lines)
 
     form, records, last = _opened(path, options, skipped, report)
-    context = Context(options.block_tokens or form.block_tokens, options.columns, skipped=skipped)
+    parsing = Parsing(options.block_tokens or form.block_tokens, options.columns, skipped=skipped)
 
     def parsed() -> Iterator[tuple[int, list[Row]]]:
         for session in group.sessions(records, form, last, report):
             try:
-                rows = _checked(form.parse(session, context))
+                rows = _checked(form.parse(session, parsing))
             except BadLineError as bad:
                 report(bad, session[0][0], len(session))
                 continue
@@ -144,7 +146,7 @@ def _read(path: Path, options: Options, skipped: Skipped) -> Iterator[list[Row]]
 
 def _opened(
     path: Path, options: Options, skipped: Skipped, report: Report
-) -> tuple[Format, Iterator[tuple[int, Record]], dict[str, int] | None]:
+) -> tuple[TraceFormat, Iterator[tuple[int, Record]], dict[str, int] | None]:
     """The format of a file, its records, and the last line of every session of them."""
     file, last = str(path), None
     logs.check_columns(file, options.columns)
@@ -283,7 +285,7 @@ def _kind(text: str) -> str:
     return "jsonl" if text[:1] in "{[" else "csv"
 
 
-def _header(file: str, first: Line, form: Format) -> list[str] | None:
+def _header(file: str, first: Line, form: TraceFormat) -> list[str] | None:
     if form.kind == "jsonl" or (form.kind == "any" and _kind(first[1]) == "jsonl"):
         return None
     try:

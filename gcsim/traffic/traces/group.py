@@ -8,12 +8,14 @@ from typing import Any, NoReturn
 
 from gcsim.traffic.traces import fields
 from gcsim.traffic.traces.files import Line
-from gcsim.traffic.traces.row import BadLineError, Cells, Format, Record, Records
+from gcsim.traffic.traces.row import BadLineError, Cells, Record, Records, TraceFormat
 
 Report = Callable[[BadLineError, int], None]  # what is wrong with a line: raises, or counts it
 
 
-def last_lines(lines: Iterable[Line], form: Format, header: list[str] | None) -> dict[str, int]:
+def last_lines(
+    lines: Iterable[Line], form: TraceFormat, header: list[str] | None
+) -> dict[str, int]:
     """For every session of a file the number of its last line: when it is whole, in one pass."""
     if header is not None:
         return _last_of_csv(lines, [header.index(key) for key in form.session if key in header])
@@ -48,7 +50,7 @@ def _last_of_csv(lines: Iterable[Line], columns: list[int]) -> dict[str, int]:
     return last
 
 
-def session_name(record: Record, form: Format) -> str | None:
+def session_name(record: Record, form: TraceFormat) -> str | None:
     """The session of a record under the first key of `form.session` that has one."""
     for key in form.session:
         if found := fields.name(record, key):
@@ -56,7 +58,7 @@ def session_name(record: Record, form: Format) -> str | None:
     return None
 
 
-def last_records(records: Iterable[tuple[int, Record]], form: Format) -> dict[str, int]:
+def last_records(records: Iterable[tuple[int, Record]], form: TraceFormat) -> dict[str, int]:
     """As `last_lines`, of records."""
     last: dict[str, int] = {}
     for number, record in records:
@@ -70,7 +72,10 @@ def last_records(records: Iterable[tuple[int, Record]], form: Format) -> dict[st
 
 
 def sessions(
-    records: Iterable[tuple[int, Record]], form: Format, last: dict[str, int] | None, report: Report
+    records: Iterable[tuple[int, Record]],
+    form: TraceFormat,
+    last: dict[str, int] | None,
+    report: Report,
 ) -> Iterator[Records]:
     """Sessions in the order of their first lines, each as soon as its last line is read.
 
@@ -107,7 +112,7 @@ def records(
 
 
 def split(
-    records: Iterable[tuple[int, Record]], form: Format, report: Report
+    records: Iterable[tuple[int, Record]], form: TraceFormat, report: Report
 ) -> Iterator[tuple[int, Record]]:
     """The records of lines that may hold several; flat, as `form.split` makes them."""
     assert form.split is not None

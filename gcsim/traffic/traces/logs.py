@@ -18,7 +18,7 @@ from gcsim.traffic.traces.fields import (
     text,
     tokens,
 )
-from gcsim.traffic.traces.row import BadLineError, Cells, Context, Record, Records, Row
+from gcsim.traffic.traces.row import BadLineError, Cells, Parsing, Record, Records, Row
 from gcsim.traffic.traces.turns import turn_after
 
 # What a column holds -> its names in the wild, inner keys behind a point; the first one counts.
@@ -163,7 +163,7 @@ def _otlp(value: Any) -> Any:
     return raw if kind in ("intValue", "stringValue", "doubleValue", "boolValue") else None
 
 
-def log(records: Records, context: Context) -> list[Row]:
+def log(records: Records, parsing: Parsing) -> list[Row]:
     """A session of a log, or a request that stands alone; times as dates, or s from any start.
 
     A turn follows the answer before it: by its delay, or the time between that one's end (its
@@ -173,11 +173,11 @@ def log(records: Records, context: Context) -> list[Row]:
     """
     timed = []
     for line, record in records:
-        column = roles(record, context.columns)
+        column = roles(record, parsing.columns)
         if not {"isl", "osl"} & column.keys() and _is_span(record):
-            context.skipped.other()
+            parsing.skipped.other()
         else:
-            timed.append((_times(line, record, column, context), line, record, column))
+            timed.append((_times(line, record, column, parsing), line, record, column))
     if all(times[0] is not None for times, *_ in timed):
         timed.sort(key=lambda one: one[0][0] or 0)
     rows: list[Row] = []
@@ -185,10 +185,10 @@ def log(records: Records, context: Context) -> list[Row]:
     for (start_ns, end_ns), line, record, column in timed:
         try:
             row = _row(rows, record, column)
-            delay_s = _delay(record, column, context)
+            delay_s = _delay(record, column, parsing)
             if delay_s is None and rows and start_ns is not None and ended_ns is not None:
                 delay_s = min(max(0, start_ns - ended_ns) / 1e9, DELAY_S_MAX)
-            time_s = None if start_ns is None else (start_ns - (context.origin or 0)) / 1e9
+            time_s = None if start_ns is None else (start_ns - (parsing.origin or 0)) / 1e9
             rows.append(row._replace(time_s=time_s, delay_s=delay_s or 0.0))
             ended_ns = start_ns if end_ns is None else end_ns
         except BadLineError as bad:
@@ -219,23 +219,23 @@ def _row(rows: list[Row], record: Record, column: Mapping[str, str]) -> Row:
 
 
 def _times(
-    line: int, record: Record, column: Mapping[str, str], context: Context
+    line: int, record: Record, column: Mapping[str, str], parsing: Parsing
 ) -> tuple[int | None, int | None]:
     """Start and end [ns]; where the first time of a log is a date, it is the origin."""
     found: list[int | None] = []
     try:
         for role in ("time", "end"):
             name = column.get(role, "")
-            unit = _unit_of(context.columns.get(role, name))[1]
+            unit = _unit_of(parsing.columns.get(role, name))[1]
             found.append(clock_ns(record, name, unit) if name else None)
         start_ns, end_ns = found
         if start_ns is None:
             return None, end_ns
         if end_ns is not None and end_ns < start_ns:
             raise BadLineError(column["end"], record[column["end"]], "is before the start")
-        if context.origin is None:
-            context.origin = start_ns if start_ns > SPAN_S_MAX * 1e9 else 0
-        if abs(start_ns - context.origin) > SPAN_S_MAX * 1e9:
+        if parsing.origin is None:
+            parsing.origin = start_ns if start_ns > SPAN_S_MAX * 1e9 else 0
+        if abs(start_ns - parsing.origin) > SPAN_S_MAX * 1e9:
             why = f"is more than {SPAN_S_MAX:g} s from the first time of the log"
             raise BadLineError(column["time"], record[column["time"]], why)
     except BadLineError as bad:
@@ -244,10 +244,10 @@ def _times(
     return start_ns, end_ns
 
 
-def _delay(record: Record, column: Mapping[str, str], context: Context) -> float | None:
+def _delay(record: Record, column: Mapping[str, str], parsing: Parsing) -> float | None:
     if "delay" not in column:
         return None
-    unit = _unit_of(context.columns.get("delay", column["delay"]))[1]
+    unit = _unit_of(parsing.columns.get("delay", column["delay"]))[1]
     return delay(record, column["delay"], unit or 1)
 
 

@@ -1,23 +1,23 @@
 """Formats with one request a record: each a small function from a record to its `Row`."""
 
 from gcsim.traffic.traces.fields import hashes, name, number, seconds, text, time_of_day_ns, tokens
-from gcsim.traffic.traces.row import BadLineError, Context, Record, Records, Row
+from gcsim.traffic.traces.row import BadLineError, Parsing, Record, Records, Row
 
 
-def azure(records: Records, context: Context) -> list[Row]:
+def azure(records: Records, parsing: Parsing) -> list[Row]:
     """Azure LLM inference traces 2023 and 2024: time of day, context and generated tokens.
 
     Source: github.com/Azure/AzurePublicDataset. The first request is at 0 s.
     """
     record = records[0][1]
     time_ns = time_of_day_ns(record, "TIMESTAMP")
-    if context.origin is None:
-        context.origin = time_ns
-    time_s = (time_ns - context.origin) / 1e9
+    if parsing.origin is None:
+        parsing.origin = time_ns
+    time_s = (time_ns - parsing.origin) / 1e9
     return [Row(tokens(record, "ContextTokens"), tokens(record, "GeneratedTokens"), time_s)]
 
 
-def burstgpt(records: Records, context: Context) -> list[Row]:
+def burstgpt(records: Records, parsing: Parsing) -> list[Row]:
     """BurstGPT: seconds since the first midnight, tokens; no response tokens: it failed.
 
     Source: github.com/HPMLL/BurstGPT. Session ids (newer files) are counted, not played: what a
@@ -31,15 +31,15 @@ def burstgpt(records: Records, context: Context) -> list[Row]:
         name(record, "Session ID"),
     )
     if osl == 0:
-        context.skipped.fail()
+        parsing.skipped.fail()
         return []
-    opens = session is None or session not in context.sessions
+    opens = session is None or session not in parsing.sessions
     if session is not None:
-        context.sessions.add(session)
+        parsing.sessions.add(session)
     return [Row(isl, osl, time_s, model=model, opens=opens)]
 
 
-def vidur(records: Records, _: Context) -> list[Row]:
+def vidur(records: Records, _: Parsing) -> list[Row]:
     """Vidur: arrived_at [s] (or lengths only), prefill and decode tokens.
 
     Source: github.com/microsoft/vidur.
@@ -49,7 +49,7 @@ def vidur(records: Records, _: Context) -> list[Row]:
     return [Row(isl, osl, seconds(record, "arrived_at"))]
 
 
-def splitwise(records: Records, _: Context) -> list[Row]:
+def splitwise(records: Records, _: Parsing) -> list[Row]:
     """Splitwise simulator: arrival_timestamp [s], prompt_size, token_size.
 
     Source: github.com/Mutinifni/splitwise-sim.
@@ -59,7 +59,7 @@ def splitwise(records: Records, _: Context) -> list[Row]:
     return [Row(tokens(record, "prompt_size"), tokens(record, "token_size"), time_s)]
 
 
-def bailian(records: Records, context: Context) -> list[Row]:
+def bailian(records: Records, parsing: Parsing) -> list[Row]:
     """Bailian (Qwen): timestamp [s], whole prompts with hashes of 16-token blocks.
 
     Source: github.com/alibaba-edu/qwen-bailian-usagetraces-anon. The turns of a chat
@@ -71,27 +71,27 @@ def bailian(records: Records, context: Context) -> list[Row]:
         isl,
         tokens(record, "output_length"),
         seconds(record, "timestamp"),
-        blocks=hashes(record, "hash_ids", isl, context.block_tokens),
-        block_tokens=context.block_tokens,
+        blocks=hashes(record, "hash_ids", isl, parsing.block_tokens),
+        block_tokens=parsing.block_tokens,
     )
-    return [row._replace(opens=_opens(record, context))]
+    return [row._replace(opens=_opens(record, parsing))]
 
 
-def _opens(record: Record, context: Context) -> bool:
+def _opens(record: Record, parsing: Parsing) -> bool:
     """Is this the first turn of its chat? A parent is an earlier chat; or lies before the file.
 
     Chats are numbered in the order of the trace, so that a file which begins in the middle of it
     names parents below its own first number.
     """
     chat, parent = number(record, "chat_id"), number(record, "parent_chat_id")
-    if chat is None or chat < 0 or str(chat) in context.sessions:
+    if chat is None or chat < 0 or str(chat) in parsing.sessions:
         why = "is missing" if chat is None else "is negative" if chat < 0 else "comes twice"
         raise BadLineError("chat_id", chat, why)
-    if context.origin is None:
-        context.origin = chat
+    if parsing.origin is None:
+        parsing.origin = chat
     if parent is None or parent < -1:
         raise BadLineError("parent_chat_id", parent, "is no chat, and not -1")
-    if parent >= context.origin and str(parent) not in context.sessions:
+    if parent >= parsing.origin and str(parent) not in parsing.sessions:
         raise BadLineError("parent_chat_id", parent, "is no earlier chat")
-    context.sessions.add(str(chat))
+    parsing.sessions.add(str(chat))
     return parent == -1

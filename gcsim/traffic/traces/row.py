@@ -114,8 +114,8 @@ USUAL = Options()
 
 
 @dataclass(slots=True)
-class Context:
-    """What a format's function may need besides its records.
+class Parsing:
+    """What is known of a file while it is read: what a format's function needs besides records.
 
     origin: the first time (or number) of the trace, for formats that do not begin at 0
     sessions: names so far, for formats whose requests are not grouped by them
@@ -135,11 +135,11 @@ class Cells(dict[str, str]):
 
 Record = Mapping[str, Any]
 Records = list[tuple[int, Record]]  # with their line numbers
-Parse = Callable[[Records, Context], list[Row]]
+Parse = Callable[[Records, Parsing], list[Row]]
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class TraceFormat:
     """How one trace format is known and read.
 
     needs: keys of the first record (columns of the header) by which it is known

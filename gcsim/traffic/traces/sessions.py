@@ -18,7 +18,7 @@ from gcsim.traffic.traces.fields import (
     time_of_day_ns,
     tokens,
 )
-from gcsim.traffic.traces.row import BadLineError, Context, Record, Records, Row
+from gcsim.traffic.traces.row import BadLineError, Parsing, Record, Records, Row
 from gcsim.traffic.traces.turns import turn_after
 from gcsim.traffic.trajectory import Span
 
@@ -58,7 +58,7 @@ class _Prompts:
         return hits, parent
 
 
-def mooncake(records: Records, context: Context) -> list[Row]:
+def mooncake(records: Records, parsing: Parsing) -> list[Row]:
     """Mooncake (FAST'25): timestamp [ms], input_length, output_length, hash_ids.
 
     Source: github.com/kvcache-ai/Mooncake; with AIPerf's session_id and delay [ms], where
@@ -71,7 +71,7 @@ def mooncake(records: Records, context: Context) -> list[Row]:
     rows: list[Row] = []
     for line, record in records:
         try:
-            rows.append(_mooncake(record, rows, prompts, context.block_tokens))
+            rows.append(_mooncake(record, rows, prompts, parsing.block_tokens))
         except BadLineError as bad:
             bad.line = line
             raise
@@ -154,7 +154,7 @@ def _since(key: str, time_s: float | None, last: Row) -> float:
     return time_s - last.time_s
 
 
-def aiperf(records: Records, _: Context) -> list[Row]:
+def aiperf(records: Records, _: Parsing) -> list[Row]:
     """AIPerf multi_turn: turns with text, timestamp or delay [ms], output_length.
 
     Source: github.com/ai-dynamo/aiperf. Texts are counted as 4 characters a token; equal texts at
@@ -212,7 +212,7 @@ def _text(turn: Record) -> str:
     return "\n".join(found)
 
 
-def tracelab_csv(records: Records, _: Context) -> list[Row]:
+def tracelab_csv(records: Records, _: Parsing) -> list[Row]:
     """TraceLab replay: per round prefix, new input, output [tokens], the tools' time after it [ms].
 
     Source: github.com/uw-syfi/TraceLab, csv_export. arrival_time [ms] is the session's start.
@@ -237,7 +237,7 @@ def tracelab_csv(records: Records, _: Context) -> list[Row]:
     return rows
 
 
-def tracelab(records: Records, _: Context) -> list[Row]:
+def tracelab(records: Records, _: Parsing) -> list[Row]:
     """TraceLab round_trace: per round tokens, the events' times, the tools' wall times.
 
     Source: github.com/uw-syfi/TraceLab. A round waits for the longest tool of the round before; a

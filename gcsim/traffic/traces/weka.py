@@ -24,7 +24,7 @@ from gcsim.traffic.traces.fields import (
     tokens,
     whole_numbers,
 )
-from gcsim.traffic.traces.row import BadLineError, Context, Record, Records, Row
+from gcsim.traffic.traces.row import BadLineError, Parsing, Record, Records, Row
 from gcsim.traffic.trajectory import Span
 
 BLOCK_IDS_MAX = 1 << 24
@@ -40,7 +40,7 @@ class _Session:
     rows: list[Row] = field(default_factory=list)
 
 
-def weka(records: Records, context: Context) -> list[Row]:
+def weka(records: Records, parsing: Parsing) -> list[Row]:
     """A session: requests with block ids as `hash_ids`, or run-length as `h` [start, length, ...].
 
     Source: github.com/callanjfox/kv-cache-tester. Sub-agents that stand between two requests of the
@@ -51,8 +51,8 @@ def weka(records: Records, context: Context) -> list[Row]:
     it is max(0, think_time - api_time), less the longest sub-agent.
     """
     record = records[0][1]
-    _only_once(name(record, "id"), context)
-    size = context.block_tokens or tokens(record, "block_size")
+    _only_once(name(record, "id"), parsing)
+    size = parsing.block_tokens or tokens(record, "block_size")
     if size == 0:
         raise BadLineError("block_size", 0, "must be above 0")
     entries = listed(record, "requests")
@@ -80,11 +80,11 @@ def weka(records: Records, context: Context) -> list[Row]:
     return session.rows
 
 
-def _only_once(session: str | None, context: Context) -> None:
-    if session is not None and session in context.sessions:
+def _only_once(session: str | None, parsing: Parsing) -> None:
+    if session is not None and session in parsing.sessions:
         raise BadLineError("id", session, "comes twice: the same session, or another of its name?")
     if session is not None:
-        context.sessions.add(session)
+        parsing.sessions.add(session)
 
 
 def _is_sub(entry: Record) -> bool:

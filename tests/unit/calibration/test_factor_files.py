@@ -22,7 +22,7 @@ vendor: Abacus
 execution: kernels
 compute: {bf16: 500 TFLOP/s, fp8: 500 TFLOP/s}
 memory:
-  - {tier: hbm, capacity: 96 GiB, bandwidth: 4 TB/s, holds: [activations, weights, kv]}
+  - {tier: hbm, capacity: 96 GiB, bandwidth: 4 TB/s, holds: [weights, kv]}
 interconnect:
   scale_up: {bandwidth: 300 GB/s, latency: 1 us}
   scale_out: {bandwidth: 50 GB/s}

@@ -91,6 +91,7 @@ def own_chip(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_vllm_bench_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = tmp_path / "result.json", tmp_path / "mine.yaml"
     file.write_text(json.dumps(vllm_bench(4)) + "\n" + json.dumps(vllm_bench(16)) + "\n")

@@ -59,7 +59,7 @@ workload:
     shared: 0
     first: {dist: histogram, edges: [0, 1, 2], weights: [1, 1]}
     output: 1
-    window: {dist: histogram, edges: [0, 1, 2], weights: [1, 1]}
+    compact_above: {dist: histogram, edges: [0, 1, 2], weights: [1, 1]}
 arrivals: {process: steps, points: [{at: 0 s, rate: 2 /s}]}
 """
 OUTGROWN = """
@@ -123,7 +123,7 @@ def test_the_router_finds_no_more_in_a_cache_than_the_iterations_so_far_have_lef
 ) -> None:
     """A long answer drives a cached prompt out; who asks for it then goes to the other replica."""
     what = toys.deployment(
-        {"main": {"replicas": 2, "kv_tokens": 1_600, "block_tokens": 1, "spill": False}},
+        {"main": {"replicas": 2, "kv_tokens": 1_600, "block_tokens": 1}},
         router={"policy": "prefix_affinity"},
     )
     costs = toys.constant_cost(1e-3, what)
@@ -182,7 +182,8 @@ def test_who_follows_a_request_that_will_not_come_is_asked_at_the_next_iteration
     """Decode is busy for long; the large request ahead in its line ends with its first token."""
     sides = {"p": {"role": "prefill"}, "d": {"role": "decode", "kv_tokens": 800}}
     link = {"from": "p", "to": "d", "bandwidth": "1 GB/s", "efficiency": 1.0}
-    what = toys.deployment(sides, links=[link])
+    early = {"first_token_from": "prefill"}
+    what = toys.deployment(sides, links=[link], kv_handoff=early)
     costs = toys.constant_cost(1e-3, what)
     tasks = [
         toys.one_step(0, 100, 300),

@@ -105,9 +105,9 @@ def test_a_stalled_sequence_has_one_long_gap() -> None:
     what = toys.deployment({"main": {}})
     table = toys.constant_cost(1e-6, what)["main"].table
     meter.stall(1, 100)
-    meter.count(table, batch(decode_seqs=1), 1, 5000, 6000, extra_ns=0, decode=decode)
+    meter.count(table, batch(decode_seqs=1), 1, 5000, 6000, decode=decode)
     assert meter.gaps.sum() == meter.gaps[gap_bin(5900)] == 1
-    meter.count(table, batch(decode_seqs=1), 2, 6000, 8000, extra_ns=0, decode=decode)
+    meter.count(table, batch(decode_seqs=1), 2, 6000, 8000, decode=decode)
     assert meter.gaps[gap_bin(1000)] == 2
     assert meter.busy_ns == 3000
 
@@ -117,7 +117,7 @@ def test_what_starts_in_the_warm_up_does_not_count() -> None:
     what = toys.deployment({"main": {}})
     table = toys.constant_cost(1e-6, what)["main"].table
     for start in (0, 999, 1000):
-        meter.count(table, batch(prompt_tokens=5), 1, start, start + 1, extra_ns=0, decode=None)
+        meter.count(table, batch(prompt_tokens=5), 1, start, start + 1, decode=None)
     assert meter.totals[9] == 1
     del decode
 

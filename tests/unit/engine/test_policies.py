@@ -118,7 +118,8 @@ def test_a_router_decides_by_what_it_sees_and_changes_nothing() -> None:
     groups = [SimpleNamespace(index=k, load=load) for k, load in ((3, 2), (5, 1), (9, 1))]
     request: Any = SimpleNamespace(owner=7)
     state = State(turns=4, homes={7: 9})
-    chosen = {name: ROUTING[name](request, groups, state) for name in list(ROUTING)[:3]}
+    names = ("round_robin", "least_loaded", "sticky")
+    chosen = {name: ROUTING[name](request, groups, state) for name in names}
     assert {name: group.index for name, group in chosen.items()} == {
         "round_robin": 5,
         "least_loaded": 5,
@@ -132,7 +133,7 @@ def test_places_are_kept_though_the_line_ends_with_one_that_can_never_run() -> N
     """Decode is full of a long answer when an urgent twin of its prompt comes, which takes no room:
     the first is preempted and fits no more. Who was offered meanwhile has its place then.
     """
-    limits = {"role": "decode", "kv_tokens": 160, "block_tokens": 1, "spill": False}
+    limits = {"role": "decode", "kv_tokens": 160, "block_tokens": 1}
     link = {"from": "p", "to": "d", "bandwidth": "1 TB/s", "efficiency": 1.0}
     what = toys.deployment({"p": {"role": "prefill"}, "d": limits}, links=[link])
     costs = toys.constant_cost(1e-3, what)
@@ -151,3 +152,27 @@ def test_places_are_kept_though_the_line_ends_with_one_that_can_never_run() -> N
             "completed",
         ]
         assert rows["preemptions"][0] == 1, "preempted, and rejected when nobody else ran"
+
+
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_the_longest_prompt_of_a_batch_limits_it(coalesce: bool) -> None:
+    """A graph per context length: 4 short sequences run together, 2 where one is long, and a
+    prompt that no graph holds is refused; who waits is admitted as soon as the long one has ended.
+    """
+    graphs = [{"context": 500, "max_seqs": 4}, {"context": 2_000, "max_seqs": 2}]
+    batching = {"max_seqs": 8, "max_iteration_tokens": 8_000, "max_seqs_by_context": graphs}
+    what = toys.deployment({"main": {"batching": batching}})
+    costs = toys.constant_cost(1e-3, what)
+
+    def queued_ms(*isl: int) -> list[float]:
+        tasks = [toys.one_step(k, n, 10) for k, n in enumerate(isl)]
+        cluster = toys.serve(what, tasks, coalesce=coalesce, costs=costs)
+        rows = cluster.records.requests
+        done = rows["status"] == STATUSES.index("completed")
+        return (np.where(done, rows["queue_ns"], -1) / 1e6)[np.argsort(rows["trajectory"])].tolist()
+
+    assert queued_ms(100, 100, 100, 100, 100) == [0, 0, 0, 0, 10]
+    assert queued_ms(100, 1_000, 100, 100) == [0, 0, 10, 10]
+    assert queued_ms(1_000, 1_000, 1_000) == [0, 0, 10]
+    assert queued_ms(100, 100, 100, 1_000) == [0, 0, 0, 10], "it would make the batch too large"
+    assert queued_ms(100, 2_001, 100)[1] < 0

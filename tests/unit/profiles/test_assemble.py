@@ -130,6 +130,7 @@ def test_a_resolved_scenario_names_no_part_and_repeats_the_run(tmp_path: Path) -
     pools = {"serve": {"chip": mine, "tp": 2, "replicas": 1}}
     settings: dict[str, Any] = {
         "deployment": {"name": "own", "pools": pools},
+        "arrivals.agents": 2,
         "run.trajectories": 2,
     }
     found = resolve("coding-agents", settings).mapping["deployment"]["pools"]["serve"]["chip"]

@@ -216,6 +216,13 @@ def test_models_named_beside_the_scenario_s() -> None:
 
 def test_origins_reach_into_every_part() -> None:
     found = dict(origins(load_workload("coding-interactive")))
-    assert isinstance(found["agent.window"], Choice)
+    assert isinstance(found["agent.compact_above"], Choice)
     assert isinstance(found["agent.shared"], Quantity)
     assert found["agent.user.gap"].dimension == "seconds"
+
+
+def test_a_key_of_an_earlier_release_is_told_its_new_name() -> None:
+    with pytest.raises(
+        ProfileError, match=r"agent\.window: unknown key; now called 'compact_above'"
+    ):
+        load(AGENT + "  window: 100")

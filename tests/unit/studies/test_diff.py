@@ -17,7 +17,7 @@ from gcsim.results.metrics import watched
 from gcsim.studies.diff import Move, changed, difference, headlines, inputs, moves
 from gcsim.studies.replicate import replicate
 
-FEW = {"run.trajectories": 4}
+FEW = {"arrivals.agents": 2, "run.trajectories": 4}
 FASTER = {**FEW, "deployment": "sn50-mono"}
 
 
@@ -162,7 +162,7 @@ def test_hashes_see_what_acts() -> None:
     for path, value, kind in (
         ("model.layers", 35, "model"),
         ("workload.agent.steps.median", 34, "workload"),
-        ("deployment.pools.serve.batching.policy", "prefill_first", "deployment"),
+        ("deployment.pools.serve.batching.policy", "continuous", "deployment"),
         ("deployment.pools.serve.chip.memory.1.bandwidth", "1.7 TB/s", "chip"),
         ("network.round_trip", "30 ms", "scenario"),
         ("run.seed", 2, "scenario"),

@@ -32,7 +32,7 @@ from gcsim.studies.sweep import Sweep, sweep
 from gcsim.studies.sweep_table import flat, point_table
 
 MONO, OTHER, SPLIT = "sn40l-mono", "sn50-mono", "mi300x-prefill-sn50-decode"
-FEW = {"run.trajectories": 2}
+FEW = {"arrivals.agents": 2, "run.trajectories": 2}
 SEEDS = {"deployment": [MONO, OTHER], "run.seed": [1, 2, 3]}
 DECODE_TP = "deployment.pools.decode.tp"
 Run = Callable[[Resolved], dict[str, Any]]
@@ -225,6 +225,7 @@ def test_any_exception_is_recorded_and_only_a_wrong_input_is_final(
     assert isinstance(error, GcsimError) != again
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_of_a_point_takes_no_other_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -253,6 +254,7 @@ def bytes_of(folder: Path) -> bytes:
     return (folder / TABLE).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_table_is_the_same_on_one_core_and_on_two(tmp_path: Path) -> None:
     for jobs in (1, 2):
         few(out=tmp_path / str(jobs), jobs=jobs)
@@ -327,7 +329,16 @@ SIXTEEN = {"deployment": [MONO, OTHER], "run.seed": list(range(1, 9))}
 
 
 def command(out: Path, *more: str) -> list[str]:
-    words = ["sweep", "coding-agents", "--out", str(out), "--set", "run.trajectories=2"]
+    words = [
+        "sweep",
+        "coding-agents",
+        "--out",
+        str(out),
+        "--set",
+        "arrivals.agents=2",
+        "--set",
+        "run.trajectories=2",
+    ]
     words += ["--deployment", MONO, "--deployment", OTHER, "--grid", "run.seed=1,2,3,4,5,6,7,8"]
     return [sys.executable, "-m", "gcsim.cli.app", *words, *more]
 
@@ -341,6 +352,7 @@ def played_in(out: Path, least: int, of: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_killed_sweep_goes_on_to_the_same_bytes(tmp_path: Path, jobs: str) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
@@ -355,6 +367,7 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(tmp_path: Path, jobs: str) -> 
     assert not list(out.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_write_to_one_folder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with finished(out):
@@ -388,6 +401,7 @@ def rows_by_key(found: Sweep) -> dict[Any, Any]:
     return {tuple(row[key] for key in keys): dict(sorted(row.items())) for row in rows}
 
 
+@pytest.mark.slow
 @given(order=st.permutations(list(GRID)), mix=st.randoms(use_true_random=False))
 @settings(max_examples=12)
 def test_a_shuffled_grid_gives_the_same_row_for_each_key(
@@ -486,7 +500,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
 
 WORDS = ["coding-agents", "--deployment", MONO, "--deployment", SPLIT]
 WORDS += ["--grid", f"{DECODE_TP}=8,999", "--grid", "run.seed=1,123456789"]
-WORDS += ["--set", "run.trajectories=2", "--jobs", "1"]
+WORDS += ["--set", "arrivals.agents=2", "--set", "run.trajectories=2", "--jobs", "1"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])

@@ -56,11 +56,11 @@ def test_a_chain_grows_by_output_and_append() -> None:
 
 
 def test_the_context_is_compacted_when_it_would_exceed_the_window() -> None:
-    (steps,) = plans(steps=6, window=1120, keep=0.1)
+    (steps,) = plans(steps=6, compact_above=1120, keep=0.1)
     assert contexts(steps) == [1050, 1100, 1112, 1112, 1112, 1112]
     assert steps[2].append == (SHARED, (2, 112))
     assert [step.parent for step in steps] == [-1, 0, -1, -1, -1, -1]
-    (steps,) = plans(steps=3, window=1150)
+    (steps,) = plans(steps=3, compact_above=1150)
     assert contexts(steps) == [1050, 1100, 1150]
 
 

@@ -123,6 +123,7 @@ def test_a_parent_has_ended_through_others(tmp_path: Path) -> None:
     assert min(seen[0], seen[1]) > 50
 
 
+@pytest.mark.slow
 def test_a_long_session_is_checked_in_time_that_grows_with_it(tmp_path: Path) -> None:
     steps = [{**STEP, "parent": -1}] + [{**STEP, "parent": 0, "keep": 5}] * 50_000
     path = written(tmp_path, json.dumps({"workload": "w", "steps": steps}))

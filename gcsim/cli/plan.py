@@ -1,0 +1,165 @@
+"""`gcsim plan`: the cheapest deployment for so many agents within an SLO."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gcsim.cli.console import Format, emit, guarded, note, progress
+from gcsim.cli.options import (
+    FormatOption,
+    JobsOption,
+    LibraryOption,
+    SeedOption,
+    SetOption,
+    scenario_of,
+)
+
+NOTHING_HOLDS = 3  # exit code
+
+
+AgentsOption = Annotated[
+    int | None, typer.Option(min=1, help="At any time; else the scenario's own load.")
+]
+RateOption = Annotated[
+    str | None, typer.Option(metavar="RATE", help="Open arrivals: tasks per second.")
+]
+SloOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar='"ttft:p95<2s ..."',
+        help="Bounds on ttft, tpot, e2e, task; else the scenario's SLO for 95% of requests.",
+    ),
+]
+ChipsOption = Annotated[
+    str | None, typer.Option(metavar="A,B,...", help="To choose from, else all: gcsim list.")
+]
+PairsOption = Annotated[
+    bool, typer.Option("--pairs/--no-pairs", help="Also prefill on one, decode on another.")
+]
+AimOption = Annotated[
+    str, typer.Option(metavar="cost|power|racks|chips", help="What is to be least.")
+]
+SiteOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Who pays for what: rented, owned, or a file.")
+]
+MaxChipsOption = Annotated[int | None, typer.Option("--max-chips", min=1)]
+MaxRacksOption = Annotated[
+    int | None, typer.Option("--max-racks", min=1, help="Nodes, as the chips are packaged.")
+]
+PowerOption = Annotated[
+    str | None, typer.Option("--site-power", metavar="15MW", help="What the chips may draw.")
+]
+RobustnessOption = Annotated[
+    bool,
+    typer.Option(
+        "--robustness/--no-robustness", help="Move every assumed and fitted value to its ends."
+    ),
+]
+OutOption = Annotated[Path | None, typer.Option(help="Write the deployment here, ready to run.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+
+
+@guarded
+def plan(
+    scenario: Annotated[str, typer.Argument(help="A shipped name or a file.")],
+    agents: AgentsOption = None,
+    rate: RateOption = None,
+    slo: SloOption = None,
+    chips: ChipsOption = None,
+    pairs: PairsOption = True,
+    minimize: AimOption = "cost",
+    site: SiteOption = "rented",
+    chips_most: MaxChipsOption = None,
+    racks_most: MaxRacksOption = None,
+    site_power: PowerOption = None,
+    robustness: RobustnessOption = True,
+    out: OutOption = None,
+    force: ForceOption = False,
+    settings: SetOption = None,
+    seed: SeedOption = None,
+    library: LibraryOption = None,
+    jobs: JobsOption = None,
+    output: FormatOption = Format.table,
+) -> None:
+    """The cheapest deployment that serves a load within an SLO, searched over chips and layouts."""
+    from gcsim.cli.plan_text import plan_table
+    from gcsim.profiles.resolve import parse_settings
+    from gcsim.studies.plan import Terms
+    from gcsim.studies.plan import plan as find
+
+    common: dict[str, Any] = parse_settings(settings or ())
+    common |= {} if seed is None else {"run.seed": seed}
+    common |= {} if rate is None else {"arrivals.rate": _rate(rate, agents)}
+    _check_target(out, force)
+    limits = {"chips": chips_most, "racks": racks_most, "power_w": _watts(site_power)}
+    terms = Terms(
+        minimize=minimize,  # type: ignore[arg-type]  # checked there
+        site=site,
+        limits={key: float(most) for key, most in limits.items() if most is not None},
+        pairs=pairs,
+        robustness=robustness,
+    )
+    names = [name.strip() for name in (chips or "").split(",") if name.strip()]
+    with progress(f"{scenario}, plan", 1.0) as tell:
+        found = find(
+            scenario_of(scenario, library),
+            agents,
+            slo,
+            chips=names or None,
+            terms=terms,
+            settings=common,
+            jobs=jobs,
+            progress=tell,
+        )
+    emit(found.to_json() if output is Format.json else plan_table(found))
+    note(f"{found.runs:,} runs")
+    if found.answer is None:
+        raise typer.Exit(NOTHING_HOLDS)
+    if out is not None:
+        _write(out, found.deployment_yaml())
+        note(f"Written to {out}")
+
+
+def _check_target(out: Path | None, force: bool) -> None:
+    from gcsim.errors import ProfileError
+
+    if out is not None and out.exists() and not force:
+        raise ProfileError.one("plan", "--out", str(out), "is there already", "--force replaces it")
+
+
+def _write(out: Path, text: str) -> None:
+    """All of it, or nothing."""
+    from gcsim.results.folder import cannot_write
+
+    part = out.with_name(f"{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+
+
+def _rate(text: str, agents: int | None) -> str:
+    from gcsim.cli.options import parse_rates
+    from gcsim.errors import ProfileError
+
+    if agents is not None:
+        raise ProfileError.one("plan", "--rate", text, "goes not with --agents", "give one")
+    rates = parse_rates(text)
+    if len(rates) != 1:
+        raise ProfileError.one("plan", "--rate", text, "must be one rate", "write --rate 2")
+    return f"{rates[0]!r} /s"
+
+
+def _watts(text: str | None) -> float | None:
+    from gcsim.errors import ProfileError
+    from gcsim.units import UnitError, parse
+
+    if text is None:
+        return None
+    try:
+        return float(parse(text, "watts"))
+    except UnitError as error:
+        raise ProfileError.one("plan", "--site-power", text, str(error), "write 15MW") from error

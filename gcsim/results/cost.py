@@ -1,0 +1,206 @@
+"""What a run costs: dollars by cause, per token and per task; energy; racks.
+
+    rental:    c = N p_h                                                                   (1)
+    purchase:  c = N p b r / (1 - (1 + r)^-n) / (8766 h u) + P e PUE                       (2)
+
+N chips, p_h their price per hour, p to buy one and b what stands beside it, paid back over n years
+at interest r in the part u of the hours, e the price of electricity. The mean power of a pool of
+nodes that draw W at full load, busy for U of the time, of which arithmetic binds for f:
+
+    P = W (i + (1 - i) U (f + (1 - f) m))                                                  (3)
+
+with i of it drawn when idle and m while memory, links or fixed times bind. The cost of a token of
+each sort is w_sort c / sum over sorts of w X, with the rates X and weights w as price lists have
+them (input 1, cached and output as the site says): together they pay for everything.           (4)
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+from gcsim.errors import Problem, ProfileError
+from gcsim.profiles.chip import Chip
+from gcsim.profiles.deployment import Deployment, Pool
+from gcsim.profiles.site import Site
+
+HOURS = 8766.0  # of a year
+KWH_J = 3.6e6  # joules of a kWh
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCost:
+    """One pool: its chips, the nodes and racks that they fill, dollars per hour, mean power [W].
+
+    racks: None where one node draws more than a rack of the site may.
+    """
+
+    pool: str
+    chip: str
+    chips: int
+    nodes: int
+    racks: int | None
+    cooling: str
+    chips_usd_per_hour: float
+    electricity_usd_per_hour: float
+    power_w: float
+    full_power_w: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run costs; per token and task None where it has no such rate, or is saturated.
+
+    power_w: mean of the nodes, without PUE; site_power_w: full power x PUE, what a site must
+    provide; racks: None where some chip's nodes do not fit the site's racks.
+    """
+
+    site: str
+    basis: str
+    pools: tuple[PoolCost, ...]
+    usd_per_hour: float
+    chips_usd_per_hour: float
+    electricity_usd_per_hour: float
+    usd_per_million: dict[str, float | None]
+    usd_per_task: float | None
+    joules_per_output_token: float | None
+    joules_per_task: float | None
+    power_w: float
+    site_power_w: float
+    racks: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def chip_usd_per_hour(chip: Chip, site: Site) -> float:
+    """What a chip costs while it serves, electricity apart: (1), or the first part of (2).
+
+    Errors: `ProfileError` for a chip without a price to buy it.
+
+    >>> from gcsim.profiles.resolve import load_chip
+    >>> from gcsim.profiles.site import load_site
+    >>> h100, owned = load_chip("h100-sxm"), load_site("owned")
+    >>> chip_usd_per_hour(h100, load_site("rented")), round(chip_usd_per_hour(h100, owned), 2)
+    (2.95, 1.76)
+    """
+    if site.basis == "rental":
+        return float(chip.price.usd_per_chip_hour.value)
+    if chip.price.purchase is None:
+        hint = "add price.purchase to its profile, or take a site with basis: rental"
+        raise ProfileError.one(f"chip {chip.name}", "price.purchase", None, "is not given", hint)
+    years, rate = site.amortisation.value / (HOURS * 3600), site.interest.value
+    yearly = rate / (1 - (1 + rate) ** -years) if rate else 1 / years
+    price = chip.price.purchase.value * site.beside_chips.value
+    return float(price * yearly / (HOURS * site.in_use.value))
+
+
+def served_usd_per_hour(chip: Chip, site: Site) -> float:
+    """`chip_usd_per_hour` and, where it is bought, electricity at its node's full power."""
+    paid = chip_usd_per_hour(chip, site)
+    if site.basis == "rental":
+        return paid
+    full_w = chip.power.node.value / chip.packaging.chips_per_node
+    return paid + full_w * 3600 / KWH_J * site.electricity.value * site.pue.value
+
+
+def mean_power_w(chip: Chip, full_w: float, row: Mapping[str, Any], site: Site) -> float:
+    """Mean power of a pool's nodes [W]: equation (3).
+
+    row: of the pool: `utilization`, `bound_compute`, as the summary has them.
+    """
+    idle = site.idle_power.value
+    if chip.power.idle is not None:
+        node = chip.power.node.value / chip.packaging.chips_per_node
+        idle = min(chip.power.idle.value / node, 1.0)
+    arithmetic = row.get("bound_compute") or 0.0
+    drawn = arithmetic + (1 - arithmetic) * site.memory_power.value
+    return full_w * float(idle + (1 - idle) * row["utilization"] * drawn)
+
+
+def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost:
+    """What a run of a deployment costs on a site. Errors: `ProfileError` for unpriced chips."""
+    rows = {row["pool"]: row for row in summary["pools"]}
+    problems: list[Problem] = []
+    pools = []
+    for name, pool in deployment.pools.items():
+        try:
+            pools.append(_pool(name, pool, rows[name], site))
+        except ProfileError as error:
+            problems += error.problems
+    if problems:
+        raise ProfileError(problems)
+    chips = sum(one.chips_usd_per_hour for one in pools)
+    electricity = sum(one.electricity_usd_per_hour for one in pools)
+    power = sum(one.power_w for one in pools)
+    whole, sound = chips + electricity, not summary["saturated"]
+    tasks = (summary["task_throughput"] or 0.0) if sound else 0.0
+    output = (summary["output_throughput"] or 0.0) if sound else 0.0
+    racks = [one.racks for one in pools]
+    return Cost(
+        site=site.name,
+        basis=site.basis,
+        pools=tuple(pools),
+        usd_per_hour=whole,
+        chips_usd_per_hour=chips,
+        electricity_usd_per_hour=electricity,
+        usd_per_million=_per_million(whole, summary, site, sound),
+        usd_per_task=whole / 3600 / tasks if tasks else None,
+        joules_per_output_token=power / output if output else None,
+        joules_per_task=power / tasks if tasks else None,
+        power_w=power,
+        site_power_w=sum(one.full_power_w for one in pools) * site.pue.value,
+        racks=None if None in racks else sum(one or 0 for one in racks),
+    )
+
+
+def racks_of(chip: Chip, chips: int, site: Site) -> tuple[int, int | None]:
+    """Nodes that so many chips fill, and racks; None where a node draws more than a rack may."""
+    nodes = ceil(chips / chip.packaging.chips_per_node)
+    room = int(site.rack_power.value / chip.power.node.value)
+    return nodes, ceil(nodes / room) if room else None
+
+
+def _pool(name: str, pool: Pool, row: Mapping[str, Any], site: Site) -> PoolCost:
+    chip, chips = pool.chip, pool.chips
+    full_w = chips * chip.power.node.value / chip.packaging.chips_per_node
+    power_w = mean_power_w(chip, full_w, row, site)
+    nodes, racks = racks_of(chip, chips, site)
+    electricity = 0.0
+    if site.basis == "purchase":
+        electricity = power_w * 3600 / KWH_J * site.electricity.value * site.pue.value
+    return PoolCost(
+        pool=name,
+        chip=chip.name,
+        chips=chips,
+        nodes=nodes,
+        racks=racks,
+        cooling=chip.packaging.cooling,
+        chips_usd_per_hour=chips * chip_usd_per_hour(chip, site),
+        electricity_usd_per_hour=electricity,
+        power_w=power_w,
+        full_power_w=full_w,
+    )
+
+
+def _per_million(
+    usd_per_hour: float, summary: Mapping[str, Any], site: Site, sound: bool
+) -> dict[str, float | None]:
+    """Dollars for a million tokens of each sort, and for a million of output alone: (4)."""
+    hit = summary["cache_hit_rate"] or 0.0
+    prompts = (summary["total_token_throughput"] or 0.0) - (summary["output_throughput"] or 0.0)
+    rates = {
+        "input": prompts * (1 - hit),
+        "cached": prompts * hit,
+        "output": summary["output_throughput"] or 0.0,
+    }
+    weights = {"input": 1.0, "cached": site.cached_price.value, "output": site.output_price.value}
+    whole = sum(rates[sort] * weights[sort] for sort in rates)
+    per = usd_per_hour / 3600 * 1e6
+    found: dict[str, float | None] = {
+        sort: per * weights[sort] / whole if whole and sound else None for sort in rates
+    }
+    output = rates["output"]
+    found["output_alone"] = per / output if output and sound else None
+    return found

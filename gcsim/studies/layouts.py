@@ -1,0 +1,300 @@
+"""What a planner may build, and what can be said of it without a run: layouts, demand, floors.
+
+A layout is one replica: tp x ep x pp chips of a kind with a serving stack. What it takes for one
+task of the workload follows from the roofline: with n steps, of each of which `new` prompt tokens
+are computed and `osl` are generated,
+
+    prefill_s = sum over steps of t(prompt chunk)         shared by `PACKED` prompts an iteration
+    decode_s  = sum over steps of osl t(b) / (b a)        b sequences at once, a tokens a step
+
+and a pool of R replicas serves at most R / (prefill_s + decode_s) tasks per second. Agents in a
+closed loop ask for N / T of them, with the time of a task T no longer than its bounds allow.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil, inf
+from typing import Any
+
+import numpy as np
+
+from gcsim.errors import CapacityError, GcsimError, Problem, ProfileError
+from gcsim.machine.machine import Machine, bind
+from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs
+from gcsim.profiles.chip import Chip
+from gcsim.profiles.deployment import Pool
+from gcsim.profiles.library import Library
+from gcsim.profiles.load import validate
+from gcsim.profiles.resolve import load_chip
+from gcsim.profiles.scenario import Scenario
+from gcsim.profiles.site import Site
+from gcsim.results.cost import served_usd_per_hour
+from gcsim.studies.slo import Bound
+from gcsim.traffic import ids
+from gcsim.traffic.generate import trajectories, within
+from gcsim.traffic.trajectory import Trajectory
+
+SAMPLED = 64  # trajectories that demand is taken from
+PACKED = 8  # prompts that share what an iteration costs besides its tokens
+CHIPS_MOST = 64  # of one replica
+ROLES = {
+    "mixed": {"policy": "continuous", "max_seqs": 256, "max_iteration_tokens": 8192},
+    "prefill": {"policy": "prefill_only", "max_seqs": 64, "max_iteration_tokens": 16384},
+    "decode": {"policy": "decode_only", "max_seqs": 256, "max_iteration_tokens": 8192},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A task of the workload in the mean, over a sample of it.
+
+    steps: calls; idle_s: tools and people; new, past: prompt tokens computed and read at a step;
+    osl; longest: tokens of the longest sequence; p_new: prompt tokens computed, 95th percentile.
+    """
+
+    steps: float
+    idle_s: float
+    new: float
+    past: float
+    osl: float
+    longest: int
+    p_new: float
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One replica: its pool as YAML has it (without `replicas`), and its machine."""
+
+    chip: str
+    pool: dict[str, Any]
+    machine: Machine
+    chips: int
+    usd_per_hour: float
+    power_w: float
+    chips_per_node: int
+    card_bytes_per_s: float
+
+    @property
+    def name(self) -> str:
+        """Such as `h200-sxm tp 4 x ep 2`."""
+        parts = [f"{key} {self.pool[key]}" for key in ("tp", "ep", "pp") if self.pool[key] > 1]
+        return f"{self.chip} {' x '.join(parts) or 'tp 1'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What a layout takes at the least. seqs: sequences that may decode at once.
+
+    why: what makes it impossible, or nothing.
+    """
+
+    prefill_s: float
+    decode_s: float
+    seqs: int
+    task_s: float
+    why: str = ""
+
+    @property
+    def busy_s(self) -> float:
+        """Of one replica that does both phases, for one task."""
+        return self.prefill_s + self.decode_s
+
+
+def demand_of(scenario: Scenario, sampled: int = SAMPLED) -> Demand:
+    """What a task asks for.
+
+    >>> from gcsim.profiles.resolve import resolve
+    >>> found = demand_of(resolve("coding-agents").scenario)
+    >>> 30 < found.steps < 50, 1000 < found.new < 4000, 20_000 < found.past < 120_000
+    (True, True, True)
+    """
+    workload = within(scenario.workload, scenario.model.context_window)
+    seed = np.random.SeedSequence(scenario.run.seed)
+    made = list(islice(trajectories(workload, scenario.arrivals, seed), sampled))
+    rows = [row for one in made for row in _steps(one, scenario.model.context_window)]
+    new, past, osl, delays = np.array(rows, dtype=float).T
+    return Demand(
+        steps=len(rows) / len(made),
+        idle_s=float(delays.sum()) / len(made),
+        new=float(new.mean()),
+        past=float(past.mean()),
+        osl=float(osl.mean()),
+        longest=int((new + past + osl).max()),
+        p_new=float(np.percentile(new, 95)),
+    )
+
+
+def _steps(one: Trajectory, most: int) -> Iterator[tuple[int, int, int, float]]:
+    """Of each step: prompt tokens that no cache can hold, those that one can, osl, delay [s]."""
+    seen: set[int] = set()
+    contexts: list[int] = []
+
+    def shared(content: int) -> bool:
+        return ids.SHARED <= content < ids.HASHED
+
+    for step in one.steps:
+        kept = contexts[step.parent] if step.parent >= 0 else 0
+        if step.keep is not None:
+            kept = min(kept, step.keep)
+        # What all tasks share is in the cache before this one begins.
+        fresh = sum(n for content, n in step.append if content not in seen and not shared(content))
+        known = sum(n for _, n in step.append) - fresh
+        seen.update(content for content, _ in step.append)
+        isl = min(kept + known + fresh, most - 1)
+        contexts.append(kept + known + fresh + step.osl)
+        yield max(min(fresh, isl), 1), isl - max(min(fresh, isl), 1), step.osl, step.delay_s
+
+
+def chips_of(names: Sequence[str], library: Library | None = None) -> dict[str, Chip]:
+    """Chips by name. Errors: `ProfileError` with every name that is none."""
+    problems: list[Problem] = []
+    found: dict[str, Chip] = {}
+    for name in names:
+        try:
+            chip = load_chip(name, library)
+            found[chip.name] = chip
+        except ProfileError as error:
+            problems += error.problems
+    if problems:
+        raise ProfileError(problems)
+    return found
+
+
+def layouts(
+    scenario: Scenario, chip: Chip, role: str, site: Site
+) -> tuple[list[Layout], list[str]]:
+    """All layouts of a chip that hold the model, the smallest first; and why others do not.
+
+    tp: powers of two in the chip's scale-up domain; ep, for a mixture of experts: powers of two
+    that keep a replica within it and within `CHIPS_MOST`; pp: 1, and more where nothing else fits.
+    """
+    domain = min(chip.interconnect.scale_up.max_chips, CHIPS_MOST)
+    widths = [1 << k for k in range(domain.bit_length())]
+    moe = bool(scenario.model.ffn and scenario.model.ffn.experts) or bool(scenario.model.runs)
+    shapes = [(tp, ep) for tp in widths for ep in widths if tp * ep <= domain and (moe or ep == 1)]
+    found: list[Layout] = []
+    whys: list[str] = []
+    for tp, ep in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape[1])):
+        made = _layout(scenario, chip, _pool(role, tp, ep, 1), site)
+        if isinstance(made, Layout):
+            found.append(made)
+        else:
+            whys.append(made)
+    if not found:
+        for pp in (2, 4, 8):
+            made = _layout(scenario, chip, _pool(role, domain, 1, pp), site)
+            if isinstance(made, Layout):
+                return [made], whys
+    return found, whys
+
+
+def _pool(role: str, tp: int, ep: int, pp: int) -> dict[str, Any]:
+    return {"role": role, "tp": tp, "ep": ep, "pp": pp, "batching": dict(ROLES[role])}
+
+
+def _layout(scenario: Scenario, chip: Chip, pool: dict[str, Any], site: Site) -> Layout | str:
+    try:
+        spec = validate(Pool, {**pool, "chip": chip}, "plan")
+        machine = bind(scenario.model, spec, scenario.dtype)
+        usd_per_hour = served_usd_per_hour(chip, site)
+    except CapacityError as error:
+        return error.problems[0].why
+    except GcsimError as error:
+        return str(error)
+    chips, packaging = spec.chips_per_replica, chip.packaging
+    return Layout(
+        chip=chip.name,
+        pool={"chip": chip.name, **pool},
+        machine=machine,
+        chips=chips,
+        usd_per_hour=chips * usd_per_hour,
+        power_w=chips * chip.power.node.value / packaging.chips_per_node,
+        chips_per_node=packaging.chips_per_node,
+        card_bytes_per_s=chip.interconnect.scale_out.bandwidth.value,
+    )
+
+
+def floor(layout: Layout, demand: Demand, bounds: Sequence[Bound]) -> Floor:
+    """What a layout takes at the least for one task, with as many at once as the bounds allow.
+
+    A bound on a mean, or on what most requests keep, is not kept where a lone request breaks it.
+    """
+    machine, role = layout.machine, layout.pool["role"]
+    room = machine.kv_blocks * layout.pool.get("block_tokens", 16)
+    if room < demand.longest:
+        why = f"room for {room:,} tokens of KV, the longest sequence has {demand.longest:,}"
+        return Floor(inf, inf, 0, inf, why)
+    limits = {bound.time: bound.limit_s for bound in bounds if bound.statistic != "std"}
+    alone, context = decode_s(machine, 1, demand), demand.past + demand.new + demand.osl / 2
+    ttft_s = prompt_s(machine, demand.new, demand.past, 1)
+    task_s = demand.idle_s + demand.steps * (ttft_s + demand.osl * alone)
+    why = ""
+    if role != "decode" and ttft_s > limits.get("ttft", inf):
+        why = f"TTFT: a prompt alone takes {ttft_s:.3g} s"
+    if role != "prefill" and alone > limits.get("tpot", inf):
+        why = f"TPOT: a sequence alone takes {alone * 1e3:.3g} ms a token"
+    if role == "mixed" and task_s > limits.get("task", inf):
+        why = f"task time: an agent alone takes {task_s:.4g} s"
+    if why:
+        return Floor(inf, inf, 0, task_s, why)
+    most = max(min(int(room // context), layout.pool["batching"]["max_seqs"]), 1)
+    while most > 1 and decode_s(machine, most, demand) > limits.get("tpot", inf):
+        most = most * 3 // 4
+    prefill = demand.steps * prompt_s(machine, demand.new, demand.past, PACKED)
+    token_s = min(alone, decode_s(machine, most, demand) / most)
+    return Floor(prefill, demand.steps * demand.osl * token_s, most, task_s)
+
+
+def prompt_s(machine: Machine, new: float, past: float, packed: int) -> float:
+    """Time of a prompt's share of an iteration that computes `packed` such prompts [s]."""
+    part = batch(
+        prompt_tokens=packed * new,
+        prompts=packed,
+        logit_seqs=packed,
+        prefill_pairs=packed * causal_pairs(new, past),
+        prefill_kv=packed * (past + new),
+    )
+    if machine.window:
+        seen = float(machine.window)
+        part += batch(
+            prefill_window_pairs=packed * window_pairs(new, past, seen),
+            prefill_window_kv=packed * (min(past, seen) + new),
+        )
+    return float(iteration_s(machine.table, part)[0]) / packed
+
+
+def decode_s(machine: Machine, seqs: int, demand: Demand) -> float:
+    """Time between tokens of `seqs` sequences of the mean context [s]."""
+    context = demand.past + demand.new + demand.osl / 2
+    windowed = min(context, float(machine.window)) if machine.window else 0.0
+    part = batch(
+        decode_seqs=seqs,
+        logit_seqs=seqs,
+        decode_kv=seqs * context,
+        decode_window_kv=seqs * windowed,
+    )
+    return float(iteration_s(machine.table, part)[0]) * 1e6 / machine.accepted_ppm
+
+
+def tasks_per_s(agents: float, demand: Demand, bounds: Sequence[Bound], fastest_s: float) -> float:
+    """Tasks that N agents ask for per second, at the least: N / T, the slowest that is allowed.
+
+    With bounds on TTFT and TPOT, T = idle + steps (TTFT + osl TPOT); with one on the task, that. A
+    deployment that is no slower than `fastest_s` sets the least T where nothing bounds it.
+    """
+    limits = {bound.time: bound.limit_s for bound in bounds}
+    slowest = limits.get("task", inf)
+    if "e2e" in limits:
+        slowest = min(slowest, demand.idle_s + demand.steps * limits["e2e"])
+    if "ttft" in limits and "tpot" in limits:
+        step_s = limits["ttft"] + demand.osl * limits["tpot"]
+        slowest = min(slowest, demand.idle_s + demand.steps * step_s)
+    if slowest == inf:
+        slowest = 10 * fastest_s
+    return agents / max(slowest, fastest_s)
+
+
+def replicas_least(rate: float, busy_s: float) -> int:
+    """Replicas that are busy all the time at this rate, at the least 1."""
+    return max(ceil(rate * busy_s - 1e-9), 1)

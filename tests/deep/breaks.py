@@ -1,0 +1,98 @@
+"""Breaks of our own code, and the tests that must turn red: is there a test that sees each?
+
+    python tests/deep/breaks.py [WORD ...]     those whose file or text holds every word
+
+Each break is made in a copy of the repository, so nothing here changes. Ends with code 1 and the
+list when a break survives its tests. `tests/unit/test_deep.py` holds the list to the code.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = (
+    "gcsim", "tests", "hardware_profiles", "model_profiles", "workloads", "scenarios",
+    "validation", "pyproject.toml", "README.md", "docs", "CONTRIBUTING.md", "CHANGELOG.md",
+)  # fmt: skip
+
+
+class Break(NamedTuple):
+    """`before` stands once in `file`; with `after` in its place, one of `tests` must fail."""
+
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+def read() -> list[Break]:
+    """The list: blocks of `file | tests`, then lines `- before` and `+ after`."""
+    found: list[Break] = []
+    where = tests = before = ""
+    listed = Path(__file__).with_name("breaks.txt").read_text(encoding="utf-8")
+    for line in listed.splitlines():
+        if line.startswith("= "):
+            where, tests = (part.strip() for part in line[2:].split("|"))
+        elif line.startswith("- "):
+            before = line[2:]
+        elif line.startswith("+"):
+            found.append(Break(where, before, line[2:], tests))
+    return found
+
+
+def survives(work: Path, broken: Break) -> bool:
+    """Whether its tests stay green."""
+    target = work / broken.file
+    text = target.read_text(encoding="utf-8")
+    try:
+        target.write_text(text.replace(broken.before, broken.after), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+        command += ["--hypothesis-profile=quick", *broken.tests.split()]
+        environment = {**os.environ, "PYTHONPATH": str(work)}
+        ran = subprocess.run(
+            command, cwd=work, env=environment, capture_output=True, text=True, timeout=900
+        )
+    finally:
+        target.write_text(text, encoding="utf-8")
+    if ran.returncode not in (0, 1):  # 1: a test failed; others: it could not be asked
+        broke = re.search(r"^E  .*", ran.stdout, re.MULTILINE)
+        print(
+            f"    (pytest ended with {ran.returncode}: {broke[0] if broke else ran.stderr[-200:]})"
+        )
+    return ran.returncode == 0
+
+
+def main(words: list[str]) -> int:
+    """Make every break that holds all words, one after another."""
+    chosen = [b for b in read() if all(w in b.file + b.before for w in words)]
+    alive: list[Break] = []
+    with tempfile.TemporaryDirectory(prefix="gcsim-breaks-") as folder:
+        work = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, work / name)
+            elif source.exists():
+                shutil.copy2(source, work / name)
+        for broken in chosen:
+            start = time.monotonic()
+            lives = survives(work, broken)
+            verdict = "SURVIVES" if lives else "red"
+            taken = time.monotonic() - start
+            print(f"{verdict:8} {taken:4.0f} s  {broken.file}: {broken.before.strip()}", flush=True)
+            alive += [broken] * lives
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} breaks turn a test red")
+    for broken in alive:
+        print(f"survives: {broken.file}\n  - {broken.before}\n  + {broken.after}")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""`gcsim plan` and `gcsim cost` on the command line: what they print, write and refuse."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gcsim.cli import app
+from gcsim.cli.cost import cost_table
+from gcsim.cli.plan import NOTHING_HOLDS
+from gcsim.cli.plan_text import plan_table
+from gcsim.studies.plan import plan
+from gcsim.studies.plan_robust import Sway
+
+SMALL = ["--chips", "h200-sxm", "--no-pairs", "--no-robustness"]
+
+
+def ran(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        app.main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_a_plan_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "planned.yaml"
+    asked = ["plan", "coding-agents", "--agents", "4", "--slo", "tpot:mean<40ms", *SMALL]
+    assert ran(*asked, "--out", str(out)) == 0
+    told = capsys.readouterr().out
+    assert "4 agents within mean TPOT < 40 ms: 1 x h200-sxm" in told
+    assert ran(*asked, "--out", str(out)) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert ran("run", "coding-agents", "--set", f"deployment={out}") == 0
+
+
+def test_an_slo_that_nothing_meets_ends_with_three(capsys: pytest.CaptureFixture[str]) -> None:
+    code = ran("plan", "coding-agents", "--agents", "2", "--slo", "tpot:mean<1us", *SMALL)
+    assert code == NOTHING_HOLDS == 3
+    told = capsys.readouterr().out
+    assert "Nothing that was tried serves 2 agents" in told
+    assert "a sequence alone takes" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--agents", "2", "--rate", "1"], "goes not with --agents"),
+        (["--minimize", "beauty"], "is none of cost, power, racks, chips"),
+        (["--site-power", "15"], "has no unit"),
+        (["--site", "moon"], "no site of this name"),
+        (["--slo", "ttft"], "is no bound"),
+        (["--chips", "h2000"], "no chip of this name"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ran("plan", "coding-agents", *arguments) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_costs_of_a_scenario_and_of_its_results_are_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--set", "run.trajectories=4"]
+    assert ran("run", "coding-agents", *few, "--out", str(tmp_path / "r")) == 0
+    capsys.readouterr()
+    assert ran("cost", "coding-agents", *few, "--format", "json") == 0
+    played = json.loads(capsys.readouterr().out)
+    assert ran("cost", str(tmp_path / "r"), "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out) == played
+    assert ran("cost", str(tmp_path / "r"), *few) == 2
+    assert "is a finished run" in capsys.readouterr().err
+
+
+def test_tables_are_drawn_without_runs() -> None:
+    assert cost_table([]) is not None
+    assert plan_table is not None
+    sway = Sway("sn50", "links", "fast", 3.0, 2.0, "h200-sxm", True, 4)
+    assert sway.to_dict()["overturns"] is True
+    assert callable(plan)

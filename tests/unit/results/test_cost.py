@@ -1,0 +1,132 @@
+"""Money and energy by hand."""
+
+from typing import Any
+
+import pytest
+import toys
+
+from gcsim.errors import ProfileError
+from gcsim.profiles.site import Site, load_site
+from gcsim.results.cost import chip_usd_per_hour, cost, mean_power_w, racks_of, served_usd_per_hour
+
+TERMS: dict[str, Any] = {
+    "name": "here",
+    "basis": "purchase",
+    "electricity": "0.1 USD/kWh",
+    "pue": 1.5,
+    "rack_power": "3 kW",
+    "amortisation": "4 y",
+    "interest": 0.1,
+    "in_use": 0.5,
+    "beside_chips": 2,
+    "idle_power": 0.4,
+    "memory_power": 0.5,
+    "cached_price": 0.1,
+    "output_price": 5,
+}
+PRICED = {"price": {"usd_per_chip_hour": "1 USD/h", "purchase": "10000 USD"}}
+
+
+def site(**changes: Any) -> Site:
+    return Site.model_validate({**TERMS, **changes})
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    """8 chips of 1 kW a node, 90% of the prompts cached."""
+    found = {
+        "pools": [{"pool": "serve", "utilization": 0.6, "bound_compute": 0.25}],
+        "saturated": False,
+        "task_throughput": 0.02,
+        "output_throughput": 100.0,
+        "total_token_throughput": 4100.0,
+        "cache_hit_rate": 0.9,
+    }
+    return found | changes
+
+
+def served(**terms: Any) -> Any:
+    pools = {"serve": {"tp": 8, "chip": toys.chip(**PRICED)}}
+    return cost(toys.deployment(pools), summary(), site(**terms))
+
+
+def test_what_is_bought_is_an_annuity() -> None:
+    """20,000 USD x 0.1 / (1 - 1.1^-4) a year, in half of 8,766 hours; 4 payments pay it back."""
+    yearly = chip_usd_per_hour(toys.chip(**PRICED), site()) * 8766 * 0.5
+    left = 20_000.0
+    for _ in range(4):
+        left = left * 1.1 - yearly
+    assert left == pytest.approx(0, abs=1e-6)
+    assert chip_usd_per_hour(toys.chip(**PRICED), site(interest=0)) == pytest.approx(
+        20_000 / 4 / 8766 / 0.5
+    )
+
+
+def test_what_is_rented_has_its_power_in_the_price() -> None:
+    assert chip_usd_per_hour(toys.chip(**PRICED), site(basis="rental")) == 1
+    assert served(basis="rental").electricity_usd_per_hour == 0
+    assert served_usd_per_hour(toys.chip(**PRICED), site(basis="rental")) == 1
+
+
+def test_power_is_that_of_idle_memory_and_arithmetic() -> None:
+    """1 kW x (0.4 + 0.6 x 0.6 x (0.25 + 0.75 x 0.5))."""
+    row = summary()["pools"][0]
+    by_hand = 1000 * (0.4 + 0.6 * 0.6 * (0.25 + 0.75 * 0.5))
+    assert mean_power_w(toys.chip(), 1000.0, row, site()) == pytest.approx(by_hand)
+    idle = toys.chip(power={"node": "1 kW", "idle": "25 W"})  # of 125 W for a chip
+    row = {"utilization": 0.0, "bound_compute": 0.0}
+    assert mean_power_w(idle, 1000.0, row, site()) == pytest.approx(200)
+
+
+def test_electricity_is_bought_for_the_whole_site() -> None:
+    """0.625 kW x 1.5 x 0.1 USD."""
+    found = served()
+    assert found.power_w == pytest.approx(625)
+    assert found.electricity_usd_per_hour == pytest.approx(0.625 * 1.5 * 0.1)
+    assert found.site_power_w == pytest.approx(1500)
+    assert found.usd_per_hour == pytest.approx(
+        found.chips_usd_per_hour + found.electricity_usd_per_hour
+    )
+
+
+def test_tokens_of_all_sorts_pay_for_everything() -> None:
+    found, second = served(), 1 / 3600
+    per = {sort: found.usd_per_million[sort] * 1e-6 for sort in ("input", "cached", "output")}
+    rates = {"input": 400.0, "cached": 3600.0, "output": 100.0}
+    paid = sum(per[sort] * rates[sort] for sort in rates)
+    assert paid == pytest.approx(found.usd_per_hour * second)
+    assert per["output"] == pytest.approx(5 * per["input"])
+    assert per["cached"] == pytest.approx(0.1 * per["input"])
+    assert found.usd_per_million["output_alone"] == pytest.approx(
+        found.usd_per_hour * second / 100 * 1e6
+    )
+    assert found.usd_per_task == pytest.approx(found.usd_per_hour * second / 0.02)
+    assert found.joules_per_task == pytest.approx(625 / 0.02)
+    assert found.joules_per_output_token == pytest.approx(6.25)
+
+
+def test_nodes_fill_racks_and_racks_have_limits() -> None:
+    """Nodes of 8 chips and 1 kW, racks of 3 kW: 33 chips are 5 nodes in 2 racks."""
+    assert racks_of(toys.chip(), 33, site()) == (5, 2)
+    assert racks_of(toys.chip(), 33, site(rack_power="0.9 kW")) == (5, None)
+    assert served(rack_power="0.9 kW").racks is None
+
+
+def test_a_saturated_run_has_no_price_of_a_token() -> None:
+    pools = {"serve": {"tp": 8, "chip": toys.chip(**PRICED)}}
+    found = cost(toys.deployment(pools), summary(saturated=True), site())
+    assert found.usd_per_task is None
+    assert set(found.usd_per_million.values()) == {None}
+    assert found.usd_per_hour > 0
+
+
+def test_a_chip_without_a_price_to_buy_it_is_named() -> None:
+    with pytest.raises(ProfileError, match=r"chip toy: price.purchase: is not given"):
+        cost(toys.deployment({"serve": {}}), summary(), site())
+
+
+def test_shipped_sites_differ_in_who_pays() -> None:
+    rented, owned = load_site("rented"), load_site("owned")
+    assert (rented.basis, owned.basis) == ("rental", "purchase")
+    assert rented.model_dump(exclude={"name", "description", "basis"}) == owned.model_dump(
+        exclude={"name", "description", "basis"}
+    )

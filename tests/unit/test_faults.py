@@ -24,7 +24,7 @@ from gcsim.errors import Interrupted, ProfileError
 from gcsim.results.folder import complete, write_folder
 from gcsim.studies.diff import difference
 
-ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=1000000"]
+ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=7000"]
 SMALL = ["run", "coding-agents", "--set", "arrivals.agents=2", "--set", "run.trajectories=3"]
 FEW = {"arrivals.agents": 2, "run.trajectories": 2}
 

@@ -7,7 +7,6 @@ bind_pools     the machines: each pool as what its iterations cost
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from math import isnan
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,16 @@ import numpy as np
 from gcsim.engine.clock import to_ns
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import forgotten, play
+from gcsim.engine.window import Window
 from gcsim.errors import CapacityError, Problem
 from gcsim.machine.machine import Machine, bind
+from gcsim.profiles.arrivals import Static
 from gcsim.profiles.assumed import assumed_values
-from gcsim.profiles.resolve import Resolved, with_settings
+from gcsim.profiles.resolve import Resolved
 from gcsim.profiles.scenario import Scenario
 from gcsim.results.classes import class_summaries, steps_within
-from gcsim.results.counted import count_run, slos_of
-from gcsim.results.intervals import interval_summary, settling_s
+from gcsim.results.counted import count_run, window_s
+from gcsim.results.intervals import interval_summary
 from gcsim.results.result import Result
 from gcsim.results.saturation import saturation
 from gcsim.results.summary import summarise, summarise_gaps, summarise_pools
@@ -34,6 +35,7 @@ from gcsim.results.tables import (
     trajectory_table,
     unused,
 )
+from gcsim.traffic.expected import check_size
 from gcsim.traffic.generate import trajectories, within
 from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory
@@ -50,19 +52,14 @@ def simulate(
 ) -> Result:
     """Play a resolved scenario, or other trajectories on it, to a `Result`.
 
-    progress: called with the number of ended trajectories. With `run.warmup: auto` it is played
-    twice; the result's own scenario has the warm-up that was found, and so repeats its numbers.
+    progress: called with the number of ended trajectories that count.
     """
-    settled: bool | None = None
-    if isnan(resolved.scenario.run.warmup):
-        traffic = None if traffic is None else list(traffic)
-        warmup_s, settled = settling_s(request_table(play_scenario(resolved.scenario, traffic)))
-        resolved = with_settings(resolved, {"run.warmup": f"{warmup_s!r} s"})
+    if traffic is None:
+        check_size(resolved.scenario)
     skipped = Skipped()
     cluster = play_scenario(resolved.scenario, traffic, progress, skipped)
     result = result_of(resolved, cluster)
-    found = {"warmup_settled": settled, "skipped_lines": skipped.count}
-    result.summary.update(found, skipped_failed=skipped.failed)
+    result.summary.update(skipped_lines=skipped.count, skipped_failed=skipped.failed)
     return result
 
 
@@ -74,25 +71,37 @@ def play_scenario(
 ) -> Cluster:
     """The engine on a scenario: what happened, before any statistics.
 
-    traffic: trajectories to play in place of the scenario's own
+    traffic: trajectories to play in place of the scenario's own; they count from the first on,
+    unless the scenario has a warm-up
     skipped: counts the lines of a trace that were left out
     """
+    window = window_of(scenario, ends=scenario.ends or traffic is not None)
     if traffic is None:
         workload = within(scenario.workload, scenario.model.context_window)
-        seed, count = np.random.SeedSequence(scenario.run.seed), scenario.run.trajectories
+        seed = np.random.SeedSequence(scenario.run.seed)
+        count = scenario.tasks if isinstance(scenario.arrivals, Static) else None
         traffic = trajectories(workload, scenario.arrivals, seed, count, skipped)
-    warmup_s = scenario.run.warmup
     terms = Terms(
         model=scenario.model.name,
         round_trip_s=scenario.network.round_trip,
         gateway_s=scenario.network.gateway,
-        count_from_ns=0 if isnan(warmup_s) else to_ns(warmup_s),
+        window=window,
         coalesce=scenario.engine == "coalesced",
     )
     machines, horizon_s = bind_pools(scenario), scenario.run.horizon
     return play(
         scenario.deployment, machines, traffic, terms, horizon_s=horizon_s, progress=progress
     )
+
+
+def window_of(scenario: Scenario, ends: bool) -> Window:
+    """What of a run of a scenario counts; ends: whether its load does."""
+    run, warmup_s = scenario.run, scenario.warmup_s
+    tasks = scenario.tasks if not ends or scenario.ends else run.trajectories
+    if warmup_s is None and ends:
+        warmup_s = 0.0
+    warmup_ns = None if warmup_s is None else to_ns(warmup_s)
+    return Window(tasks, warmup_ns, None if run.time is None else to_ns(run.time))
 
 
 def bind_pools(scenario: Scenario) -> dict[str, Machine]:
@@ -117,12 +126,20 @@ def _in_pool(problem: Problem, name: str) -> Problem:
 def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     """What happened on a cluster, as tables and as a summary."""
     scenario = resolved.scenario
-    warmup_s, end_s = scenario.run.warmup, cluster.env.now * 1e-9
-    elapsed_s = max(end_s - warmup_s, 0.0)
+    end_s, (open_s, close_s) = cluster.env.now * 1e-9, window_s(cluster)
+    elapsed_s = max(end_s - open_s, 0.0)
     requests, tasks = request_table(cluster), trajectory_table(cluster)
-    pools, links = pool_table(cluster, elapsed_s), link_table(cluster, elapsed_s)
-    counted = count_run(requests, tasks, pools, slos_of(scenario), (warmup_s, end_s))
-    why = saturation(scenario, requests, tasks, end_s)
+    pools, links = pool_table(cluster, elapsed_s), link_table(cluster, end_s)
+    timeline = timeline_table(cluster)
+    why = saturation(scenario, timeline, (open_s, cluster.window.latest_ns * 1e-9))
+    times = {
+        "simulated_s": end_s,
+        "window_s": [open_s, close_s],
+        "load_on_until_s": cluster.window.latest_ns * 1e-9,
+        "served_under_load": cluster.served_under_load,
+        "saturated": why is not None,
+    }
+    counted = count_run(requests, tasks, pools, scenario, times)
     summary: dict[str, Any] = {
         "scenario": scenario.name,
         "model": scenario.model.name,
@@ -130,19 +147,18 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         "workload": scenario.workload.name,
         "seed": scenario.run.seed,
         "version": __version__,
-        "simulated_s": end_s,
+        **times,
+        "recorded": {"requests": len(requests), "trajectories": len(tasks)},
         **summarise(counted),
         **summarise_gaps(cluster),
         **summarise_pools(counted),
         **interval_summary(counted, why is not None),
-        "warmup_s": warmup_s,
-        "saturated": why is not None,
         "saturated_why": why,
         **unused(cluster),
         "assumed_values": len(assumed_values(scenario)),
-        "steps_within_budget": steps_within(requests, tasks, scenario, end_s),
-        "classes": class_summaries(scenario, requests, tasks, pools, end_s),
+        "steps_within_budget": steps_within(counted, scenario.run.budget),
+        "classes": class_summaries(scenario, counted),
         "pools": pools.replace({np.nan: None}).to_dict("records"),
         "links": links.to_dict("records"),
     }
-    return Result(resolved, summary, requests, tasks, pools, links, timeline_table(cluster))
+    return Result(resolved, summary, requests, tasks, pools, links, timeline)

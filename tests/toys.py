@@ -1,7 +1,10 @@
 """Small chips, models and deployments for tests, built from specs as a user's YAML would be."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,11 @@ import pytest
 
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
+from gcsim.engine.window import Window
 from gcsim.machine import roofline
 from gcsim.machine.machine import Machine, Operator, bind, table_of
 from gcsim.machine.roofline import SUMS
+from gcsim.profiles import bounds
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model
@@ -37,6 +42,17 @@ NO_TIMES = dict.fromkeys(
 )
 
 
+@contextmanager
+def boundless() -> Iterator[None]:
+    """Values of any size may be given: theory wants links that take no time."""
+    usual = bounds.BOUNDS.copy()
+    bounds.BOUNDS.update(dict.fromkeys(usual, (0.0, inf)))
+    try:
+        yield
+    finally:
+        bounds.BOUNDS.update(usual)
+
+
 def chip(**changes: Any) -> Chip:
     """An ideal chip: 100 TFLOP/s, 1 TB/s, every efficiency 1, every fixed time 0."""
     data: dict[str, Any] = {
@@ -59,7 +75,8 @@ def chip(**changes: Any) -> Chip:
         "price": {"usd_per_chip_hour": "1 USD/h"},
         "packaging": {"chips_per_node": 8, "cooling": "air"},
     }
-    return Chip.model_validate({**data, **changes})
+    with boundless():
+        return Chip.model_validate({**data, **changes})
 
 
 def model(**changes: Any) -> Model:
@@ -79,7 +96,8 @@ def model(**changes: Any) -> Model:
 def deployment(pools: dict[str, dict[str, Any]], **rest: Any) -> Deployment:
     """A deployment of toy chips."""
     filled = {name: {"chip": chip(), **pool} for name, pool in pools.items()}
-    return Deployment.model_validate({"name": "toy", "pools": filled, **rest})
+    with boundless():
+        return Deployment.model_validate({"name": "toy", "pools": filled, **rest})
 
 
 def serve(
@@ -91,11 +109,13 @@ def serve(
     warmup_s: float = 0.0,
     round_trip_s: float = 0.0,
     costs: dict[str, Machine] | None = None,
+    window: Window | None = None,
 ) -> Cluster:
     """Play trajectories on a deployment."""
     of = of or model()
     costs = costs or {name: bind(pool.model or of, pool) for name, pool in what.pools.items()}
-    terms = Terms(of.name, round_trip_s, 0.0, int(warmup_s * 1e9), coalesce)
+    window = window or Window(warmup_ns=int(warmup_s * 1e9))
+    terms = Terms(of.name, round_trip_s, 0.0, window, coalesce)
     return play(what, costs, trajectories, terms, horizon_s=horizon_s)
 
 

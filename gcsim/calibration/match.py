@@ -224,7 +224,6 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
             ),
             kv_dtype=kv,
             prefix_cache_tokens=None if point.cached else 0,
-            spill=False,
             memory_utilization=0.92,
         )
 

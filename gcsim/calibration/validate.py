@@ -11,6 +11,7 @@ from gcsim.calibration.points import METRICS, Point, read_points
 from gcsim.calibration.tape import Requests, load_of
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play
+from gcsim.engine.window import Window
 from gcsim.errors import CapacityError
 from gcsim.machine.machine import bind
 from gcsim.profiles import library
@@ -118,7 +119,7 @@ def simulate_point(point: Point, setup: Setup, load: Requests) -> dict[str, floa
     """TTFT, TPOT, E2E [s] and throughput [tokens/s] of a point; None when a request never fits."""
     model = setup.model.model_copy(update={"context_window": 1 << 40})
     costs = {name: bind(model, pool) for name, pool in setup.deployment.pools.items()}
-    terms = Terms(model.name, round_trip_s=0.0, gateway_s=0.0, count_from_ns=0, coalesce=True)
+    terms = Terms(model.name, round_trip_s=0.0, gateway_s=0.0, window=Window(), coalesce=True)
     cluster = play(setup.deployment, costs, _trajectories(point, load), terms)
     return _metrics(point, load, cluster)
 

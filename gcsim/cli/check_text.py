@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gcsim.cli.run_text import bands_table, ends, escaped, plain_table, scaled
 from gcsim.errors import ProfileError
 from gcsim.results import metrics
+from gcsim.results.per import once
 from gcsim.results.text import three
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def replications_table(summary: dict[str, Any]) -> "RenderableType":
     head += f" {summary['deployment']}, {summary['replications']} replications"
     table = plain_table("", "mean", "± 95%", "low", "high")
     for key, (metric, statistic) in metrics.columns(metrics.WATCHED).items():
-        if not {"paired", "watched"} & set(metric.uses.split()) or metric.per is metrics.once:
+        if not {"paired", "watched"} & set(metric.uses.split()) or metric.per is once:
             continue
         name = escaped(metric.title(statistic))
         value, bounds = summary[key], summary[f"ci95_{key}"]

@@ -75,6 +75,8 @@ def caveats(summary: dict[str, Any]) -> list[str]:
     found = []
     if summary["saturated"]:
         found.append(f"SATURATED, the means say nothing ({summary['saturated_why']}).")
+    if not summary["trajectories"]:
+        found.append("No task counts: the run ended before its warm-up was over.")
     if summary["rejected"]:
         why = ", ".join(f"{reason} {number}" for reason, number in summary["reasons"].items())
         found.append(f"{summary['rejected']} requests were rejected ({why}).")

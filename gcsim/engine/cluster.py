@@ -11,6 +11,7 @@ from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, Context, Request
 from gcsim.engine.router import POLICIES, State
 from gcsim.engine.session import Session
+from gcsim.engine.window import Window
 from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Deployment
 
@@ -20,13 +21,13 @@ class Terms:
     """What the cluster knows beside the deployment.
 
     model: what serves a step that names none; round_trip_s, gateway_s: the client's network;
-    count_from_ns: when pool totals begin (the end of the warm-up); coalesce: the engine.
+    window: what of the run counts; coalesce: the engine.
     """
 
     model: str
     round_trip_s: float
     gateway_s: float
-    count_from_ns: int
+    window: Window
     coalesce: bool
 
 
@@ -67,6 +68,9 @@ class Cluster:
         records: Records,
     ) -> None:
         self.env, self.deployment, self.terms, self.records = env, deployment, terms, records
+        self.window = terms.window
+        warmup_ns = self.window.warmup_ns
+        count_from_ns = NEVER if warmup_ns is None else warmup_ns
         self.replicas: list[Replica] = []
         self.groups: list[Group] = []
         for name, pool in deployment.pools.items():
@@ -78,7 +82,7 @@ class Cluster:
                     pool,
                     costs[name],
                     coalesce=terms.coalesce,
-                    count_from_ns=terms.count_from_ns,
+                    count_from_ns=count_from_ns,
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
                 )
                 self.replicas.append(replica)
@@ -101,6 +105,8 @@ class Cluster:
         self._calls: list[Call | None] = [None] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
+        self.served = 0  # requests completed since the window opened, those that only fill too
+        self.served_under_load = 0  # ... until a task last started
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
         self.session_ended: Callable[[Session], None] = lambda _: None
 
@@ -176,10 +182,17 @@ class Cluster:
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
         self.records.request(request, network_ns, ttft_ns, client_ns - sent)
+        self.served += status == COMPLETED and self.window.opened_ns >= 0
         session = request.session
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)
             self.session_ended(session)
+
+    def count_from(self, now: int) -> None:
+        """The window opens: what replicas do from now on counts."""
+        for replica in self.replicas:
+            replica.count_from(now)
+            self._plan(replica)
 
     # -- replicas in time -----------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from gcsim.engine.decode_set import DecodeSet
 from gcsim.engine.kv_cache import UNLIMITED, KvCache, Lease
 from gcsim.engine.line import Line
 from gcsim.engine.meter import Meter, Stalls
+from gcsim.engine.offload import Offload
 from gcsim.engine.request import Request
 from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Pool
@@ -77,7 +78,7 @@ class Group:
         self.changed = False  # the batch is not the one of the last boundary
         self.held = False  # somebody was preempted at this boundary: admit nobody
         self.known_ns = NEVER  # who joined the line later is not seen by the scheduler yet
-        self.reload_ns = 0  # of what was admitted since the last iteration
+        self.offload = Offload(cost.offload) if cost.offload else None
         self._freed: list[Lease] = []  # places that are not needed after all
 
     # -- the ways in -----------------------------------------------------------------------
@@ -123,17 +124,24 @@ class Group:
         """What came since the last boundary takes effect; decode is given room; places are kept."""
         while self._freed:  # only now: what decode took so far, it took before
             self.kv.release(self._freed.pop())
-        while self.arrived:
-            self._take_in(self.arrived.popleft(), now)
+        self._written(now)
+        for _ in range(len(self.arrived)):
+            request = self.arrived.popleft()
+            if request.handoff.lease.ready_ns > now:
+                self.arrived.append(request)
+            else:
+                self._take_in(request, now)
         # No sequence needs more blocks than it gains tokens, so mostly there is nothing to do.
         need = self.decode.seqs * self._tokens_per_seq
         self.held = need > 0 and need > self.kv.room and self._make_room(now)
         if self.inbox:
-            self.keep_places()
+            self.keep_places(now)
 
-    def keep_places(self) -> None:
+    def keep_places(self, now: int) -> None:
         """Reserve memory for those in the inbox, after all who wait to be prefilled here."""
-        while self.inbox and not (self.waiting or self.held) and self._reserve(self.inbox.head):
+        while self.inbox and not (self.waiting or self.held):
+            if not self._reserve(self.inbox.head, now):
+                break
             self.inbox.take()
 
     def form(self, now: int) -> None:
@@ -152,6 +160,8 @@ class Group:
         for request in self.prefilling:
             if left <= 0:
                 break
+            if request.lease.ready_ns > now:
+                continue  # some of its KV is on its way back
             tokens = request.todo if request.todo < left else left
             chunks.append((request, tokens))
             left -= tokens
@@ -160,10 +170,22 @@ class Group:
                 admitted = self._admit_head(now)
                 if admitted is None:
                     break
+                if admitted.lease.ready_ns > now:
+                    continue
                 tokens = admitted.todo if admitted.todo < left else left
                 chunks.append((admitted, tokens))
                 left -= tokens
+        self._written(now)
         self.decodes, self.chunks = seqs > 0 and (beside or not chunks), chunks
+
+    def next_ready_ns(self, now: int) -> int:
+        """When KV that a request waits for is back from below; NEVER without such."""
+        return self.offload.next_ready(now, NEVER) if self.offload else NEVER
+
+    def _written(self, now: int) -> None:
+        """What was evicted by now goes to the tier below."""
+        if self.offload:
+            self.offload.write(now, self.kv.tree.offloaded_blocks * self.kv.block_tokens)
 
     def _seats(self, request: Request) -> int:
         """How many more may run, one of them this request."""
@@ -202,7 +224,7 @@ class Group:
         request.past = lease.cached
         request.todo = request.prompt_tokens - lease.cached
         if lease.reload:
-            self._reload(lease)
+            self._bring_back(request, lease, now)
         if self._prefills:
             self.events.append(("admitted", request))
 
@@ -213,7 +235,7 @@ class Group:
         request.reason = "kv_capacity"
         self.events.append(("rejected", request))
 
-    def _reserve(self, request: Request) -> bool:
+    def _reserve(self, request: Request, now: int) -> bool:
         """Keep a place for a request that is prefilled elsewhere, if there is one."""
         if self._seats(request) <= 0:
             return False
@@ -223,15 +245,17 @@ class Group:
             return False
         request.handoff.lease = lease
         if lease.reload:
-            self._reload(lease)
+            self._bring_back(request, lease, now)
         self.coming += 1
         self._expected[request] = None
         self.events.append(("reserved", request))
         return True
 
-    def _reload(self, lease: Lease) -> None:
-        for tier, tokens in lease.reload:
-            self.reload_ns += self.cost.reload_ns(tier, tokens)
+    def _bring_back(self, request: Request, lease: Lease, now: int) -> None:
+        """What a request found in the tier below comes back; only it waits for that."""
+        self._written(now)
+        if self.offload:
+            lease.ready_ns = self.offload.read(now, lease.reload, request.prompt_tokens)
 
     def _take_in(self, request: Request, now: int) -> None:
         """A request whose KV has arrived runs on here."""

@@ -17,14 +17,14 @@ class Lease:
 
     node: the pinned end of its path in the tree, which gives `shared` whole blocks; held: blocks
     of its own; cached, own: prompt tokens found there at admission, and those of them that its own
-    trajectory brought in; reload: those that come back from lower tiers, (tier, tokens).
+    trajectory brought in; reload: those that come back from a lower tier; ready_ns: when they are.
     """
 
-    __slots__ = ("cached", "held", "node", "own", "reload", "shared")
+    __slots__ = ("cached", "held", "node", "own", "ready_ns", "reload", "shared")
 
     def __init__(self, node: Node, held: int, cached: int, own: int, shared: int) -> None:
         self.node, self.held, self.cached, self.own, self.shared = node, held, cached, own, shared
-        self.reload: list[tuple[int, int]] = []
+        self.reload = self.ready_ns = 0
 
 
 class KvCache:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from gcsim.engine import batching, router
-from gcsim.engine.clock import Call, Clock, to_ns
+from gcsim.engine.clock import Clock, to_ns
 from gcsim.engine.cluster import Cluster, Terms
+from gcsim.engine.load import Load
 from gcsim.engine.records import Records
-from gcsim.engine.session import Session
 from gcsim.errors import Problem, ProfileError, nearest
 from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Deployment
@@ -24,47 +24,19 @@ def play(
     horizon_s: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Cluster:
-    """Play every trajectory to its end, or up to `horizon_s`; the cluster holds what happened.
+    """Play trajectories until those of the window have ended; the cluster holds what happened.
 
     A trajectory with a start time starts then; one without starts when an earlier one ends (a
-    closed loop). They are drawn from the iterable as they start, so it may be long. `progress` is
-    called with the number of ended trajectories. Errors: `ProfileError` for an unknown policy.
+    closed loop). They are drawn from the iterable as they start, so it may be endless.
+    horizon_s: a time at which the run is cut off; progress: called with the number of ended
+    trajectories that count. Errors: `ProfileError` for an unknown policy.
     """
     _check_policies(deployment)
     _check_formats(deployment, costs)
     env = Clock()
     cluster = Cluster(env, deployment, costs, terms, Records())
-    feed = iter(trajectories)
-    live: dict[int, Session] = {}
-    held: Trajectory | None = None  # the next one, waiting for another to end
-    ended = 0
-
-    def draw() -> None:
-        nonlocal held
-        held = next(feed, None)
-        if held is not None and held.start_s is not None:
-            Call(env, max(to_ns(held.start_s) - env.now, 0), start, held)
-            held = None
-
-    def start(call: Call) -> None:
-        trajectory: Trajectory = call.argument
-        session = live[trajectory.index] = Session(trajectory, env.now, cluster.send)
-        if trajectory.start_s is not None:
-            draw()
-        session.start()
-
-    def session_ended(session: Session) -> None:
-        nonlocal ended
-        del live[session.trajectory.index]
-        ended += 1
-        if progress is not None:
-            progress(ended)
-        if held is not None:
-            Call(env, session.end_ns - env.now, start, held)
-            draw()
-
-    cluster.session_ended = session_ended
-    draw()
+    load = Load(env, cluster, trajectories, progress)
+    load.draw()
     with _no_collector():
         env.run(until=None if horizon_s is None else to_ns(horizon_s) + 1)
     for replica in cluster.replicas:
@@ -72,7 +44,7 @@ def play(
     for request in cluster.live:
         if request.sent_ns <= env.now:
             cluster.records.request(request, 0, -1, -1)
-    for session in live.values():
+    for session in load.sessions:
         cluster.records.trajectory(session)
     return cluster
 

@@ -133,7 +133,8 @@ class PrefixCache:
         self.root.pins = 1
         self.blocks = [0] * (1 + len(tiers))  # owned, per tier
         self.pinned_blocks = 0  # in the first tier, on a path that is in use
-        self.evicted_blocks = 0
+        self.evicted_blocks = 0  # for good
+        self.offloaded_blocks = 0  # from the first tier to the next
         self._tick = 0
         self._uid = 0
         self._leaves: list[list[tuple[int, int, Node]]] = [[] for _ in self.blocks]
@@ -266,15 +267,15 @@ class PrefixCache:
         """Free up to `blocks` blocks of the first tier from unpinned leaves; blocks freed."""
         return self._evict(0, blocks)
 
-    def promote(self, node: Node) -> list[tuple[int, int]]:
-        """Bring a path to the first tier; what came from where: (tier, tokens), coldest first."""
-        moved: list[tuple[int, int]] = []
+    def promote(self, node: Node) -> int:
+        """Bring a path to the first tier; how many tokens of it were below."""
+        moved = 0
         at: Node | None = node
         while at is not None and at.tier:
             owned = self._owned(at)
             self.blocks[at.tier] -= owned
             self.blocks[0] += owned
-            moved.append((at.tier, at.length))
+            moved += at.length
             at.tier, at.queued = 0, False
             self._queue(at)
             at = at.parent
@@ -344,6 +345,7 @@ class PrefixCache:
         else:
             if part < owned:
                 self._queue(self._split(node, keep))
+            self.offloaded_blocks += part * (tier == 0)
             node.tier = target
             self.blocks[target] += part
             self._merge_below(node)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gcsim.engine.request import Request
 from gcsim.engine.session import PATH, Session
+from gcsim.engine.window import Part
 
 
 def _integers(*names: str) -> "np.dtype[np.void]":
@@ -37,6 +38,7 @@ REQUEST = _integers(
     "replica",
     "status",
     "reason",
+    "part",
 )
 TRAJECTORY = _integers(
     "trajectory",
@@ -46,6 +48,7 @@ TRAJECTORY = _integers(
     "steps",
     "steps_done",
     "status",
+    "part",
     *(f"{part}_ns" for part in PATH),
 )
 STATUSES = ("completed", "rejected", "unfinished")
@@ -74,7 +77,10 @@ class Names(dict[str, int]):
 
 
 class Records:
-    """Records of the types `REQUEST` (160 bytes) and `TRAJECTORY`, as they are added."""
+    """Records of the types `REQUEST` (168 bytes) and `TRAJECTORY`, as they are added.
+
+    What only fills the load after the window (`gcsim.engine.window`) leaves none.
+    """
 
     def __init__(self) -> None:
         self._requests = array("q")
@@ -85,7 +91,9 @@ class Records:
 
     def request(self, request: Request, network_ns: int, ttft_ns: int, e2e_ns: int) -> None:
         """Add a request that has ended (or is cut off by the horizon)."""
-        trajectory = request.session.trajectory
+        session, trajectory = request.session, request.session.trajectory
+        if session.part is Part.AFTER:
+            return
         self._requests.extend(
             (
                 request.index,
@@ -108,12 +116,15 @@ class Records:
                 request.replica,
                 self.statuses[request.status],
                 self.reasons[request.reason],
+                session.part,
             )
         )
 
     def trajectory(self, session: Session) -> None:
         """Add a trajectory that has ended (or is cut off by the horizon)."""
         trajectory = session.trajectory
+        if session.part is Part.AFTER:
+            return
         self._trajectories.extend(
             (
                 trajectory.index,
@@ -123,6 +134,7 @@ class Records:
                 len(trajectory.steps),
                 session.done,
                 self.statuses[session.status],
+                session.part,
                 *session.path,
             )
         )

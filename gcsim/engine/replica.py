@@ -87,8 +87,8 @@ class Replica:
         """Start, or (if it is news) end the run at the next boundary, or `further` ones later;
         whether the next boundary has moved.
         """
-        if self.next_ns == NEVER:
-            if not any(group.has_work for group in self.groups):
+        if not self._run.iterations:  # idle, perhaps until some KV is back
+            if self.next_ns <= now or not any(group.has_work for group in self.groups):
                 return False
             self.next_ns = now
             return True
@@ -99,6 +99,11 @@ class Replica:
             return False
         self.next_ns = end
         return True
+
+    def count_from(self, now: int) -> None:
+        """Count iterations that start from now on; one that goes on over several is divided."""
+        self.meter.count_from_ns = now
+        self.wake(now)
 
     # -- the boundary ----------------------------------------------------------------------
 
@@ -129,29 +134,21 @@ class Replica:
                     chunks = chunks or bool(group.chunks)
                     decodes = decodes or group.decodes
         self._sample(now)
-        reload_ns = self._fill()
+        self._fill(now)
         if chunks:
-            self.next_ns = run.mixed(reload_ns)
+            self.next_ns = run.mixed()
         elif decodes:
-            self.next_ns = self._decode_run(reload_ns)
+            self.next_ns = self._decode_run()
         else:
-            self.next_ns = NEVER
-            return self._told()
-        if reload_ns:
-            for group in groups:
-                group.reload_ns = 0
+            self.next_ns = self._next_ready_ns(now)
         return self._told()
 
-    def _fill(self) -> int:
-        """Tell the run what each group does; how long the first iteration waits for KV [ns]."""
-        reload_ns = 0  # every group reloads over its own chips
+    def _fill(self, now: int) -> None:
+        """Tell the run what each group does."""
         for k, group in enumerate(self.groups):
             if not (group.decodes or group.chunks):
-                group.keep_places()  # the line may have emptied: its head could never run
+                group.keep_places(now)  # the line may have emptied: its head could never run
             self._run.fill(k, group.decode, group.decodes, group.chunks)
-            if group.reload_ns > reload_ns:
-                reload_ns = group.reload_ns
-        return reload_ns
 
     def _sample(self, now: int) -> None:
         changed, running, used = False, 0, 0
@@ -170,21 +167,27 @@ class Replica:
                 group.events = []
         return told
 
-    def _decode_run(self, reload_ns: int) -> int:
+    def _decode_run(self) -> int:
         """Decode until something can change in some group; the end [ns].
 
         KV is evicted at the end of a run of one iteration: what the prefix cache holds, which the
         router may ask at any time, is the same all through a longer one.
         """
         run, iterations = self._run, 1
-        if self._coalesce and not reload_ns:
+        if self._coalesce:
             iterations = NEVER
             for group in self.groups:
                 iterations = min(iterations, self._steady(group))
         # The end of the warm-up ends a run too: what counts is decided by where a run starts.
         counting = run.start_ns >= self.meter.count_from_ns
         until = NEVER if counting else self.meter.count_from_ns
-        return run.decode(iterations, until, reload_ns)
+        return run.decode(iterations, min(until, self._next_ready_ns(run.start_ns)))
+
+    def _next_ready_ns(self, now: int) -> int:
+        """When KV that a request of some group waits for is back from below; NEVER without such."""
+        if self.cost.offload is None:
+            return NEVER
+        return min([group.next_ready_ns(now) for group in self.groups])
 
     def _steady(self, group: Group) -> int:
         """For how many iterations nothing changes in a group by itself."""

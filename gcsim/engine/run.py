@@ -44,8 +44,7 @@ class Run:
     after its `iterations` where nothing has cut it, up to `most`.
 
     rows: by group, the sums of its prompt chunks and decode set when the first iteration starts
-    (`gcsim.machine.roofline.BATCH`); extra_ns: time that the iteration waits for KV from lower
-    tiers.
+    (`gcsim.machine.roofline.BATCH`).
     """
 
     __slots__ = (
@@ -56,7 +55,6 @@ class Run:
         "_machine",
         "_until_ns",
         "end_ns",
-        "extra_ns",
         "iterations",
         "most",
         "rows",
@@ -70,7 +68,7 @@ class Run:
         self.rows = list(self._batches)
         # Iterations that decode sets had played before: of the first group, and of all.
         self._first, self._firsts = 0, np.zeros(machine.groups, dtype=np.int64)
-        self.start_ns = self.end_ns = self.iterations = self.extra_ns = 0
+        self.start_ns = self.end_ns = self.iterations = 0
         self.most, self._until_ns = 0, NEVER
 
     def fill(self, group: int, decode: DecodeSet, decodes: bool, chunks: list[Chunk]) -> None:
@@ -94,7 +92,7 @@ class Run:
             batch[PREFILL_PAIRS], batch[PREFILL_WINDOW_PAIRS] = pairs, in_window
             batch[PREFILL_KV], batch[PREFILL_WINDOW_KV] = kv, window_kv
 
-    def mixed(self, reload_ns: int) -> int:
+    def mixed(self) -> int:
         """Play one iteration in which some prompt is computed; its end [ns]."""
         if self._machine.groups == 1:
             duration = iteration_ns(self._machine.table, self.rows[0])
@@ -103,14 +101,14 @@ class Run:
             duration = groups_ns(self._machine.table, self._batches)
         self.iterations = self.most = 1
         self._interruptible = False
-        return self._reloaded(self.start_ns + duration, reload_ns)
+        return int(self.start_ns + duration)
 
-    def decode(self, iterations: int, until_ns: int, reload_ns: int) -> int:
+    def decode(self, iterations: int, until_ns: int) -> int:
         """Play up to so many decode iterations, the last one ending at `until_ns` or later [ns]."""
         if self._machine.groups > 1:
             self._join()
         self.most, self._until_ns, self._interruptible = iterations, until_ns, iterations > 1
-        return self._reloaded(self._plan(AHEAD), reload_ns)
+        return self._plan(AHEAD)
 
     def plan_on(self) -> int:
         """Nothing has cut the run by the end of what was planned: plan more; the end [ns]."""
@@ -162,14 +160,14 @@ class Run:
 
     def account(self, totals: Floats, gaps: Ints) -> int:
         """Add what was played to totals and gaps; how long the first iteration took [ns]."""
-        machine, iterations, extra_ns = self._machine, self.iterations, self.extra_ns
+        machine, iterations = self._machine, self.iterations
         if machine.groups == 1:
             first_ns: int = account(
-                machine.table, self.rows[0], totals, gaps, iterations, self._first, extra_ns
+                machine.table, self.rows[0], totals, gaps, iterations, self._first
             )
         else:
             first_ns = account_groups(
-                machine.table, self._batches, totals, gaps, iterations, self._firsts, extra_ns
+                machine.table, self._batches, totals, gaps, iterations, self._firsts
             )
         return first_ns
 
@@ -187,11 +185,3 @@ class Run:
                 table, self._batches, iterations, self._firsts, start_ns, until_ns
             )
         return played
-
-    def _reloaded(self, end: int, reload_ns: int) -> int:
-        """The end of an iteration that waits for KV from lower tiers, or hides its reload [ns]."""
-        later = end + reload_ns
-        if self._machine.reload_overlaps:
-            later = max(end, self.start_ns + reload_ns)
-        self.extra_ns = later - end
-        return later

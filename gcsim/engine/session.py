@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gcsim.engine.clock import to_ns
 from gcsim.engine.request import COMPLETED, UNFINISHED, Context, Request
+from gcsim.engine.window import Part
 from gcsim.traffic.trajectory import Trajectory
 
 # Time on the critical path, in this order: it sums to the task time.
@@ -18,6 +19,7 @@ _NO_TIME = (0,) * len(PATH)
 class Session:
     """A trajectory under way.
 
+    part: where in the run it starts, which says whether it counts;
     send(session, step, context, ready_ns): hands a step to the cluster, to be sent at `ready_ns`.
     """
 
@@ -31,6 +33,7 @@ class Session:
         "done",
         "end_ns",
         "live",
+        "part",
         "path",
         "send",
         "start_ns",
@@ -43,9 +46,11 @@ class Session:
         trajectory: Trajectory,
         start_ns: int,
         send: Callable[["Session", int, Context, int], None],
+        part: Part = Part.COUNTED,
     ) -> None:
         self.trajectory, self.start_ns, self.send = trajectory, start_ns, send
         self.done = self.live = 0
+        self.part = part
         self.status, self.end_ns, self.path = UNFINISHED, start_ns, _NO_TIME
         self._missing: dict[int, int] = {}  # steps to wait for, where more than one
         self._released: dict[int, tuple[int, tuple[int, ...]]] = {}

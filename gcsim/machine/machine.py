@@ -42,6 +42,31 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
+class OffloadRate:
+    """The way of a replica's KV to a lower memory tier and back: every chip has a link.
+
+    bytes_per_s: one way, or both together where not `duplex`; kv_bytes, window_kv_bytes: of a token
+    on a chip; state_bytes: of a sequence there; window: tokens that sliding layers keep.
+    """
+
+    bytes_per_s: float
+    duplex: bool
+    kv_bytes: float
+    window_kv_bytes: float
+    state_bytes: float
+    window: int
+
+    def ns(self, tokens: int, context: int) -> int:
+        """How long the last `tokens` of a context occupy the link [ns].
+
+        t = (n kv + min(context, W) window_kv + state) / rate, as in a handoff
+        """
+        windows = min(context, self.window) * self.window_kv_bytes
+        moved = tokens * self.kv_bytes + windows + self.state_bytes
+        return round(moved / self.bytes_per_s * 1e9)
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """A model on one replica of a pool: what the engine needs to know of both.
 
@@ -51,7 +76,8 @@ class Machine:
     window: of the sliding layers, 0 without;
     groups: of a replica (`ep`);
     kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a group in blocks;
-    reload_s_per_token: per lower tier; peak_flops_per_s, peak_bytes_per_s: of a replica;
+    offload: the link to the tier that takes evicted KV, if one does;
+    peak_flops_per_s, peak_bytes_per_s: of a replica;
     kv_bytes, window_kv_bytes: of one token, once, as it travels over a link, and state_bytes of a
     sequence; the overheads, what tokenizing a token takes (on arrival, and again after a handoff)
     and overlap_scheduling: of the serving stack.
@@ -70,8 +96,7 @@ class Machine:
     kv_blocks: int
     blocks_per_seq: int
     spill_blocks: tuple[int, ...]
-    reload_s_per_token: tuple[float, ...]
-    reload_overlaps: bool
+    offload: "OffloadRate | None"
     request_overhead_s: float
     handoff_overhead_s: float
     tokenize_s_per_token: float
@@ -85,10 +110,6 @@ class Machine:
     weight_tiers: dict[str, float]
     expert_tiers: dict[str, float]
     kv_tier: str
-
-    def reload_ns(self, tier: int, tokens: int) -> int:
-        """Time to bring the KV of `tokens` tokens back from lower tier 1, 2, ... [ns]."""
-        return round(tokens * self.reload_s_per_token[tier - 1] * 1e9)
 
     def prompt_ns(self, tokens: int) -> int:
         """Time to compute a lone prompt in one iteration [ns]."""
@@ -169,12 +190,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         kv_blocks=placement.kv_tokens // pool.block_tokens,
         blocks_per_seq=int(-(-beside // block_bytes)),
         spill_blocks=tuple(tokens // pool.block_tokens for _, tokens in placement.spill),
-        reload_s_per_token=tuple(
-            (placement.kv_bytes_per_chip_token + placement.window_bytes_per_chip_token)
-            / (tier.bandwidth.value * chip.efficiency.memory.value)
-            for tier, _ in placement.spill
-        ),
-        reload_overlaps=any(tier.overlaps_compute for tier, _ in placement.spill),
+        offload=_offload(pool, placement, window),
         request_overhead_s=stack.request_overhead.value,
         handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
         tokenize_s_per_token=tokenize,
@@ -188,6 +204,20 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         weight_tiers=placement.share("attention"),
         expert_tiers=placement.share("experts") or placement.share("ffn"),
         kv_tier=main.tier,
+    )
+
+
+def _offload(pool: Pool, placement: Placement, window: int) -> OffloadRate | None:
+    offload, tier = pool.kv_offload, pool.offload_tier
+    if offload is None or tier is None:
+        return None
+    return OffloadRate(
+        bytes_per_s=(offload.bandwidth or tier.bandwidth.value) * offload.efficiency,
+        duplex=offload.duplex,
+        kv_bytes=placement.kv_bytes_per_chip_token,
+        window_kv_bytes=placement.window_bytes_per_chip_token,
+        state_bytes=placement.state_bytes_per_chip,
+        window=window,
     )
 
 

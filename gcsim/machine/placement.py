@@ -30,7 +30,7 @@ class Placement:
     """The placement of one replica: per chip by tier, and what KV it holds.
 
     kv_tokens: tokens of KV that each of its `ep` groups holds in the tier of the KV cache, windows
-    of sliding layers apart; spill: the same for each tier below that takes evicted KV;
+    of sliding layers apart; spill: the same for the tier that takes evicted KV, if one does;
     kv_bytes_per_chip_token, window_bytes_per_chip_token: bytes that a token takes on each chip that
     holds it; state_bytes_per_chip: what a sequence takes there besides, however long.
     """
@@ -143,12 +143,10 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
     if tokens < pool.block_tokens:
         raise _too_large(model, pool, weights)
     spill = tuple(
-        (use.tier, int(use.kv_bytes / grown))
-        for use in uses
-        if "kv_spill" in use.tier.holds and "kv" not in use.tier.holds
+        (use.tier, int(use.kv_bytes / grown)) for use in uses if use.tier is pool.offload_tier
     )
     beside = window if full else 0.0
-    return Placement(uses, tokens, spill if pool.spill else (), grown, beside, state)
+    return Placement(uses, tokens, spill, grown, beside, state)
 
 
 def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:

@@ -25,6 +25,10 @@ from math import frexp, log, sqrt
 import numba
 import numpy as np
 
+from gcsim.machine import kernel_cache
+
+kernel_cache.settle()  # before the first kernel: where it is kept is looked up then
+
 # A batch as the engine sums it up; KV and pairs with `window` are those of sliding layers.
 BATCH = (
     "prompt_tokens",  # new tokens of prompts
@@ -524,12 +528,11 @@ def account(
     gaps: np.ndarray,
     iterations: int,
     first: int,
-    wait_ns: int,
 ) -> int:
     """Add iterations that were played to a pool's totals (`TOTALS`) and to its token gaps.
 
-    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`; `wait_ns` is a wait
-    within the first iteration. Returns how long that one took [ns].
+    `gaps` counts the gaps between the tokens of a request in bins of `gap_bin`. Returns how long
+    the first iteration took [ns].
     """
     accepted = int(table[TERMS, ACCEPTED_PPM])
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
@@ -553,7 +556,6 @@ def account(
         work_flops, work_bytes = work_flops + flops, work_bytes + moved
         gap_ns = _to_ns(parts[0])
         if played == 0:
-            gap_ns += wait_ns
             first_ns = gap_ns
         if seqs > 0:
             gaps[gap_bin(gap_ns)] += seqs
@@ -691,7 +693,6 @@ def account_groups(
     gaps: np.ndarray,
     iterations: int,
     firsts: np.ndarray,
-    wait_ns: int,
 ) -> int:
     """`account` of all groups together: busy time by the fullest one's bounds, work by all."""
     ppm, first_ns, now = int(table[TERMS, ACCEPTED_PPM]), 0, np.empty_like(batches)
@@ -706,7 +707,6 @@ def account_groups(
         totals[9] += 1.0
         gap_ns = _to_ns(parts[0])
         if played == 0:
-            gap_ns += wait_ns
             first_ns = gap_ns
         for g in range(batches.shape[0]):
             totals[10] += batches[g, PROMPT_TOKENS]

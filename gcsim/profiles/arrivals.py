@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gcsim.profiles.base import Count, PlainNumber, PlainPerS, PlainSeconds, Spec
+from gcsim.profiles.base import PlainNumber, PlainPerS, PlainSeconds, Spec
 
 PositivePerS = Annotated[PlainPerS, Field(gt=0)]
 Positive = Annotated[PlainNumber, Field(gt=0)]
+Cv = Annotated[PlainNumber, Field(ge=0.01, le=100)]
 
 
 class Slo(Spec):
@@ -36,14 +37,14 @@ class GammaArrivals(Spec):
 
     process: Literal["gamma"]
     rate: PositivePerS
-    cv: Positive
+    cv: Cv
 
 
 class Closed(Spec):
     """`agents` trajectories at any time: when one ends the next starts."""
 
     process: Literal["closed"]
-    agents: Count
+    agents: Annotated[int, Field(ge=1, le=10**6, strict=True)]
     """How many at any time."""
     ramp: PlainSeconds = 0.0
     """The first ones start spread evenly over this time, not all at once."""
@@ -70,7 +71,7 @@ class ChangingRate(Spec):
 
     process: Literal["steps", "ramp"]
     points: tuple[RateFrom, ...] = Field(min_length=1)
-    cv: Positive = 1.0
+    cv: Cv = 1.0
 
     @model_validator(mode="after")
     def _rising(self) -> "ChangingRate":

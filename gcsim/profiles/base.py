@@ -6,6 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from gcsim import units
+from gcsim.profiles.bounds import FIXED_S_MAX, TOKENS_MAX, beyond
 
 Kind = Literal["datasheet", "paper", "measured", "vendor_claim", "fitted", "assumed", "given"]
 
@@ -46,8 +47,11 @@ class Quantity(Spec):
         return units.show(self.value, self.dimension)
 
 
-def si(raw: Any, dimension: str) -> float:
-    """`units.parse` for a validator: a bad unit becomes a pydantic error that keeps its hint."""
+def si(raw: Any, dimension: str, least: float | None = None, most: float | None = None) -> float:
+    """`units.parse` for a validator, within bounds; errors become pydantic's and keep their hint.
+
+    least, most: of a field, in place of those of the dimension (`gcsim.profiles.bounds`)
+    """
     try:
         value = units.parse(raw, dimension)
     except (units.UnitError, TypeError) as error:
@@ -55,18 +59,22 @@ def si(raw: Any, dimension: str) -> float:
         raise PydanticCustomError("unit", "{why}", {"why": why, "hint": hint}) from error
     if value < 0:
         raise PydanticCustomError("unit", "{why}", {"why": "is negative", "hint": ""})
+    if why := beyond(value, dimension, least, most):
+        raise PydanticCustomError("bound", "{why}", {"why": why, "hint": ""})
     return value
 
 
-def _quantity(raw: Any, dimension: str) -> Any:
+def _quantity(raw: Any, dimension: str, least: float | None, most: float | None) -> Any:
     if isinstance(raw, Quantity):
         return raw
     if not isinstance(raw, dict):
-        return {"value": si(raw, dimension), "dimension": dimension}
+        return {"value": si(raw, dimension, least, most), "dimension": dimension}
     if "value" not in raw:
         hint = "write {value: ..., kind: ..., source: ...}"
         raise PydanticCustomError("missing", "{why}", {"why": "has no value", "hint": hint})
-    numbers = {key: si(raw[key], dimension) for key in ("value", "low", "high") if key in raw}
+    numbers = {
+        key: si(raw[key], dimension, least, most) for key in ("value", "low", "high") if key in raw
+    }
     low, high = numbers.get("low"), numbers.get("high")
     if (low is not None and low > numbers["value"]) or (
         high is not None and high < numbers["value"]
@@ -79,32 +87,46 @@ def _quantity(raw: Any, dimension: str) -> Any:
     return {**raw, **numbers, "dimension": dimension}
 
 
-def _of(dimension: str) -> BeforeValidator:
-    return BeforeValidator(lambda raw: _quantity(raw, dimension))
+def sourced(
+    dimension: str, least: float | None = None, most: float | None = None
+) -> BeforeValidator:
+    """Reads a `Quantity`; least, most: of a field, in SI (a `least` rules out 0)."""
+    return BeforeValidator(lambda raw: _quantity(raw, dimension, least, most))
 
 
-def _plain(dimension: str) -> BeforeValidator:
-    return BeforeValidator(lambda raw: si(raw, dimension))
+def plain(dimension: str, least: float | None = None, most: float | None = None) -> BeforeValidator:
+    """Reads a plain float; as `sourced`."""
+    return BeforeValidator(lambda raw: si(raw, dimension, least, most))
 
 
 # With an origin: what a chip profile is made of.
-Bytes = Annotated[Quantity, _of("bytes")]
-BytesPerS = Annotated[Quantity, _of("bytes_per_s")]
-FlopsPerS = Annotated[Quantity, _of("flops_per_s")]
-Seconds = Annotated[Quantity, _of("seconds")]
-Watts = Annotated[Quantity, _of("watts")]
-UsdPerHour = Annotated[Quantity, _of("usd_per_hour")]
-UsdPerKwh = Annotated[Quantity, _of("usd_per_kwh")]
-Usd = Annotated[Quantity, _of("usd")]
-Number = Annotated[Quantity, _of("number")]
+Capacity = Annotated[Quantity, sourced("bytes", least=1e3)]
+Bytes = Annotated[Quantity, sourced("bytes")]
+BytesPerS = Annotated[Quantity, sourced("bytes_per_s")]
+FlopsPerS = Annotated[Quantity, sourced("flops_per_s")]
+Seconds = Annotated[Quantity, sourced("seconds")]
+FixedSeconds = Annotated[Quantity, sourced("seconds", most=FIXED_S_MAX)]
+Watts = Annotated[Quantity, sourced("watts")]
+UsdPerHour = Annotated[Quantity, sourced("usd_per_hour")]
+UsdPerKwh = Annotated[Quantity, sourced("usd_per_kwh")]
+Usd = Annotated[Quantity, sourced("usd")]
+Number = Annotated[Quantity, sourced("number")]
+Reached = Annotated[Quantity, sourced("number", least=1e-4, most=1)]
+Share = Annotated[Quantity, sourced("number", most=1)]
+Ratio = Annotated[Quantity, sourced("number", most=1e3)]
 
 # Plain floats in SI: settings that somebody chooses, which need no source. The text is the
 # dimension, for who shows them.
-PlainSeconds = Annotated[float, _plain("seconds"), "seconds"]
-PlainBytes = Annotated[float, _plain("bytes"), "bytes"]
-PlainBytesPerS = Annotated[float, _plain("bytes_per_s"), "bytes_per_s"]
-PlainPerS = Annotated[float, _plain("per_s"), "per_s"]
-PlainNumber = Annotated[float, _plain("number"), "number"]
-Fraction = Annotated[float, _plain("number"), Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Whole = Annotated[int, Field(ge=0, strict=True)]
+PlainSeconds = Annotated[float, plain("seconds"), "seconds"]
+PlainFixedSeconds = Annotated[float, plain("seconds", most=FIXED_S_MAX), "seconds"]
+PlainBytes = Annotated[float, plain("bytes"), "bytes"]
+PlainBytesPerS = Annotated[float, plain("bytes_per_s"), "bytes_per_s"]
+PlainPerS = Annotated[float, plain("per_s"), "per_s"]
+PlainNumber = Annotated[float, plain("number"), "number"]
+Fraction = Annotated[float, plain("number"), Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=10**9, strict=True)]
+Whole = Annotated[int, Field(ge=0, le=10**12, strict=True)]
+Chips = Annotated[int, Field(ge=1, le=10**5, strict=True)]  # of a domain, a replica, a pool
+Width = Annotated[int, Field(ge=0, le=10**7, strict=True)]  # of a matrix
+Length = Annotated[int, Field(ge=1, le=TOKENS_MAX, strict=True)]  # tokens of a sequence
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]

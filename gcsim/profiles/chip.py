@@ -1,20 +1,26 @@
 """A chip profile: peaks, memory tiers, links, named factors, power, price; each with a source."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from gcsim.profiles.base import (
     Bytes,
     BytesPerS,
-    Count,
+    Capacity,
+    Chips,
+    FixedSeconds,
     FlopsPerS,
-    Number,
-    Seconds,
+    Name,
+    Quantity,
+    Ratio,
+    Reached,
+    Share,
     Spec,
     Usd,
     UsdPerHour,
     Watts,
+    sourced,
 )
 from gcsim.profiles.model import WeightFormat
 
@@ -56,16 +62,16 @@ class Tier(Spec):
     One that holds nothing is a cache, whose traffic is in the efficiencies of the others.
     """
 
-    tier: str
+    tier: Name
     """Its name: sram, hbm, host."""
-    capacity: Bytes
+    capacity: Capacity
     """Bytes of one chip; of what several chips share, its part."""
     bandwidth: BytesPerS
     """Peak rate at which one chip reads it."""
     holds: tuple[Holds, ...]
-    """What may lie there: weights, kv, kv_spill (evicted KV)."""
-    overlaps_compute: bool = False
-    """Whether reloads from it hide behind iterations."""
+    """What may lie there: weights, kv, kv_spill (evicted KV, where a
+    deployment has `kv_offload`).
+    """
 
 
 class ScaleUp(Spec):
@@ -75,13 +81,13 @@ class ScaleUp(Spec):
     """Per chip and direction. In a mesh each chip has an equal link to each other: all
     together.
     """
-    latency: Seconds
+    latency: FixedSeconds
     """Of one hop."""
     topology: Literal["mesh", "switch", "torus"] = "switch"
     """mesh: a link to each other chip; switch; or torus."""
-    max_chips: Count = 8
+    max_chips: Chips = 8
     """How many chips these links join: the largest tp."""
-    mesh_chips: Count | None = None
+    mesh_chips: Chips | None = None
     """Chips of one mesh, where a domain is made of several."""
     switch_bandwidth: BytesPerS | None = None
     """What a chip has besides, to a switch between its mesh and others."""
@@ -114,9 +120,9 @@ class ScaleOut(Spec):
 
     bandwidth: BytesPerS
     """Per chip and direction."""
-    latency: Seconds | None = None
+    latency: FixedSeconds | None = None
     """Of one message between the chips of a replica; 0 where left out."""
-    efficiency: Number | None = None
+    efficiency: Reached | None = None
     """What is reached of the bandwidth there; 1 where left out."""
 
 
@@ -132,23 +138,23 @@ class Interconnect(Spec):
 class Efficiency(Spec):
     """Named fractions of a peak that are reached; a property of the chip (docs/cost-model.md)."""
 
-    memory: Number
+    memory: Reached
     """Of the bandwidth of weights."""
-    kv_read: Number
+    kv_read: Reached
     """Of the bandwidth with which attention reads KV."""
-    gemm_bf16: Number
+    gemm_bf16: Reached
     """Of the 16-bit peak, in dense products."""
-    gemm_fp8: Number | None = None
+    gemm_fp8: Reached | None = None
     """Of the 8-bit peak, in dense products."""
-    gemm_fp4: Number | None = None
+    gemm_fp4: Reached | None = None
     """Of the 4-bit peak, in dense products."""
-    gemm_int8: Number | None = None
+    gemm_int8: Reached | None = None
     """Of the integer peak; as gemm_fp8 where left out (as gemm_bf16 on a chip without FP8)."""
-    expert_gemm: Number
+    expert_gemm: Reached
     """Of its peak, in the products of experts."""
-    attention: Number
+    attention: Reached
     """Of the 16-bit peak, in the core of attention."""
-    link: Number
+    link: Reached
     """Of the bandwidth of scale-up links."""
 
     def gemm(self, fmt: str) -> float:
@@ -160,27 +166,27 @@ class Efficiency(Spec):
 class Stack(Spec):
     """Fixed times of a serving stack on this chip: what an iteration costs beyond the roofline."""
 
-    layer_overhead: Seconds
+    layer_overhead: FixedSeconds
     """Of each layer, in each iteration."""
-    moe_layer_overhead: Seconds
+    moe_layer_overhead: FixedSeconds
     """More, of a layer with experts."""
-    all_reduce_latency: Seconds
+    all_reduce_latency: FixedSeconds
     """Of an all-reduce between two chips."""
-    all_reduce_latency_per_doubling: Seconds
+    all_reduce_latency_per_doubling: FixedSeconds
     """More, each time the chips double."""
-    sequence_overhead: Seconds
+    sequence_overhead: FixedSeconds
     """Of each sequence of a batch."""
-    prompt_layer_overhead: Seconds
+    prompt_layer_overhead: FixedSeconds
     """Of each layer, in an iteration that has prompts."""
-    iteration_overhead: Seconds
+    iteration_overhead: FixedSeconds
     """Of each iteration, whatever its layers."""
-    request_overhead: Seconds
+    request_overhead: FixedSeconds
     """Of a request, once, before its prompt."""
-    handoff_overhead: Seconds | None = None
+    handoff_overhead: FixedSeconds | None = None
     """Of a request that goes on to another pool, beside the travel of its KV; 0 where left
     out.
     """
-    tokenize_per_token: Seconds | None = None
+    tokenize_per_token: FixedSeconds | None = None
     """Of the host, for each token of a prompt, cached or not, before the request is queued;
     where left out it is part of request_overhead.
     """
@@ -190,9 +196,9 @@ class Stack(Spec):
     """Whether the scheduler fixes the next iteration while one runs, so that a request which
     arrives meanwhile joins the one after.
     """
-    comm_overlap: Number | None = None
+    comm_overlap: Share | None = None
     """Fraction of communication that hides behind arithmetic; 0 where left out."""
-    expert_imbalance: Number | None = None
+    expert_imbalance: Annotated[Quantity, sourced("number", least=1, most=1e3)] | None = None
     """Tokens of the expert rank that has most, with ep, as a multiple of what uniform routing
     gives it; 1 where left out.
     """
@@ -200,15 +206,15 @@ class Stack(Spec):
     """Memory of a chip that graphs, activations and contexts take from weights and KV; 0 where
     left out.
     """
-    mxfp4_tile: Count | None = None
+    mxfp4_tile: Chips | None = None
     """Its kernels store experts in MXFP4 padded to a multiple of this width."""
-    mla_kernels: Number | None = None
+    mla_kernels: Ratio | None = None
     """layer_overhead of a layer with latent attention, as a multiple of one with grouped-query
     attention; 1 where left out.
     """
-    quantized_kernels: Number | None = None
+    quantized_kernels: Ratio | None = None
     """What quantizing activations adds, as a fraction; 0 where left out."""
-    compute: Number | None = None
+    compute: Annotated[Quantity, sourced("number", least=1e-4, most=10)] | None = None
     """What its kernels reach of the chip's achievable arithmetic (software of 2023 and 2024
     reaches less); 1 where left out.
     """
@@ -221,7 +227,7 @@ class Power(Spec):
     """Of one chip, on the data sheet."""
     idle: Watts | None = None
     """Of one chip that does nothing."""
-    node: Watts
+    node: Annotated[Quantity, sourced("watts", least=1.0)]
     """Of the whole node or rack, chips and all."""
 
 
@@ -237,7 +243,7 @@ class Price(Spec):
 class Packaging(Spec):
     """How many chips stand in one node (or rack) and how it is cooled."""
 
-    chips_per_node: Count
+    chips_per_node: Chips
     """Chips in one node or rack."""
     cooling: Literal["air", "liquid", "air or liquid"]
     """air, liquid, or air or liquid."""
@@ -246,7 +252,7 @@ class Packaging(Spec):
 class Chip(Spec):
     """One accelerator; `gcsim show chip NAME` shows every number with its origin."""
 
-    name: str
+    name: Name
     """What it is called; its file is named so too."""
     aliases: tuple[str, ...] = ()
     """Other names that find it."""
@@ -308,9 +314,9 @@ class Chip(Spec):
         for name, rate in rates:
             if rate.value == 0:
                 raise ValueError(f"{name} is zero")
-        for name, factor in self.efficiency:
-            if factor is not None and not 0 < factor.value <= 1:
-                raise ValueError(f"efficiency.{name} must be above 0 and at most 1")
+        tiers = [tier.tier for tier in self.memory]
+        if len(set(tiers)) < len(tiers):
+            raise ValueError(f"memory: two tiers have one name ({', '.join(tiers)})")
         if not any("weights" in tier.holds for tier in self.memory):
             raise ValueError("memory: no tier holds weights")
         if not any("kv" in tier.holds for tier in self.memory):

@@ -6,16 +6,19 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from gcsim.profiles.base import (
+    Chips,
     Count,
     Fraction,
+    Length,
+    Name,
     PlainBytes,
     PlainBytesPerS,
+    PlainFixedSeconds,
     PlainNumber,
-    PlainSeconds,
     Spec,
     Whole,
 )
-from gcsim.profiles.chip import Chip, Stack
+from gcsim.profiles.chip import Chip, Stack, Tier
 from gcsim.profiles.model import KvFormat, Model
 
 
@@ -41,7 +44,7 @@ class Batching(Spec):
     """A function of gcsim.engine.batching: continuous, prefill_first, decode_only,
     prefill_only, ...
     """
-    max_seqs: Count = 256
+    max_seqs: Annotated[int, Field(ge=1, le=10**6, strict=True)] = 256
     """Sequences that run at a time, per replica."""
     max_iteration_tokens: Count = 8192
     """New tokens of one iteration; prompts are cut to it."""
@@ -68,12 +71,30 @@ class Batching(Spec):
 class Speculation(Spec):
     """Speculative decoding."""
 
-    draft_tokens: Count
+    draft_tokens: Annotated[int, Field(ge=1, le=1000, strict=True)]
     """How many are drafted at a time."""
     acceptance: Fraction
     """Chance that a drafted token is accepted, after those before it."""
-    draft_cost: PlainNumber
+    draft_cost: Annotated[PlainNumber, Field(le=1e3)]
     """Time of the drafting, as a fraction of an iteration."""
+
+
+class KvOffload(Spec):
+    """What the prefix cache evicts goes to a lower memory tier of the chip, and comes back from it.
+
+    Both ways run beside the iterations: only a request whose KV is on its way back waits.
+    """
+
+    tier: str | None = None
+    """Name of the tier; the first that holds kv_spill where left out."""
+    bandwidth: Annotated[PlainBytesPerS, Field(gt=0)] | None = None
+    """Of the link of each chip, one way; the tier's where left out."""
+    efficiency: Fraction
+    """What is reached of it."""
+    duplex: bool = True
+    """Whether the link carries both ways at once, as PCIe does."""
+    source: str = ""
+    """Where the numbers come from."""
 
 
 class Pool(Spec):
@@ -91,15 +112,15 @@ class Pool(Spec):
     """A chip by name or file, or a mapping."""
     model: Model | None = None
     """What it serves, where that is not the scenario's model."""
-    tp: Count = 1
+    tp: Chips = 1
     """Tensor-parallel chips: attention and dense layers are split over them."""
-    ep: Count = 1
+    ep: Chips = 1
     """Expert-parallel groups of tp chips; each has attention of its own, experts are spread
     over all.
     """
-    pp: Count = 1
+    pp: Chips = 1
     """Pipeline stages, each with its part of the layers."""
-    replicas: Count = 1
+    replicas: Annotated[int, Field(ge=1, le=10**4, strict=True)] = 1
     """Copies of all that."""
     stack: str | None = None
     """Serving stack of the chip; its default where left out."""
@@ -109,14 +130,14 @@ class Pool(Spec):
     """Fraction of the memory that weights and KV share."""
     kv_reserve: Fraction = 0.1
     """Fraction of that kept for KV; weights that do not fit beside it go to the next tier."""
-    kv_tokens: Count | None = None
+    kv_tokens: Annotated[int, Field(ge=1, le=10**12, strict=True)] | None = None
     """Replaces the computed KV capacity of a replica, in studies of caches."""
-    block_tokens: Count = 16
+    block_tokens: Length = 16
     """Tokens of a KV block."""
     prefix_cache_tokens: Whole | None = None
     """Limits what the prefix cache keeps; 0: no prefix cache."""
-    spill: bool = True
-    """Whether evicted KV goes to a lower tier, where the chip has one."""
+    kv_offload: KvOffload | None = None
+    """Where the prefix cache's evicted KV goes; without, it is gone."""
     kv_dtype: KvFormat | None = None
     """Number format of KV, where that is not the model's: bf16 or fp8."""
     speculation: Speculation | None = None
@@ -127,6 +148,7 @@ class Pool(Spec):
         if self.stack is not None and self.stack not in self.chip.stacks:
             known = ", ".join(self.chip.stacks)
             raise ValueError(f"stack {self.stack!r} is not one of {self.chip.name}'s: {known}")
+        self._offloads()
         domain = self.chip.interconnect.scale_up.max_chips
         if self.tp > domain:
             raise ValueError(
@@ -141,6 +163,27 @@ class Pool(Spec):
                 " scale_out.bandwidth"
             )
         return self
+
+    def _offloads(self) -> None:
+        if self.kv_offload is None:
+            return
+        lower = [tier.tier for tier in self.chip.memory if "kv_spill" in tier.holds]
+        wanted = self.kv_offload.tier
+        if not lower or (wanted and wanted not in lower):
+            name = f" {wanted!r}" if wanted else ""
+            raise ValueError(
+                f"kv_offload: {self.chip.name} has no tier{name} that holds kv_spill"
+                f" (such are: {', '.join(lower) or 'none'})"
+            )
+
+    @property
+    def offload_tier(self) -> Tier | None:
+        """The memory tier that takes evicted KV, if one does."""
+        if self.kv_offload is None:
+            return None
+        wanted = self.kv_offload.tier
+        lower = (tier for tier in self.chip.memory if "kv_spill" in tier.holds)
+        return next(tier for tier in lower if wanted in (None, tier.tier))
 
     @property
     def serving_stack(self) -> Stack:
@@ -170,11 +213,11 @@ class Link(Spec):
     """The pool that it leads to."""
     bandwidth: Annotated[PlainBytesPerS, Field(gt=0)]
     """Of one lane."""
-    lanes: Count = 1
+    lanes: Chips = 1
     """Parallel lanes; a transfer takes all of them."""
-    latency: PlainSeconds = 0.0
+    latency: PlainFixedSeconds = 0.0
     """Of a transfer, not on the lanes."""
-    setup: PlainSeconds = 0.0
+    setup: PlainFixedSeconds = 0.0
     """Of a transfer too, not on the lanes."""
     efficiency: Fraction
     """What a long message reaches of the bandwidth."""
@@ -213,7 +256,7 @@ class Router(Spec):
 class Deployment(Spec):
     """Everything that serves: pools, links, KV handoff, router."""
 
-    name: str
+    name: Name
     """What it is called; its file is named so too."""
     description: str = ""
     """One sentence, for lists."""

@@ -6,13 +6,16 @@ high: 16000, kind: fitted, source: "..."}`). Lengths are bare numbers, times car
 """
 
 from itertools import pairwise
+from math import exp, gamma, inf, log1p, sqrt
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from gcsim import units
 from gcsim.errors import nearest
 from gcsim.profiles.base import Conflict, Kind, Spec, si
+from gcsim.profiles.bounds import DELAY_S_MAX, PARALLEL_MAX, STEPS_MAX, TOKENS_MAX
 
 NAMES = (
     "constant",
@@ -56,14 +59,14 @@ class Lognormal(Origin):
 
     dist: Literal["lognormal"]
     median: float = Field(gt=0)
-    sigma: float = Field(ge=0)
+    sigma: float = Field(ge=0, le=20)
 
 
 class Weibull(Origin):
     """`scale` (-ln U)^(1/k), U uniform in (0, 1)."""
 
     dist: Literal["weibull"]
-    k: float = Field(gt=0)
+    k: float = Field(ge=0.05, le=100)
     scale: float = Field(gt=0)
 
 
@@ -79,7 +82,7 @@ class Gamma(Origin):
 
     dist: Literal["gamma"]
     mean: float = Field(gt=0)
-    cv: float = Field(gt=0)
+    cv: float = Field(ge=0.01, le=100)
 
 
 class Uniform(Origin):
@@ -118,13 +121,16 @@ class Choice(Origin):
     """One of `values`, chosen by `weights`."""
 
     dist: Literal["choice"]
-    values: tuple[float, ...] = Field(min_length=1)
+    values: tuple[float, ...] = Field(min_length=1, max_length=10_000)
     weights: tuple[float, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Choice":
         if len(self.values) != len(self.weights):
             raise ValueError(f"{len(self.values)} values need as many weights")
+        again = [value for value in self.values if self.values.count(value) > 1]
+        if again:
+            raise ValueError(f"{again[0]:g} is given twice: add its weights up")
         _weighted(self.weights)
         return self
 
@@ -132,6 +138,78 @@ class Choice(Origin):
 def _weighted(weights: tuple[float, ...]) -> None:
     if not sum(weights) > 0:
         raise ValueError("the weights sum to 0")
+
+
+LEFT_OUT = 1e-6  # of the draws, beyond what is called the largest
+_SIDE = 4.75  # standard deviations of a normal distribution beyond which LEFT_OUT lies
+_LOG = -log1p(LEFT_OUT - 1)  # exponential units
+
+
+def largest(dist: "Distribution") -> float:
+    """What all but a millionth of the draws stay below, or a bound on it.
+
+    >>> largest(constant(7)), largest(Geometric(dist="geometric", dimension="number", mean=1))
+    (7.0, 1.0)
+    """
+    match dist:
+        case Constant():
+            found = dist.value
+        case Lognormal():
+            found = dist.median * exp(_SIDE * dist.sigma)
+        case Weibull():
+            found = dist.scale * _LOG ** (1 / dist.k)
+        case Geometric():
+            found = 1.0 if dist.mean == 1 else 1 + _LOG / -log1p(-1 / dist.mean)
+        case Gamma():  # Wilson and Hilferty's cube; below a shape of 1 an exponential is above it
+            shape = dist.cv**-2
+            cube = (1 - 1 / (9 * shape) + _SIDE / (3 * sqrt(shape))) ** 3
+            found = dist.mean * (cube if shape >= 1 else _LOG / shape)
+        case Uniform():
+            found = inf
+        case Histogram():
+            found = dist.edges[-1]
+        case Choice():
+            found = max(dist.values)
+    return min(found, inf if dist.high is None else max(dist.high, 0.0))
+
+
+def middle(dist: "Distribution") -> float:
+    """The mean of the draws, before they are clipped at `low`; at most `high`."""
+    match dist:
+        case Constant():
+            found = dist.value
+        case Lognormal():
+            found = dist.median * exp(min(dist.sigma**2 / 2, 600.0))
+        case Weibull():
+            found = dist.scale * gamma(1 + 1 / dist.k)
+        case Geometric() | Gamma():
+            found = dist.mean
+        case Uniform():
+            found = ((dist.low or 0.0) + (dist.high or 0.0)) / 2
+        case Histogram():
+            bins = zip(pairwise(dist.edges), dist.weights, strict=True)
+            found = sum((a + b) / 2 * weight for (a, b), weight in bins) / sum(dist.weights)
+        case Choice():
+            pairs = zip(dist.values, dist.weights, strict=True)
+            found = sum(value * weight for value, weight in pairs) / sum(dist.weights)
+    return min(found, inf if dist.high is None else max(dist.high, 0.0))
+
+
+def smallest(dist: "Distribution") -> float:
+    """What no draw is below; that of a histogram is the end of its first bin with a weight."""
+    match dist:
+        case Constant():
+            found = dist.value
+        case Histogram():
+            edges = zip(dist.edges[1:], dist.weights, strict=False)
+            found = next(edge for edge, weight in edges if weight)
+        case Choice():
+            found = min(dist.values)
+        case Uniform():
+            found = 0.0
+        case _:
+            found = 1.0  # rounded up to it
+    return max(found, dist.low or 0.0)
 
 
 Distribution = Constant | Lognormal | Weibull | Geometric | Gamma | Uniform | Histogram | Choice
@@ -172,9 +250,30 @@ def _of(dimension: str) -> BeforeValidator:
     return BeforeValidator(lambda raw: _read(raw, dimension))
 
 
+def _sound(dist: Distribution, least: float, most: float) -> Distribution:
+    """Refuse draws that cannot be."""
+    unit = dist.dimension
+    if smallest(dist) < least:
+        why = f"can be {smallest(dist):.3g}, must be at least {least:g}"
+        raise PydanticCustomError("bound", "{why}", {"why": why, "hint": "give low: 1"})
+    if (top := largest(dist)) > most:
+        limit = units.show(most, unit) if unit == "seconds" else f"{most:,.0f}"
+        why = f"can be {units.show(top, unit)}, and nothing is more than {limit}"
+        raise PydanticCustomError("bound", "{why}", {"why": why, "hint": "give high: ..."})
+    return dist
+
+
+def _whole(most: float) -> AfterValidator:
+    return AfterValidator(lambda dist: _sound(dist, 0.5, most))
+
+
 _Union = Annotated[Distribution, Field(discriminator="dist")]
-Tokens = Annotated[_Union, _of("number")]  # also counts of steps, turns, branches, calls
-Delay = Annotated[_Union, _of("seconds")]
+Tokens = Annotated[_Union, _whole(TOKENS_MAX), _of("number")]
+Steps = Annotated[_Union, _whole(STEPS_MAX), _of("number")]  # of a task, a sub-agent, a turn
+Several = Annotated[_Union, _whole(PARALLEL_MAX), _of("number")]  # calls, branches, answers at once
+Delay = Annotated[
+    _Union, AfterValidator(lambda dist: _sound(dist, 0.0, DELAY_S_MAX)), _of("seconds")
+]
 
 
 def constant(value: float, dimension: str = "number") -> Constant:

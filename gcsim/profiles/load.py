@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from gcsim.errors import Problem, ProfileError, nearest
 
 MAX_BYTES = 4_000_000
-RENAMED = {"window": "compact_above"}  # keys that once were, for the hint
+# Keys that once were, for the hint.
+RENAMED = {"window": "compact_above", "spill": "kv_offload"}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
@@ -137,15 +138,18 @@ def _problems(
             why, value = "is missing", None
         elif isinstance(value, dict | list | BaseModel):
             value = None
-        place = _place(loc, data)
+        place = _place(loc, data, item["type"] in ("extra_forbidden", "missing"))
         mark = mark_of(place, lines) or Mark(file)
         field = ".".join(map(str, place[mark.above :]))
         found.append(Problem(mark.file, field, value, why, hint, line=mark.line))
     return found
 
 
-def _place(loc: Place, data: Any) -> Place:
-    """Where an error is in the data: pydantic's place, without the names of what a union may be."""
+def _place(loc: Place, data: Any, about_a_key: bool) -> Place:
+    """Where an error is in the data: pydantic's place, without the names of what a union may be.
+
+    about_a_key: the last part is a key that should be there, or should not
+    """
     found: list[str | int] = []
     node = data
     for index, part in enumerate(loc):
@@ -153,7 +157,7 @@ def _place(loc: Place, data: Any) -> Place:
         inside |= isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
         if inside:
             node = node[part]
-        elif index < len(loc) - 1 and isinstance(node, dict):
+        elif isinstance(node, dict) and (index < len(loc) - 1 or not about_a_key):
             continue
         found.append(part)
     return tuple(found)

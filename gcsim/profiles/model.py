@@ -1,12 +1,14 @@
 """A model profile: the shape of a transformer and the number formats of its weights."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from gcsim.profiles.base import Count, Number, Spec, Whole
+from gcsim.profiles.base import Length, Name, Number, Spec, Whole, Width
 
 WeightFormat = Literal["fp32", "bf16", "fp8", "int8", "mxfp4", "nvfp4", "int4"]
+Positive = Annotated[Width, Field(ge=1)]
+Layers = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 KvFormat = Literal["bf16", "fp8"]
 
 # Bytes per weight with its scales: 1 per 32 weights (mxfp4), 1 per 16 (nvfp4), 2 per 64 (int4).
@@ -28,17 +30,17 @@ class Attention(Spec):
     """
 
     kind: str
-    q_heads: Count
-    kv_heads: Count = 1
-    head_dim: Count = 128
+    q_heads: Positive
+    kv_heads: Positive = 1
+    head_dim: Positive = 128
     bias: bool = False
     window: Whole = 0
     window_layers: Whole = 0
-    q_lora: Whole = 0
-    kv_lora: Whole = 0
-    rope_dim: Whole = 0
-    nope_dim: Whole = 0
-    v_dim: Whole = 0
+    q_lora: Width = 0
+    kv_lora: Width = 0
+    rope_dim: Width = 0
+    nope_dim: Width = 0
+    v_dim: Width = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> "Attention":
@@ -58,15 +60,15 @@ class FeedForward(Spec):
     With `experts: 0` all layers are dense. `gated` (SwiGLU) has three matrices, plain two.
     """
 
-    d_ff: Count
+    d_ff: Positive
     gated: bool = True
     bias: bool = False
-    experts: Whole = 0
-    experts_per_token: Whole = 0
-    shared_experts: Whole = 0
-    shared_d_ff: Whole = 0
+    experts: Width = 0
+    experts_per_token: Width = 0
+    shared_experts: Width = 0
+    shared_d_ff: Width = 0
     dense_layers: Whole = 0
-    dense_d_ff: Whole = 0
+    dense_d_ff: Width = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> "FeedForward":
@@ -90,7 +92,7 @@ class Kind(Spec):
 class LayerRun(Spec):
     """So many layers of one make, one after another."""
 
-    repeat: Count = 1
+    repeat: Layers = 1
     mixer: Kind
     ffn: Kind
 
@@ -120,14 +122,14 @@ class Model(Spec):
     `{repeat, mixer: {kind, ...}, ffn: {kind, ...}}` (read as `runs`).
     """
 
-    name: str
+    name: Name
     aliases: tuple[str, ...] = ()
     description: str = ""
     source: str = ""
-    layers: Count
-    hidden: Count
-    vocab: Count
-    context_window: Count
+    layers: Layers
+    hidden: Positive
+    vocab: Positive
+    context_window: Length
     tied_embeddings: bool = False
     attention: Attention | None = None
     ffn: FeedForward | None = None

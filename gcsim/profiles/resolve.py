@@ -28,6 +28,7 @@ from gcsim.profiles.workload import resolve_workload
 # Where a scenario may name a profile instead of giving its mapping.
 _NAMED = {"model": "model", "deployment": "deployment", "workload": "workload"}
 Settings = Mapping[str, Any]
+SET = Mark("--set")  # where the value of a setting stands
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ def resolve_mapping(mapping: dict[str, Any], file: str, names: "Names | None" = 
     for key in _NAMED:
         names.inline(mapping, (key,))
     scenario = validate(Scenario, mapping, file, names.lines)
+    if found := [Problem(file, *one) for one in scenario.contradictions()]:
+        raise ProfileError(found)
     return Resolved(scenario, mapping, names.library)
 
 
@@ -258,10 +261,11 @@ class Names:
 
     def changed(self, dotted: str) -> None:
         """A setting stands in no file."""
+        self.lines[tuple(int(key) if key.isdecimal() else key for key in dotted.split("."))] = SET
         keys = [key for key in dotted.split(".") if not key.isdigit()]
         for at in list(self.lines):
             if [key for key in at if not isinstance(key, int)][: len(keys)] == keys:
-                self.lines[at] = Mark("--set")
+                self.lines[at] = SET
 
 
 def _trace_beside(workload: Any, beside: Path) -> None:

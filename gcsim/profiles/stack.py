@@ -1,9 +1,21 @@
 """A serving stack as a thing of its own: its habits, and what its fixed times are likely to be."""
 
 from math import exp
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from gcsim.profiles.base import Bytes, Count, Number, PlainNumber, PlainSeconds, Seconds, Spec
+from pydantic import Field
+
+from gcsim.profiles.base import (
+    Bytes,
+    Chips,
+    Count,
+    FixedSeconds,
+    Name,
+    PlainFixedSeconds,
+    PlainNumber,
+    Ratio,
+    Spec,
+)
 
 NEVER_FITTED = (
     "iteration_overhead",
@@ -14,21 +26,23 @@ NEVER_FITTED = (
     "tokenize_per_token",
     "tokenizes_again",
 )
+# One standard deviation of a logarithm: 5 is a factor of 150 to either side.
+Spread = Annotated[PlainNumber, Field(le=5)]
 SIDE_90 = 1.64  # standard deviations from the middle to either end of a 90% range
 
 
 class TimePrior(Spec):
     """A fixed time [s] and one standard deviation of its logarithm."""
 
-    value: PlainSeconds
-    spread: PlainNumber
+    value: PlainFixedSeconds
+    spread: Spread
 
 
 class RatioPrior(Spec):
     """A ratio and one standard deviation of its logarithm."""
 
-    value: PlainNumber
-    spread: PlainNumber
+    value: Annotated[PlainNumber, Field(gt=0, le=1e3)]
+    spread: Spread
 
 
 class Priors(Spec):
@@ -64,19 +78,19 @@ class ServingStack(Spec):
     """
 
     kind: Literal["stack"]
-    name: str
+    name: Name
     aliases: tuple[str, ...] = ()
     description: str = ""
     source: str
     batching: Habits = Habits()
     overlap_scheduling: bool = False
     priors: Priors
-    iteration_overhead: Seconds
-    mla_kernels: Number | None = None
-    expert_imbalance: Number | None = None
+    iteration_overhead: FixedSeconds
+    mla_kernels: Ratio | None = None
+    expert_imbalance: Ratio | None = None
     runtime_reserve: Bytes | None = None
-    mxfp4_tile: Count | None = None
-    tokenize_per_token: Seconds | None = None
+    mxfp4_tile: Chips | None = None
+    tokenize_per_token: FixedSeconds | None = None
     tokenizes_again: bool = False
 
 

@@ -7,17 +7,41 @@ carries its origin, as the numbers of a chip do.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from gcsim.errors import ProfileError
 from gcsim.profiles.arrivals import Positive, Slo
-from gcsim.profiles.base import Count, Number, PlainBytes, PlainSeconds, Quantity, Seconds, Spec
-from gcsim.profiles.distribution import Constant, Delay, Origin, Tokens, constant
+from gcsim.profiles.base import (
+    Count,
+    Name,
+    Number,
+    PlainBytes,
+    PlainSeconds,
+    Quantity,
+    Seconds,
+    Share,
+    Spec,
+    sourced,
+)
+from gcsim.profiles.bounds import CALLS_MAX, TASK_S_MAX, TOKENS_MAX
+from gcsim.profiles.distribution import (
+    Constant,
+    Delay,
+    Origin,
+    Several,
+    Steps,
+    Tokens,
+    constant,
+    largest,
+    middle,
+)
 from gcsim.profiles.inherit import DEEPEST, based, read, within
 from gcsim.profiles.library import Library
 from gcsim.profiles.load import Lines, validate
+
+Priority = Annotated[int, Field(ge=-(10**6), le=10**6)]
 
 
 class Tools(Spec):
@@ -27,7 +51,7 @@ class Tools(Spec):
     """Tokens that the tools' results add to the prompt."""
     delay: Delay
     """Time of one call."""
-    calls: Tokens = constant(1)
+    calls: Several = constant(1)
     """Calls at once, of which the longest counts."""
 
 
@@ -38,7 +62,7 @@ class User(Spec):
     """Tokens of a message."""
     gap: Delay
     """Time until it is sent."""
-    every: Tokens = constant(1)
+    every: Steps = constant(1)
     """A message every so many steps; tools fill those between."""
 
 
@@ -49,11 +73,11 @@ class FanOut(Spec):
     `report`; the reports are what the waiting step appends.
     """
 
-    share: Number
+    share: Share
     """Fraction of the tasks that fork."""
-    branches: Tokens
+    branches: Several
     """Sub-agents of a fork."""
-    steps: Tokens
+    steps: Steps
     """Calls that each makes."""
     report: Tokens
     """Tokens of its last answer."""
@@ -68,7 +92,7 @@ class Agent(Spec):
     prompt would exceed `compact_above`, the context shrinks to shared + keep x compact_above.
     """
 
-    shared: Number
+    shared: Annotated[Quantity, sourced("number", most=TOKENS_MAX)]
     """Tokens that all prompts begin with: system prompt and tool catalogue."""
     first: Tokens
     """Tokens that a task adds to them."""
@@ -76,9 +100,9 @@ class Agent(Spec):
     """Tokens of an answer."""
     last_output: Tokens | None = None
     """Tokens of the last answer of a task, where it differs."""
-    steps: Tokens = constant(1)
+    steps: Steps = constant(1)
     """Calls of a task."""
-    samples: Tokens = constant(1)
+    samples: Several = constant(1)
     """Answers drawn in parallel from one prompt."""
     tools: Tools | None = None
     """What follows an answer that calls tools."""
@@ -108,9 +132,32 @@ class Agent(Spec):
             raise ValueError("samples needs steps: 1")
         if self.fan_out and self.tools is None:
             raise ValueError("fan_out needs tools: sub-agents work with them")
+        self._bounded()
         if not 0 < self.keep.value < 1:
             raise ValueError(f"keep is {self.keep.value:g}, must lie between 0 and 1")
         return self
+
+    def _bounded(self) -> None:
+        """A task has an end: in calls, and on a clock of 292 years."""
+        steps = largest(self.steps) * largest(self.samples)
+        every = steps
+        if self.fan_out:
+            every += largest(self.fan_out.branches) * largest(self.fan_out.steps)
+        calls = every * (largest(self.tools.calls) if self.tools else 1)
+        if calls > CALLS_MAX:
+            raise ValueError(
+                f"a task can make {calls:.3g} calls of models and tools, more than {CALLS_MAX:.3g}:"
+                " give steps, samples, calls or branches a lower high"
+            )
+        between_s = middle(self.tools.delay) if self.tools else 0.0
+        if self.user:
+            between_s += middle(self.user.gap) / max(middle(self.user.every), 1.0)
+        task_s = middle(self.start_delay) + middle(self.steps) * between_s
+        if task_s > TASK_S_MAX:
+            raise ValueError(
+                f"a task takes {task_s:.3g} s on average, more than {TASK_S_MAX:.3g} s: give"
+                " fewer steps, or a shorter tools.delay or user.gap"
+            )
 
 
 class Trace(Spec):
@@ -144,13 +191,13 @@ class Part(Spec):
     workload: "Workload"
     weight: Positive
     slo: Slo | None = None
-    priority: int | None = None
+    priority: Priority | None = None
 
 
 class Workload(Spec):
     """What is asked of a deployment, before it is said when (`Arrivals`)."""
 
-    name: str
+    name: Name
     """What it is called; its file is named so too."""
     description: str = ""
     """One sentence, for lists."""
@@ -158,7 +205,7 @@ class Workload(Spec):
     """Where it comes from."""
     slo: Slo = Slo()
     """What its users want; None is no bound."""
-    priority: int = 0
+    priority: Priority = 0
     """Higher comes first, under a policy that knows priorities."""
     agent: Agent | None = None
     """A class of agents."""

@@ -11,19 +11,11 @@ import pandas as pd
 
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import leaves
-from gcsim.results.counted import count_run, slos_of
+from gcsim.results.counted import TICK_S, Counted, of_workload, slos_of
 from gcsim.results.summary import summarise
 
-TICK_S = 1e-9  # times are whole nanoseconds; seconds as floats are off by less
 
-
-def class_summaries(
-    scenario: Scenario,
-    requests: pd.DataFrame,
-    trajectories: pd.DataFrame,
-    pools: pd.DataFrame,
-    end_s: float,
-) -> list[dict[str, Any]]:
+def class_summaries(scenario: Scenario, of: Counted) -> list[dict[str, Any]]:
     """One summary for each class (or trace) of the workload, in the order of the mix.
 
     The keys are those of the whole run (`gcsim.results.summary`), of the class alone;
@@ -37,45 +29,40 @@ def class_summaries(
     >>> bool(abs(sum(one["task_breakdown_ms"].values()) - one["mean_task_ms"]) < 1e-6)
     True
     """
-    warmup_s = scenario.run.warmup
     slos = slos_of(scenario)
     found = []
     for leaf in leaves(scenario.workload):
         name = leaf.workload.name
-        mine = requests[requests["workload"] == name]
-        tasks = trajectories[trajectories["workload"] == name]
-        counted = count_run(mine, tasks, pools, {name: slos[name]}, (warmup_s, end_s))
+        mine = of_workload(of, name)
         found.append(
             {
                 "workload": name,
                 "share": leaf.share,
                 "priority": leaf.priority,
                 "slo": slos[name].model_dump(exclude_none=True),
-                **summarise(counted),
-                "steps_within_budget": steps_within(mine, tasks, scenario, end_s),
+                **summarise(mine),
+                "steps_within_budget": steps_within(mine, scenario.run.budget),
             }
         )
     return found
 
 
-def steps_within(
-    requests: pd.DataFrame, trajectories: pd.DataFrame, scenario: Scenario, end_s: float
-) -> dict[str, Any] | None:
-    """How many steps of a task have their answer within `run.budget` of its start; None without.
+def steps_within(of: Counted, budget_s: float | None) -> dict[str, Any] | None:
+    """How many steps of a task have their answer within a budget of its start; None without.
 
-    budget_s; tasks: those that the numbers are over, started after the warm-up and, in a run that
-    was cut off, a budget or more before its end; mean, median, p10, p90 of the steps of a task;
+    budget_s; tasks: those that the numbers are over, of the window and, in a run that was cut off,
+    started a budget or more before its end; mean, median, p10, p90 of the steps of a task;
     finished: the part of the tasks that were done altogether. A task of which a step was rejected
     counts with the steps before.
     """
-    budget_s = scenario.run.budget
     if budget_s is None:
         return None
-    started = trajectories[trajectories["start_s"] >= scenario.run.warmup]
-    if (trajectories["status"] == "unfinished").any():  # short tasks are not to be preferred
-        started = started[started["start_s"] + budget_s <= end_s + TICK_S]
+    started = of.started
+    cut = started["status"] == "unfinished"
+    if cut.any():  # short tasks are not to be preferred
+        started = started[started["start_s"] + budget_s <= of.end_s + TICK_S]
     tasks = started.set_index("trajectory")
-    steps = steps_done(requests, tasks["start_s"], budget_s)
+    steps = steps_done(of.sent, tasks["start_s"], budget_s)
     done = (tasks["status"] == "completed") & (tasks["task_s"] <= budget_s + TICK_S)
     found: dict[str, Any] = {"budget_s": budget_s, "tasks": len(tasks)}
     if tasks.empty:

@@ -1,22 +1,28 @@
 """What counts: the requests and tasks of a run that its metrics are over, and who kept the SLO."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from gcsim.profiles.arrivals import Slo
+from gcsim.engine.cluster import Cluster
+from gcsim.profiles.arrivals import Closed, Slo, Static
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import leaves
+
+TICK_S = 1e-9  # times are whole nanoseconds; seconds as floats are off by less
 
 
 @dataclass(frozen=True)
 class Counted:
     """What the metrics of a run, or of one of its classes, are over.
 
-    requests, tasks: completed, begun after the warm-up, with the column `good` (kept its SLO);
-    sent, started: all requests and tasks; pools: the table of pools; from_s, span_s: the time that
-    counts, from the end of the warm-up to that of the run.
+    sent, started: the requests and tasks of the window (`gcsim.engine.window`); requests, tasks:
+    those that completed, with the column `good` (kept its SLO); pools: the table of pools;
+    loaded_s: the time of which each task that started took its share, by its number (`loaded_s`);
+    span_s: their sum, which rates are over; end_s: when the run ended.
     """
 
     requests: pd.DataFrame
@@ -24,30 +30,81 @@ class Counted:
     sent: pd.DataFrame
     started: pd.DataFrame
     pools: pd.DataFrame
-    from_s: float
+    loaded_s: pd.Series
     span_s: float
+    end_s: float
+
+
+def window_s(cluster: Cluster) -> tuple[float, float]:
+    """When the window of a run opened and closed [s].
+
+    It closes with the run where it has no length (a batch: all start at once) or never closed.
+    """
+    window, end_s = cluster.window, cluster.env.now * 1e-9
+    open_s, close_s = window.opened_ns * 1e-9, window.closed_ns * 1e-9
+    open_s = min(open_s, end_s) if window.opened_ns >= 0 else end_s
+    return open_s, min(close_s, end_s) if close_s > open_s else end_s
 
 
 def count_run(
     requests: pd.DataFrame,
     trajectories: pd.DataFrame,
     pools: pd.DataFrame,
-    slos: Mapping[str, Slo],
-    between_s: tuple[float, float],
+    scenario: Scenario,
+    summary: Mapping[str, Any],
 ) -> Counted:
-    """Take what counts out of a run; slos: by workload; between_s: warm-up and run end there."""
-    warmup_s, end_s = between_s
-    done, tasks = counted(requests, warmup_s), counted(trajectories, warmup_s)
+    """Take what counts out of a run; summary: its times, what was served, `saturated`."""
+    slos, end_s = slos_of(scenario), float(summary["simulated_s"])
+    started = trajectories[trajectories["counted"]]
+    sent = requests[requests["counted"]]
+    done = sent[sent["status"] == "completed"]
     done = done.assign(good=meets(done, slos))
+    tasks = started[started["status"] == "completed"]
     tasks = tasks.assign(good=task_meets(tasks, done, slos))
-    span_s = max(end_s - warmup_s, 1e-9)
-    return Counted(done, tasks, requests, trajectories, pools, warmup_s, span_s)
+    loaded_s = _loaded_s(started, len(done), scenario, summary)
+    span_s = max(float(loaded_s.sum()), 1e-9)
+    return Counted(done, tasks, sent, started, pools, loaded_s, span_s, end_s)
 
 
-def counted(table: pd.DataFrame, warmup_s: float) -> pd.DataFrame:
-    """The completed rows that began after the warm-up."""
-    began = table["sent_s"] if "sent_s" in table else table["start_s"]
-    return table[(table["status"] == "completed") & (began >= warmup_s)]
+def _loaded_s(
+    started: pd.DataFrame, done: int, scenario: Scenario, summary: Mapping[str, Any]
+) -> pd.Series:
+    """The share that each task has of the time under load [s], by its number.
+
+    Renewal and reward: what a task brings (1, its requests, its tokens), summed over tasks, over
+    their shares of time, summed likewise, is a rate that does not hang on where the run was cut.
+
+        closed loop of n agents:  s_t = (end_t - start_t) / n          so X = n / R, Little's law
+        open loop:                s_t = time until the next one starts so X = the rate of arrivals
+        batch (all start at once) s_t = (end - start) / N
+        saturated:                as open, x (load off - opened) x their requests / all served
+
+    Ref: Ross, Introduction to Probability Models, 10th ed., section 7.4.
+    """
+    end_s, (open_s, close_s) = summary["simulated_s"], summary["window_s"]
+    numbers = pd.Index(started["trajectory"], name="trajectory")
+    if isinstance(scenario.arrivals, Closed):
+        lasted = np.where(started["status"] == "unfinished", end_s, started["end_s"])
+        lasted = lasted - started["start_s"].to_numpy()
+        return pd.Series(lasted / scenario.arrivals.agents, numbers, name="loaded_s")
+    if isinstance(scenario.arrivals, Static):
+        return pd.Series((close_s - open_s) / max(len(started), 1), numbers, name="loaded_s")
+    order = np.argsort(started["start_s"].to_numpy(), kind="stable")
+    starts = started["start_s"].to_numpy()[order]
+    shares = np.empty(len(starts))
+    shares[order] = np.diff(np.concatenate([[open_s], starts[1:], [close_s]])[: len(starts) + 1])
+    if summary["saturated"] and close_s > open_s:
+        loaded_s = summary["load_on_until_s"] - open_s
+        shares *= loaded_s / (close_s - open_s) * done / max(summary["served_under_load"], 1)
+    return pd.Series(shares, numbers, name="loaded_s")
+
+
+def of_workload(of: Counted, name: str) -> Counted:
+    """The part of one class (or trace) of the workload."""
+    tables = ("requests", "tasks", "sent", "started")
+    rows = {key: getattr(of, key) for key in tables}
+    mine = {key: table[table["workload"] == name] for key, table in rows.items()}
+    return replace(of, **mine)
 
 
 def meets(done: pd.DataFrame, slos: Mapping[str, Slo]) -> pd.Series:

@@ -1,11 +1,14 @@
 """The 95% intervals of one run's means and percentiles, as keys of its summary."""
 
+from math import sqrt
+
 import numpy as np
 import pandas as pd
 
-from gcsim.results.counted import Counted, counted
-from gcsim.results.metrics import BOUNDED, PERCENTILES, each
-from gcsim.results.statistics import Interval, mean_interval, mser5, percentile_interval
+from gcsim.results.counted import Counted
+from gcsim.results.metrics import BOUNDED, METRICS, PERCENTILES, Metric, each
+from gcsim.results.per import answering, once, prompt_token, request, slow_token, task
+from gcsim.results.statistics import Interval, mean_interval, percentile_interval, t_quantile
 
 Bounds = list[float] | None
 
@@ -32,16 +35,65 @@ def interval_summary(of: Counted, saturated: bool) -> dict[str, Bounds]:
                 else percentile_interval(numbers, PERCENTILES[which], clusters)
             )
             found[f"ci95_{key}"] = None if saturated else bounds(interval)
+    for metric in METRICS:
+        if metric.of in ("requests", "tasks", "pools") and metric.per not in (
+            None,
+            once,
+            slow_token,
+        ):
+            interval = None if saturated else rate_interval(metric, of)
+            found[f"ci95_{metric.key}"] = bounds(interval)
+    slow = found["ci95_p90_tpot_ms"]
+    found["ci95_tps_per_user"] = [1e3 / ms for ms in reversed(slow)] if slow and slow[0] else None
     return found
+
+
+def rate_interval(metric: Metric, of: Counted) -> Interval | None:
+    """The interval of a sum per something, such as a rate: a ratio of sums over tasks.
+
+    r = A / P,   s^2 = n/(n-1) sum (a_t - r p_t)^2 / P^2                                       (1)
+
+    with the sums a_t of what each of n tasks brings and p_t of what it is per (its share of the
+    time under load). Ref: Cochran, Sampling Techniques, 1977, ch. 6.
+    """
+    a, p = per_task(metric, of)
+    count, whole = len(a), float(p.sum())
+    if count < 2 or not whole:
+        return None
+    rate = float(a.sum()) / whole
+    rest = (a - rate * p).to_numpy(dtype=np.float64)
+    half = t_quantile(count - 1) * sqrt(count / (count - 1) * float(rest @ rest)) / whole
+    return Interval(rate, rate - half, rate + half)
+
+
+def per_task(metric: Metric, of: Counted) -> tuple[pd.Series, pd.Series]:
+    """A metric's sum and what it is per, of each task that counts, by its number."""
+    assert metric.per is not None
+    share = of.loaded_s / of.span_s
+    if metric.of == "pools":  # the more time a task takes of the pools, the dearer it is
+        ended = pd.Series(1.0, of.tasks["trajectory"]).reindex(share.index, fill_value=0.0)
+        whole = float(metric.values(of.pools).sum())
+        return share * whole, ended * (metric.per(of) / max(len(of.tasks), 1))
+    rows = getattr(of, metric.of)
+    sums = metric.values(rows).astype(float).groupby(rows["trajectory"]).sum()
+    return sums.reindex(share.index, fill_value=0.0), _pers(metric, of, share)
+
+
+def _pers(metric: Metric, of: Counted, share: pd.Series) -> pd.Series:
+    """What a metric is per, of each task: its time under load, requests, prompts or answers."""
+    assert metric.per is not None
+    columns = {prompt_token: "isl", answering: "e2e_s"}
+    if metric.per in columns:
+        found = of.requests.groupby("trajectory")[columns[metric.per]].sum()
+    elif metric.per is request:
+        found = of.requests.groupby("trajectory")["isl"].count()
+    elif metric.per is task:
+        found = of.tasks.groupby("trajectory")["task_s"].count()
+    else:
+        return share * metric.per(of)
+    return found.reindex(share.index, fill_value=0).astype(float)
 
 
 def bounds(interval: Interval | None) -> Bounds:
     """An interval as a summary has it: `[low, high]`, or None."""
     return None if interval is None else [interval.low, interval.high]
-
-
-def settling_s(requests: pd.DataFrame) -> tuple[float, bool]:
-    """Where the warm-up ends [s], by MSER-5 on E2E in the order of sending, and if it settles."""
-    done = counted(requests, 0.0).sort_values("sent_s", kind="stable")
-    cut, settled = mser5(done["e2e_s"].to_numpy(dtype=np.float64))
-    return (float(done["sent_s"].iloc[cut]) if cut else 0.0), settled

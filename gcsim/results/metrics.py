@@ -12,6 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from gcsim.results.per import (
+    answering,
+    loaded,
+    once,
+    prompt_token,
+    request,
+    second,
+    slow_token,
+    task,
+    tasks_per_hour,
+    tasks_per_second,
+)
+
 if TYPE_CHECKING:  # the command line reads the table before it knows whether it needs pandas
     import pandas as pd
 
@@ -21,31 +34,6 @@ PERCENTILES = {"median": 50, "p90": 90, "p95": 95, "p99": 99}
 STATISTICS = ("mean", "std", *PERCENTILES)
 BOUNDED = ("mean", *PERCENTILES)  # the statistics that have intervals, ratios and bands
 WATCHED = ("mean", "median", "p95", "p99")  # and those that diff and check look at
-
-
-def once(_: "Counted") -> float:
-    """Not per anything: the sum itself."""
-    return 1.0
-
-
-def second(of: "Counted") -> float:
-    """Per second of the time that counts."""
-    return of.span_s
-
-
-def request(of: "Counted") -> float:
-    """Per counted request."""
-    return len(of.requests)
-
-
-def task(of: "Counted") -> float:
-    """Per counted task."""
-    return len(of.tasks)
-
-
-def prompt_token(of: "Counted") -> float:
-    """Per prompt token of the counted requests."""
-    return float(of.requests["isl"].sum())
 
 
 def ones(rows: "pd.DataFrame") -> "pd.Series":
@@ -192,7 +180,7 @@ METRICS: tuple[Metric, ...] = (
         better="higher",
         uses="paired watched run compare ratio bands",
         head="output\ntok/s",
-        definition="output tokens of the counted requests, per second",
+        definition="output tokens of the counted requests, per second under load",
     ),
     Metric(
         key="request_throughput",
@@ -202,7 +190,7 @@ METRICS: tuple[Metric, ...] = (
         unit="1/s",
         better="higher",
         uses="paired watched run bands",
-        definition="counted requests per second",
+        definition="counted requests per second under load",
     ),
     Metric(
         key="total_token_throughput",
@@ -212,7 +200,7 @@ METRICS: tuple[Metric, ...] = (
         unit="tokens/s",
         better="higher",
         uses="paired",
-        definition="prompt and output tokens of the counted requests, per second",
+        definition="prompt and output tokens of the counted requests, per second under load",
     ),
     Metric(
         key="request_goodput",
@@ -222,7 +210,7 @@ METRICS: tuple[Metric, ...] = (
         unit="1/s",
         better="higher",
         uses="paired watched compare series bands",
-        definition="counted requests that kept every bound of the SLO, per second",
+        definition="those of them that kept every bound of the SLO, per second",
     ),
     Metric(
         key="task_throughput",
@@ -233,7 +221,7 @@ METRICS: tuple[Metric, ...] = (
         unit="1/s",
         better="higher",
         uses="paired watched",
-        definition="counted tasks per second",
+        definition="counted tasks per second under load",
     ),
     Metric(
         key="task_goodput",
@@ -244,7 +232,7 @@ METRICS: tuple[Metric, ...] = (
         unit="1/s",
         better="higher",
         uses="paired watched",
-        definition="counted tasks that kept their bound, and all of whose requests did, per second",
+        definition="those of them that kept their bound, and all of whose requests did, per second",
     ),
     Metric(
         key="good_request_fraction",
@@ -331,7 +319,7 @@ METRICS: tuple[Metric, ...] = (
         label="unfinished requests",
         better="lower",
         uses="watched",
-        definition="requests that were under way when the run was cut off",
+        definition="counted requests that were under way when the run was cut off",
     ),
     Metric(
         key="counted",
@@ -348,7 +336,7 @@ METRICS: tuple[Metric, ...] = (
         per=once,
         label="tasks started",
         better="higher",
-        definition="agent tasks that started",
+        definition="agent tasks that started in the window",
     ),
     Metric(
         key="trajectories_completed",
@@ -357,7 +345,7 @@ METRICS: tuple[Metric, ...] = (
         per=once,
         label="tasks completed",
         better="higher",
-        definition="agent tasks all of whose steps completed",
+        definition="those of them all of whose steps completed",
     ),
     Metric(
         key="preemptions",
@@ -368,6 +356,33 @@ METRICS: tuple[Metric, ...] = (
         better="lower",
         uses="watched",
         definition="times that a running request lost its KV and started again",
+    ),
+    Metric(
+        key="mean_in_flight",
+        column="e2e_s",
+        per=loaded,
+        label="requests under way",
+        better="lower",
+        uses="run",
+        definition="requests sent and not yet answered, on average (rate x E2E, Little's law)",
+    ),
+    Metric(
+        key="e2e_avg_interactivity",
+        column="osl",
+        per=answering,
+        label="interactivity",
+        unit="tokens/s each",
+        better="higher",
+        definition="output tokens / time that answers take, tools left out (AgentX v1.0)",
+    ),
+    Metric(
+        key="tps_per_user",
+        column=ones,
+        per=slow_token,
+        label="speed of the slow tenth",
+        unit="tokens/s each",
+        better="higher",
+        definition="1000 / p90 TPOT (MLPerf Endpoints v1.0)",
     ),
     Metric(
         key="power_w",
@@ -390,6 +405,29 @@ METRICS: tuple[Metric, ...] = (
         better="lower",
         uses="watched",
         definition="price of the chips of all pools",
+    ),
+    Metric(
+        key="usd_per_task",
+        of="pools",
+        column="usd_per_hour",
+        per=tasks_per_hour,
+        label="price of a task",
+        unit="USD",
+        better="lower",
+        uses="run compare",
+        head="task\nUSD",
+        definition="price of the chips / tasks that complete in an hour",
+    ),
+    Metric(
+        key="joules_per_task",
+        of="pools",
+        column="power_w",
+        per=tasks_per_second,
+        label="energy of a task",
+        unit="J",
+        better="lower",
+        uses="run",
+        definition="node power of all pools / tasks that complete in a second",
     ),
 )
 

@@ -1,8 +1,8 @@
 """The ratio of two runs of the same trajectories, with its paired interval.
 
 The runs share their random numbers, so a trajectory that is long in one is long in the other; what
-they have in common cancels in a difference of pairs. A cluster is a trajectory (all its requests),
-or, for rates, one of `SLICES` equal parts of the run. With sums a_t, b_t over cluster t = 1..n
+they have in common cancels in a difference of pairs. A cluster is a trajectory (all its requests).
+With sums a_t, b_t over cluster t = 1..n
 
     R = sum b / sum a,   d_t = b_t - R a_t,   s^2 = n/(n-1) sum d_t^2 / (sum a)^2        (1)
 
@@ -23,12 +23,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gcsim.results.counted import Counted, count_run, slos_of
-from gcsim.results.metrics import BOUNDED, PERCENTILES, Metric, named, second, using
+from gcsim.results.counted import Counted, count_run
+from gcsim.results.intervals import per_task
+from gcsim.results.metrics import BOUNDED, PERCENTILES, Metric, named, using
 from gcsim.results.result import Result
 from gcsim.results.statistics import cluster_error, t_quantile
 
-SLICES = 20
 DRAWS = 1000
 Floats = NDArray[np.float64]
 
@@ -106,9 +106,9 @@ def _around(ratio: float, spread: float, freedom: int) -> Ratio:
 
 def counted_of(result: Result) -> Counted:
     """What the metrics of a result are over."""
-    scenario, pools = result.resolved.scenario, pd.DataFrame(result.summary["pools"])
-    tables, end_s = (result.requests, result.trajectories, pools), result.summary["simulated_s"]
-    return count_run(*tables, slos_of(scenario), (scenario.run.warmup, end_s))
+    pools = pd.DataFrame(result.summary["pools"])
+    tables = (result.requests, result.trajectories, pools)
+    return count_run(*tables, result.resolved.scenario, result.summary)
 
 
 def _values(side: Counted, metric: Metric) -> pd.DataFrame:
@@ -200,22 +200,25 @@ def _weighted(values: Floats, weights: NDArray[np.int64], wanted: Floats) -> Flo
 
 
 def _sums(metric: Metric, first: Counted, other: Counted, together: bool, scale: float) -> Ratio:
-    """The ratio of a sum per something, over `SLICES` equal parts of both runs."""
-    assert metric.per is not None
-    if not (metric.per(first) and metric.per(other)):
+    """The ratio of two sums per something, each a ratio of sums over tasks.
+
+    With sums a_t, b_t and what they are per, p_t, q_t (time under load, say), over tasks t = 1..n
+
+        R = (sum b / sum q) / (sum a / sum p)
+        d_t = (b_t - (B/Q) q_t) / B - (a_t - (A/P) p_t) / A,   s^2 = R^2 n/(n-1) sum d_t^2     (3)
+
+    over the tasks of either, with nothing for one that the other did not count.
+    """
+    (a, p), (b, q) = (per_task(metric, side) for side in (first, other))
+    totals = [float(x.sum()) for x in (a, p, b, q)]
+    if not (totals[0] and totals[1] and totals[3]):
         return Ratio(None)
-    sums = [_by_slice(metric, side) for side in (first, other)]
-    found = ratio_of_sums(sums[0], sums[1] * (scale if metric.rate else 1.0))
-    return found if together else Ratio(found.ratio)
-
-
-def _by_slice(metric: Metric, of: Counted) -> Floats:
-    """What a run achieved of a metric in each of `SLICES` equal parts of its time."""
-    assert metric.per is not None
-    rows = getattr(of, metric.of)
-    ends = rows["end_s"] if "end_s" in rows else rows["sent_s"] + rows["e2e_s"]
-    edges = np.linspace(of.from_s, of.from_s + of.span_s, SLICES + 1)
-    slices = np.clip(np.searchsorted(edges, ends.to_numpy(), side="right") - 1, 0, SLICES - 1)
-    sums = np.bincount(slices, metric.values(rows).to_numpy(dtype=float), SLICES)
-    span = (edges[-1] - edges[0]) / SLICES
-    return np.asarray(sums / span * (second(of) / metric.per(of)))
+    ratio = totals[2] / totals[3] * totals[1] / totals[0] * (scale if metric.rate else 1.0)
+    count = min(len(a), len(b))
+    if not together or count < 2 or not totals[2]:
+        return Ratio(ratio)
+    mine = (a - totals[0] / totals[1] * p) / totals[0]
+    theirs = (b - totals[2] / totals[3] * q) / totals[2]
+    gaps = theirs.sub(mine, fill_value=0.0)
+    error = ratio * sqrt(count / (count - 1) * float(np.square(gaps).sum()))
+    return _around(ratio, error, count - 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcsim.errors import ProfileError
-from gcsim.results.counted import counted
+from gcsim.results.paired import counted_of
 from gcsim.results.result import Result
 from gcsim.results.text import PHASE_NAMES
 
@@ -74,7 +74,7 @@ def latencies(results: Result | Mapping[str, Result]) -> "Figure":
     columns = (("ttft_s", "TTFT [ms]"), ("tpot_s", "TPOT [ms]"))
     for axis, (column, label) in zip(axes, columns, strict=True):
         for (name, result), colour in zip(named.items(), _colours(len(named)), strict=True):
-            done = counted(result.requests, result.resolved.scenario.run.warmup)
+            done = counted_of(result).requests
             values = np.sort(done[column].dropna().to_numpy()) * 1e3
             if len(values):
                 heights = np.arange(1, len(values) + 1) / len(values)

@@ -7,45 +7,48 @@ from numpy.typing import NDArray
 from gcsim.profiles.arrivals import Closed, Static
 from gcsim.profiles.scenario import Scenario
 
-WINDOWS = 20  # parts of the time that is looked at, after the first quarter
+WINDOWS = 20  # parts of the time that is looked at
 T_LEAST = 4.0  # how many standard errors the slope must be from 0
 GROWTH_LEAST = 0.5  # of the mean load, over the time that is looked at
 PER_REPLICA = 4.0  # requests by which the load must grow for each replica
 Floats = NDArray[np.float64]
 
 
-def saturation(
-    scenario: Scenario, requests: pd.DataFrame, trajectories: pd.DataFrame, simulated_s: float
-) -> str | None:
-    """Why a run counts as saturated, or None.
+def saturation(scenario: Scenario, timeline: pd.DataFrame, span: tuple[float, float]) -> str | None:
+    """Why a run counts as saturated, or None; span: from the window's opening to the last start
+    of a task.
 
-    Where arrivals do not wait for answers (no closed loop, no batch job) the load, requests sent
-    and not yet answered, must settle. It has not when a straight line through it, after the first
-    quarter of the time in which trajectories start, rises by more than `GROWTH_LEAST` of its mean
-    and `PER_REPLICA` requests for each replica, and its slope is `T_LEAST` standard errors above 0
-    (corrected for the correlation of neighbouring windows). A judgement, not a proof: a longer run
-    decides.
+    Where arrivals do not wait for answers (no closed loop, no batch job, no trace that ends) the
+    load, requests that wait or run, must settle. It has not when a straight line through it rises
+    by more than `GROWTH_LEAST` of its mean and `PER_REPLICA` requests for each replica, and its
+    slope is `T_LEAST` standard errors above 0 (corrected for the correlation of neighbouring
+    windows). The load stays on until every task that counts has ended, so a run that cannot be
+    served shows it, however few tasks count. A judgement, not a proof: a longer run decides.
     """
-    if isinstance(scenario.arrivals, Closed | Static) or len(trajectories) < WINDOWS:
+    if isinstance(scenario.arrivals, Closed | Static) or span[1] <= span[0]:
         return None
-    end_s = min(float(trajectories["start_s"].max()), simulated_s)
-    load = window_means(requests, np.linspace(end_s / 4, end_s, WINDOWS + 1), simulated_s)
+    load = window_means(timeline, np.linspace(*span, WINDOWS + 1))
     growth, t = trend(load)
     replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())
     if t < T_LEAST or growth < max(GROWTH_LEAST * load.mean(), PER_REPLICA * replicas):
         return None
     middle = load.mean()
-    why = f"its load grows from {middle - growth / 2:.0f} to {middle + growth / 2:.0f} requests"
-    unfinished = int((requests["status"] == "unfinished").sum())
-    return f"{why}, {unfinished} are unfinished" if unfinished else why
+    low, high = max(middle - growth / 2, 0.0), middle + growth / 2
+    return f"its load grows from {low:.0f} to {high:.0f} requests"
 
 
-def window_means(requests: pd.DataFrame, edges: Floats, simulated_s: float) -> Floats:
-    """Mean number of requests that are sent and not yet answered, between the edges [s]."""
-    live = requests[requests["status"] != "rejected"]
-    starts = live["sent_s"].to_numpy()
-    lasted = live["e2e_s"].fillna(simulated_s).to_numpy()
-    areas = np.array([np.clip(edge - starts, 0.0, lasted).sum() for edge in edges])
+def window_means(timeline: pd.DataFrame, edges: Floats) -> Floats:
+    """Mean number of requests that wait or run on all replicas, between the edges [s].
+
+    timeline: the table of a result; a row of a replica holds until its next one.
+    """
+    areas = np.zeros(len(edges))
+    for _, rows in timeline.groupby("replica", sort=False):
+        at = rows["time_s"].to_numpy()
+        load = (rows["waiting"] + rows["running"]).to_numpy()
+        ends = np.append(at[1:], max(float(edges[-1]), float(at[-1])))
+        upto = np.concatenate([[0.0], np.cumsum(load * (ends - at))])
+        areas += np.interp(edges, np.append(at, ends[-1]), upto)
     return np.diff(areas) / np.diff(edges)
 
 

@@ -201,33 +201,6 @@ def percentile_interval(
     return Interval(estimate, min(low, estimate), max(high, estimate))
 
 
-def mser5(values: Sequence[float] | Floats) -> tuple[int, bool]:
-    """How many values at the beginning are warm-up, and whether the run settles (MSER-5).
-
-    With means z_j of `PER_BATCH` values each, j = 1..k, the cut d minimises
-
-        MSER(d) = sum over j > d of (z_j - mean)^2 / (k - d)^2
-
-    over the first half; a minimum at its end says that the run had not settled there, so that no
-    cut can be trusted. Ref: White, Simulation 69 (1997) 323; White, Cobb & Spratt, WSC 2000.
-
-    >>> mser5([100.0] * 10 + [1.0, 2.0, 3.0, 2.0, 1.0] * 20)
-    (10, True)
-    """
-    x = np.asarray(values, dtype=np.float64)
-    count = len(x) // PER_BATCH
-    if count < 4:
-        return 0, False
-    z = x[: count * PER_BATCH].reshape(count, PER_BATCH).mean(axis=1)
-    z = z - z.mean()  # so that the difference of two large sums below loses nothing
-    kept = np.arange(count, 0, -1)
-    sums, squares = np.cumsum(z[::-1])[::-1], np.cumsum(np.square(z)[::-1])[::-1]
-    spread = np.maximum(squares - sums**2 / kept, 0.0)
-    last = count // 2
-    cut = int(np.argmin(spread[: last + 1] / kept[: last + 1] ** 2))
-    return cut * PER_BATCH, cut < last
-
-
 def parse_share(text: str, option: str) -> float:
     """`2%` or `0.02` as a fraction. Errors: `ProfileError` unless it is in (0, 1).
 

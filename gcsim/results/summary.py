@@ -12,6 +12,7 @@ from gcsim.machine.roofline import GAP_BINS, gap_of_bin
 from gcsim.results import metrics
 from gcsim.results.counted import Counted
 from gcsim.results.metrics import PERCENTILES, Metric
+from gcsim.results.per import once
 
 PHASES = ("network", "queue", "prefill", "kv_transfer", "decode")
 
@@ -51,7 +52,7 @@ def summed(of: Counted, metric: Metric) -> float | int | None:
     """Equation: sum of the column / per; None where that is 0. Counts stay whole numbers."""
     assert metric.per is not None
     total = metric.values(getattr(of, metric.of)).sum() * metric.si
-    if metric.per is metrics.once:
+    if metric.per is once:
         return int(total) if float(total).is_integer() and metric.unit == "" else float(total)
     divisor = metric.per(of)
     return float(total) / divisor if divisor else None

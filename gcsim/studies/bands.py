@@ -1,18 +1,19 @@
 """Bands: what the low and high of a chip's values make of a result, by one designed set of runs.
 
 Values of one cause (`CAUSES`) move together, to their slow and to their fast end, one cause at a
-time; two more runs have every value at one end. All runs have the same seed, so that what differs
-is the values' doing. Settings that have no low and high (links between pools) do not move.
+time; two more runs have every value at one end. All runs have the same seed and count the same
+tasks, so that what differs is the values' doing. Settings that have no low and high (links between
+pools) do not move.
 """
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 from gcsim.errors import CapacityError, Interrupted, ProfileError
+from gcsim.profiles.arrivals import Closed
 from gcsim.profiles.assumed import quantities
 from gcsim.profiles.base import Quantity
 from gcsim.profiles.deployment import Pool
@@ -124,8 +125,9 @@ def bands(
     With the changes d that a cause makes to a metric, on each side, band = value -+ sqrt(sum d^2),
     within the least and the most that any run of the set gave.
     """
-    if isnan(resolved.scenario.run.warmup):  # the same requests count in every run
-        resolved = with_settings(resolved, {"run.warmup": f"{base['warmup_s']!r} s"})
+    scenario = resolved.scenario
+    if scenario.warmup_s is None and not isinstance(scenario.arrivals, Closed):
+        resolved = with_settings(resolved, {"run.warmup": f"{base['window_s'][0]!r} s"})
     shifts = design(resolved)
     fit = [_fits(shift.resolved) for shift in shifts]
     playable = [shift.resolved for shift, fits in zip(shifts, fit, strict=True) if fits]

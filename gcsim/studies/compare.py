@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import ceil
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,6 +11,7 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import Resolved, resolve, with_settings
 from gcsim.results.comparison import Comparison, Normalize
 from gcsim.studies.grid import leads
+from gcsim.studies.load_curve import at_load
 from gcsim.studies.parallel import Fraction, simulate_all
 from gcsim.version import __version__
 
@@ -140,9 +140,8 @@ def compare(
     first has its own paired interval.
 
     deployments: the one scenario on each of these; without, the scenarios as they are
-    over: (parameter, values): at every value of a dotted path, or of `rate`, which replaces the
-    arrivals by a Poisson process of so many trajectories per second; the number of trajectories
-    grows with it, so that they arrive over the same time at every rate
+    over: (parameter, values): at every value of a dotted path, or of `rate`: so many new tasks per
+    second, by a Poisson process where the scenario has no rate of its own (`load_curve.at_load`)
     normalize: `power`, `cost` or `chips` divides every rate by what the deployment has of it
     jobs: processes; None: as many as are worth it. The result does not depend on it.
 
@@ -174,9 +173,11 @@ def _compare_over(
     if not values:
         raise ProfileError.one("compare", parameter, None, "has no values")
     if parameter == RATE:
-        slowest = min(values)
         grid = [
-            {name: at_rate(base, value, slowest) for name, base in contenders.items()}
+            {
+                name: with_settings(base, at_load(base, value, "rate"))
+                for name, base in contenders.items()
+            }
             for value in values
         ]
         unchanged: tuple[str, ...] = ()
@@ -225,17 +226,6 @@ def _contenders(
             unique, number = f"{name} ({number})", number + 1
         named[unique] = resolved
     return named
-
-
-def at_rate(base: Resolved, rate: float, slowest: float) -> Resolved:
-    """A scenario with Poisson arrivals; `run.trajectories` is that of the slowest rate.
-
-    At every rate the trajectories arrive over the same time: more of them at a higher rate.
-    """
-    settings: dict[str, Any] = {"arrivals": {"process": "poisson", "rate": f"{rate!r} /s"}}
-    if base.scenario.run.trajectories is not None:
-        settings["run.trajectories"] = ceil(base.scenario.run.trajectories * rate / slowest)
-    return with_settings(base, settings)
 
 
 def _varied(

@@ -227,7 +227,7 @@ def _point(
         key = key_of(resolved)
     except ProfileError as error:
         return Point(cells, base, settings, lacks, error=str(error))
-    size = resolved.scenario.run.trajectories or 100
+    size = resolved.scenario.tasks or 100
     return Point(cells, base, settings, lacks, key, size)
 
 

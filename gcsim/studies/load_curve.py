@@ -10,7 +10,7 @@ saturation  the load from which twice as much brings less than 5% more throughpu
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, inf, log2, nan, sqrt
+from math import inf, log2, nan, sqrt
 from typing import Any, Literal
 
 from gcsim.errors import ProfileError
@@ -71,19 +71,27 @@ def load_of(resolved: Resolved) -> tuple[Kind, float]:
     raise ProfileError.one(resolved.scenario.name, "arrivals", arrivals.process, why, hint)
 
 
-def at_load(resolved: Resolved, load: float) -> dict[str, Any]:
-    """The settings of a load.
+def at_load(resolved: Resolved, load: float, kind: Kind | None = None) -> dict[str, Any]:
+    """The settings of a load: so many agents at any time, or so many new tasks per second.
 
-    Above the scenario's own load it has more trajectories, in proportion, so that each agent plays
-    as many and rates last as long; below it has as many as it had.
+    kind: what the load is, for any arrivals: others than closed (agents) and poisson or gamma
+    (rate) are replaced; None: what it is in the scenario. As many tasks count as
+    `Scenario.tasks` says; their rates and times do not hang on it.
+
+    >>> from gcsim.profiles.resolve import resolve
+    >>> at_load(resolve("coding-agents"), 300)
+    {'arrivals.agents': 300}
+    >>> at_load(resolve("coding-agents"), 0.1, "rate")
+    {'arrivals': {'process': 'poisson', 'rate': '0.1 /s'}}
     """
-    kind, own = load_of(resolved)
-    settings: dict[str, Any] = {"arrivals.agents": int(load)}
-    if kind == "rate":
-        settings = {"arrivals.rate": f"{load!r} /s"}
-    if (count := resolved.scenario.run.trajectories) is not None and load > own:
-        settings["run.trajectories"] = ceil(count * load / own)
-    return settings
+    arrivals = resolved.scenario.arrivals
+    if (kind or load_of(resolved)[0]) == "agents":
+        if isinstance(arrivals, Closed):
+            return {"arrivals.agents": int(load)}
+        return {"arrivals": {"process": "closed", "agents": int(load)}}
+    if isinstance(arrivals, Poisson | GammaArrivals):
+        return {"arrivals.rate": f"{load!r} /s"}
+    return {"arrivals": {"process": "poisson", "rate": f"{load!r} /s"}}
 
 
 def check_loads(kind: Kind, loads: Iterable[Any]) -> tuple[float, ...]:
@@ -137,29 +145,17 @@ def _ms(value: float) -> str:
     return f"{value:,.3g} ms" if value < 1e3 else f"{value / 1e3:,.4g} s"
 
 
-def reading(load: float, summary: Summary | None, kind: Kind) -> Reading:
-    """What a curve needs of a run; `None` for one that failed, which holds nothing.
-
-    Of a closed loop the throughput is that of all agents at work, by Little's law,
-
-        X = N / (time of a task) x (requests of a task)
-
-    for the run itself ends with the longest tasks alone, and how long those are is chance.
-    """
+def reading(load: float, summary: Summary | None) -> Reading:
+    """What a curve needs of a run; `None` for one that failed, which holds nothing."""
     if summary is None:
         return Reading(load, False, "the run failed", 0.0, 0.0, nan, True)
     why = breaches(summary)
-    good, throughput = summary["request_goodput"], summary["request_throughput"]
-    if kind == "agents":
-        tasks_s = summary["trajectories_completed"] * (summary["mean_task_ms"] or 0.0) * 1e-3
-        throughput = load * summary["completed"] / tasks_s if tasks_s else 0.0
-        good = throughput * (summary["good_request_fraction"] or 0.0)
     return Reading(
         load,
         None if why is None else not why,
         "; ".join(why or ()),
-        good,
-        throughput,
+        summary["request_goodput"],
+        summary["request_throughput"],
         summary["mean_e2el_ms"] or nan,
         bool(summary["saturated"]),
     )

@@ -43,7 +43,7 @@ def simulate_all(
 
 def _size(scenario: Resolved) -> int:
     """How much work a run is, as far as can be told before."""
-    return scenario.scenario.run.trajectories or 100
+    return scenario.scenario.tasks or 100
 
 
 def _in_processes(
@@ -68,7 +68,7 @@ def _in_processes(
 
 def _share(scenario: Resolved, done: int, total: int, tell: Fraction) -> Progress:
     """Progress of one run as a fraction of all."""
-    count = scenario.scenario.run.trajectories
+    count = scenario.scenario.tasks
     return lambda ended: tell((done + (min(ended / count, 1.0) if count else 0.0)) / total)
 
 

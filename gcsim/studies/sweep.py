@@ -192,8 +192,7 @@ class _Curve:
 
     def readings(self) -> list[Any]:
         """What is known of the curve."""
-        kind = self.kind or "rate"
-        return [reading(load, r.get("summary"), kind) for load, (_, r) in self.records.items()]
+        return [reading(load, record.get("summary")) for load, (_, record) in self.records.items()]
 
     def rows(self) -> list[tuple[Point, Record]]:
         """Its points, by rising load."""

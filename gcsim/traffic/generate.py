@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from gcsim.errors import ProfileError
-from gcsim.profiles.arrivals import Arrivals, TraceArrivals
+from gcsim.profiles.arrivals import Arrivals, Closed, TraceArrivals
 from gcsim.profiles.workload import Agent, Leaf, Workload, leaves
 from gcsim.traffic.agent import plan_block
 from gcsim.traffic.arrivals import starts
@@ -63,6 +63,7 @@ def trajectories(
             return
         plan = next(plans[slot], None)
         if plan is None:
+            _check_enough(arrivals, index, parts[slot].workload.name)
             return
         leaf = parts[slot]
         if own:
@@ -92,6 +93,14 @@ def within(workload: Workload, context_window: int) -> Workload:
     sooner = agent.compact_above.model_copy(update={"high": limit})
     agent = agent.model_copy(update={"compact_above": sooner})
     return workload.model_copy(update={"agent": agent})
+
+
+def _check_enough(arrivals: Arrivals, index: int, name: str) -> None:
+    """A closed loop keeps all of its agents busy, at least once."""
+    if isinstance(arrivals, Closed) and index < arrivals.agents:
+        why = f"is more than the {index:,} tasks that trace {name} has: no load of so many agents"
+        hint = f"give at most {index}, or a longer trace"
+        raise ProfileError.one(name, "arrivals.agents", arrivals.agents, why, hint)
 
 
 def _own_time(plan: Plan, leaf: Leaf, own: TraceArrivals) -> float:

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcsim.errors import ProfileError
+from gcsim.profiles.bounds import DELAY_S_MAX, TIME_S_MAX, TOKENS_MAX
 from gcsim.traffic.traces.describe import describe
-from gcsim.traffic.traces.fields import DELAY_S_MAX, TIME_S_MAX, TOKENS_MAX
 from gcsim.traffic.traces.formats import FORMATS, NATIVE
 from gcsim.traffic.traces.row import Options, Skipped
 from gcsim.traffic.traces.write import stored

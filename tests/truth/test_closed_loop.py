@@ -7,6 +7,7 @@ import toys
 from gcsim.engine.closed_loop import E2E, TTFT, Limits, schedule
 from gcsim.engine.cluster import Terms
 from gcsim.engine.play import play
+from gcsim.engine.window import Window
 from gcsim.machine.machine import bind
 from gcsim.machine.roofline import LOGIT_SEQS, PROMPT_TOKENS, price
 from gcsim.profiles.deployment import Batching, Deployment, Pool
@@ -30,7 +31,7 @@ def test_a_batch_is_scheduled_as_the_engine_plays_it(policy: str, model_name: st
     trajectories = [
         Trajectory(k, "batch", (Step(((k, int(isl[k])),), int(osl[k])),), 0.0) for k in range(24)
     ]
-    terms = Terms(model.name, 0.0, 0.0, 0, True)
+    terms = Terms(model.name, 0.0, 0.0, Window(), True)
     cluster = play(Deployment(name="d", pools={"p": pool}), {"p": machine}, trajectories, terms)
     table = cluster.records.requests
     ttft, e2e = table["ttft_ns"] * 1e-9, table["e2e_ns"] * 1e-9

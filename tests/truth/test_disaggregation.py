@@ -231,27 +231,6 @@ def test_a_cache_of_zero_blocks_is_no_cache(seed: int) -> None:
     assert fast.groups[0].kv.tree.blocks[0] == 0
 
 
-def test_an_evicted_context_is_reloaded_from_the_next_tier() -> None:
-    """KV that fell to DDR comes back at its bandwidth instead of being computed again."""
-    tasks = [
-        chain(0, "a", [Step(((1, 4000),), 2), Step(((2, 100),), 2, 1.0)], 0.0),
-        chain(1, "b", [Step(((3, 5000),), 2)], 0.5),
-    ]
-    runs = {}
-    for spill in (True, False):
-        what = toys.deployment({"main": {"kv_tokens": 6000, "spill": spill}})
-        runs[spill] = toys.serve(what, tasks)
-    second = {k: run.records.requests[1] for k, run in runs.items()}
-    cached, prefill = "cached_tokens", "prefill_ns"
-    assert second[True][cached] == 4000
-    assert second[False][cached] < 4000
-    cost = runs[True].replicas[0].cost
-    lost = 4000 - int(second[False][cached])
-    reload_ns = cost.reload_ns(1, lost)
-    assert reload_ns == round(lost * kv_bytes_per_token(toys.model()).full / 100e9 * 1e9)
-    assert second[True][prefill] > reload_ns
-
-
 def test_converting_kv_on_the_way_is_a_named_cost() -> None:
     """BF16 at prefill, FP8 at decode: half the bytes travel, after a conversion that is paid."""
     pools = {"p": PREFILL, "d": {**DECODE, "kv_dtype": "fp8"}}

@@ -58,7 +58,7 @@ def bits() -> list[list[str]]:
             batch[roofline.GROWING] = min(batch[roofline.GROWING], batch[roofline.DECODE_SEQS])
             totals = np.zeros(len(roofline.TOTALS))
             gaps = np.zeros(roofline.GAP_BINS, np.int64)
-            roofline.account(table, batch, totals, gaps, 5, 3, 7)
+            roofline.account(table, batch, totals, gaps, 5, 3)
             run = roofline.run_ns(table, batch, 9, 3, 5, 1 << 62)
             seconds = [*roofline.iteration_s(table, batch), *totals]
             found.append([*(float(s).hex() for s in seconds), str(run), str(gaps.nonzero()[0])])

@@ -63,7 +63,7 @@ def accounted(machine: Machine, what) -> dict[str, float]:
     gaps = np.zeros(roofline.GAP_BINS, np.int64)
     batches, firsts = np.tile(what, (machine.groups, 1)), np.zeros(machine.groups, np.int64)
     roofline.join(machine.table, batches)
-    roofline.account_groups(machine.table, batches, totals, gaps, 1, firsts, 0)
+    roofline.account_groups(machine.table, batches, totals, gaps, 1, firsts)
     return dict(zip(TOTALS, totals.tolist(), strict=True))
 
 

@@ -8,12 +8,9 @@ import re
 from datetime import datetime
 from typing import Any
 
+from gcsim.profiles.bounds import DELAY_S_MAX, STEPS_MAX, TIME_S_MAX, TOKENS_MAX
 from gcsim.traffic.traces.row import BadLineError, Cells, Record
 
-TOKENS_MAX = 10_000_000  # of one request: the largest context window anybody offers
-TIME_S_MAX = 4e9  # on the clock of a trace: Unix time until 2096, and nanoseconds fit in 63 bits
-DELAY_S_MAX = 366 * 86_400.0  # a year: no tool and no person takes longer
-STEPS_MAX = 100_000  # of one session
 NAME_CHARACTERS_MAX = 1_000
 ID_BITS = 64  # of a hash; content ids of gcsim's own format have one less
 

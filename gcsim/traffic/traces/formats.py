@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 
 from gcsim.errors import ProfileError, nearest
+from gcsim.profiles.bounds import STEPS_MAX, TOKENS_MAX
 from gcsim.traffic.traces import group, logs, parquet, requests, sessions
-from gcsim.traffic.traces.fields import STEPS_MAX, TOKENS_MAX
 from gcsim.traffic.traces.files import Line, members, numbered_lines, whole_json
 from gcsim.traffic.traces.row import (
     USUAL,

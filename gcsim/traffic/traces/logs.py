@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gcsim.errors import ProfileError, nearest
+from gcsim.profiles.bounds import DELAY_S_MAX
 from gcsim.traffic import ids
 from gcsim.traffic.traces.fields import (
-    DELAY_S_MAX,
     clock_ns,
     delay,
     listed,

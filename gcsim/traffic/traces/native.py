@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gcsim.profiles.bounds import TOKENS_MAX
 from gcsim.traffic.traces import fields, group
 from gcsim.traffic.traces.files import numbered_lines
 from gcsim.traffic.traces.row import USUAL, BadLineError, Options, Record, Skipped
@@ -120,7 +121,7 @@ def _is_span(span: Any) -> bool:
         and len(span) == 2
         and all(type(item) is int for item in span)
         and 0 <= span[0] < 1 << fields.ID_BITS - 1
-        and 0 < span[1] <= fields.TOKENS_MAX
+        and 0 < span[1] <= TOKENS_MAX
     )
 
 
@@ -141,7 +142,7 @@ def _check_sizes(steps: list[Step]) -> None:
             raise BadLineError(f"steps.{number}.keep", step.keep, f"only {context} are there")
         context = context if step.keep is None else step.keep
         totals.append(context + sum(count for _, count in step.append))
-        if not 0 < totals[-1] <= fields.TOKENS_MAX:
+        if not 0 < totals[-1] <= TOKENS_MAX:
             raise BadLineError(f"steps.{number}", totals[-1], "the prompt is empty or too long")
 
 

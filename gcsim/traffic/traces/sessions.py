@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
+from gcsim.profiles.bounds import DELAY_S_MAX
 from gcsim.traffic import ids
 from gcsim.traffic.traces.fields import (
-    DELAY_S_MAX,
     delay,
     flag,
     hashes,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gcsim.profiles.bounds import DELAY_S_MAX
 from gcsim.traffic import ids
 from gcsim.traffic.traces.fields import (
-    DELAY_S_MAX,
     delay,
     listed,
     name,

@@ -33,7 +33,7 @@ workload:
     first: 1
     output: 3
     samples: 4
-    last_output: {dist: choice, values: [1, 2, 1], weights: [1, 1, 1]}
+    last_output: {dist: choice, values: [1, 2, 1.2], weights: [1, 1, 1]}
 arrivals: {process: static}
 run: {trajectories: 1, seed: 3}
 """
@@ -123,7 +123,7 @@ def test_the_router_finds_no_more_in_a_cache_than_the_iterations_so_far_have_lef
 ) -> None:
     """A long answer drives a cached prompt out; who asks for it then goes to the other replica."""
     what = toys.deployment(
-        {"main": {"replicas": 2, "kv_tokens": 1_600, "block_tokens": 1, "spill": False}},
+        {"main": {"replicas": 2, "kv_tokens": 1_600, "block_tokens": 1}},
         router={"policy": "prefix_affinity"},
     )
     costs = toys.constant_cost(1e-3, what)

@@ -133,7 +133,7 @@ def test_places_are_kept_though_the_line_ends_with_one_that_can_never_run() -> N
     """Decode is full of a long answer when an urgent twin of its prompt comes, which takes no room:
     the first is preempted and fits no more. Who was offered meanwhile has its place then.
     """
-    limits = {"role": "decode", "kv_tokens": 160, "block_tokens": 1, "spill": False}
+    limits = {"role": "decode", "kv_tokens": 160, "block_tokens": 1}
     link = {"from": "p", "to": "d", "bandwidth": "1 TB/s", "efficiency": 1.0}
     what = toys.deployment({"p": {"role": "prefill"}, "d": limits}, links=[link])
     costs = toys.constant_cost(1e-3, what)

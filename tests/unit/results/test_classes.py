@@ -12,7 +12,8 @@ from gcsim.cli.run_text import caveats, class_tables
 from gcsim.engine.session import PATH
 from gcsim.profiles.resolve import resolve
 from gcsim.results.classes import class_summaries, steps_done, steps_within
-from gcsim.results.counted import counted
+from gcsim.results.counted import Counted
+from gcsim.results.paired import counted_of
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
 from gcsim.simulate import simulate
@@ -47,7 +48,7 @@ def test_the_classes_of_a_mix_sum_to_the_run(mixed: Result) -> None:
 def test_a_class_has_the_metrics_of_its_own_rows(mixed: Result) -> None:
     for one in mixed.summary["classes"]:
         mine = mixed.requests[mixed.requests["workload"] == one["workload"]]
-        done = counted(mine, 30.0)
+        done = mine[mine["counted"] & (mine["status"] == "completed")]
         assert one["mean_ttft_ms"] == pytest.approx(done["ttft_s"].mean() * 1e3)
         assert one["p99_e2el_ms"] == pytest.approx(np.percentile(done["e2e_s"] * 1e3, 99))
         assert sum(one["breakdown_ms"].values()) == pytest.approx(one["mean_e2el_ms"])
@@ -96,6 +97,11 @@ def tasks(*rows: tuple[int, float, float, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trajectory", "start_s", "task_s", "status"])
 
 
+def window(asked: pd.DataFrame, begun: pd.DataFrame, end_s: float) -> Counted:
+    loaded_s = pd.Series(1.0, begun["trajectory"])
+    return Counted(asked, begun, asked, begun, pd.DataFrame(), loaded_s, 3.0, end_s)
+
+
 def test_steps_count_when_their_answer_is_there_in_time() -> None:
     table = requests(
         (7, 100.0, 4.0, "completed"), (7, 109.0, 1.0, "completed"), (7, 109.5, 0.6, "completed"),
@@ -107,21 +113,20 @@ def test_steps_count_when_their_answer_is_there_in_time() -> None:
 
 
 def test_budgets_leave_out_what_the_end_of_the_run_or_the_warm_up_hides() -> None:
-    scenario = resolve("chatbot", {"run.budget": "10 s", "run.warmup": "5 s"}).scenario
     asked = requests(
-        (0, 0.0, 1.0, "completed"), (1, 6.0, 1.0, "completed"), (2, 6.0, 20.0, "completed"),
+        (0, 5.0, 1.0, "completed"), (1, 6.0, 1.0, "completed"), (2, 6.0, 20.0, "completed"),
         (3, 40.0, 1.0, "completed"),
     )  # fmt: skip
-    begun = tasks((0, 0, 1, "completed"), (1, 6, 1, "completed"), (2, 6, 20, "completed"),
+    begun = tasks((1, 6, 1, "completed"), (2, 6, 20, "completed"),
                   (3, 40, 1, "completed"))  # fmt: skip
-    found = steps_within(asked, begun, scenario, 45.0)
+    found = steps_within(window(asked, begun, 45.0), 10.0)
     wanted = {"budget_s": 10.0, "tasks": 3, "mean": 2 / 3, "median": 1.0, "p10": 0.2, "p90": 1.0}
     assert found == pytest.approx({**wanted, "finished": 2 / 3})
-    begun.loc[2, ["task_s", "status"]] = [np.nan, "unfinished"]  # cut off at 45 s: 3 is not known
-    found = steps_within(asked, begun, scenario, 45.0)
+    begun.loc[1, ["task_s", "status"]] = [np.nan, "unfinished"]  # cut off at 45 s: 3 is not known
+    found = steps_within(window(asked, begun, 45.0), 10.0)
     assert found is not None
     assert (found["tasks"], found["mean"], found["finished"]) == (2, 0.5, 0.5)
-    assert steps_within(asked, begun, resolve("chatbot").scenario, 45.0) is None
+    assert steps_within(window(asked, begun, 45.0), None) is None
 
 
 def test_tool_time_counts_against_the_budget() -> None:
@@ -144,8 +149,7 @@ def test_a_budget_changes_nothing_else(mixed: Result) -> None:
     plain = gcsim.run("mixed-agents", settings=without)
     assert plain.summary["steps_within_budget"] is None
     pd.testing.assert_frame_equal(plain.requests, mixed.requests)
-    tables, end_s = (plain.requests, plain.trajectories, plain.pools), plain.summary["simulated_s"]
-    again = class_summaries(plain.resolved.scenario, *tables, end_s)
+    again = class_summaries(plain.resolved.scenario, counted_of(plain))
     assert again == plain.summary["classes"]
 
 
@@ -157,11 +161,10 @@ TRACE = (
 )
 
 
-@pytest.mark.parametrize("warmup", ["0 s", "auto"])
-def test_skipped_lines_are_in_the_summary_and_told(tmp_path: Path, warmup: str) -> None:
+def test_skipped_lines_are_in_the_summary_and_told(tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
     file.write_text(TRACE)
-    settings: dict[str, Any] = {"workload.trace.path": str(file), "run.warmup": warmup}
+    settings: dict[str, Any] = {"workload.trace.path": str(file)}
     with pytest.raises(gcsim.errors.ProfileError, match=r"trace\.jsonl:2"):
         gcsim.run("mooncake-replay", settings=settings)
     settings["workload.trace.skip_bad_lines"] = True

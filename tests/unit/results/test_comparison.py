@@ -10,21 +10,23 @@ import gcsim
 from gcsim.cli.compare import comparison_table, series_table, stacked
 from gcsim.cli.options import parse_rates, parse_values, parse_vary
 from gcsim.errors import ProfileError
-from gcsim.profiles.resolve import resolve
+from gcsim.profiles.resolve import resolve, with_settings
 from gcsim.results.comparison import Comparison, decides
 from gcsim.results.result import Result
 from gcsim.studies.compare import (
     Crossover,
     Series,
-    at_rate,
 )
+from gcsim.studies.load_curve import at_load
 
 NAMES = ["sn40l-mono", "sn50-mono", "mi300x-prefill-sn50-decode"]
 
 
 @pytest.fixture(scope="module")
 def three() -> Comparison:
-    return gcsim.compare("coding-agents", deployments=NAMES, settings={"run.trajectories": 6})
+    return gcsim.compare(
+        "coding-agents", deployments=NAMES, settings={"arrivals.agents": 4, "run.trajectories": 12}
+    )
 
 
 def changed(result: Result, **summary: Any) -> Result:
@@ -157,18 +159,23 @@ def test_what_is_no_rate(text: str) -> None:
         parse_rates(text)
 
 
-def test_at_a_rate_the_arrivals_are_poisson_and_as_many_as_it_takes() -> None:
+def test_at_a_rate_the_arrivals_are_poisson_or_keep_their_own_way() -> None:
     base = resolve("coding-agents", {"run.trajectories": 10})
-    scenario = at_rate(base, 0.5, 0.2).scenario
-    assert (scenario.arrivals.process, scenario.run.trajectories) == ("poisson", 25)
+    scenario = with_settings(base, at_load(base, 0.5, "rate")).scenario
+    assert (scenario.arrivals.process, scenario.tasks) == ("poisson", 10)
     assert scenario.arrivals.rate == 0.5  # type: ignore[union-attr]
-    endless = resolve("coding-agents", {"run.trajectories": None, "run.horizon": "10 s"})
-    assert at_rate(endless, 0.5, 0.2).scenario.run.trajectories is None
+    gamma = {"process": "gamma", "rate": "1 /s", "cv": 3}
+    bursts = resolve("coding-agents", {"arrivals": gamma})
+    arrivals = with_settings(bursts, at_load(bursts, 0.5, "rate")).scenario.arrivals
+    assert (arrivals.rate, arrivals.cv) == (0.5, 3.0)  # type: ignore[union-attr]
+    chat = resolve("chatbot")
+    agents = with_settings(chat, at_load(chat, 300, "agents")).scenario
+    assert (agents.arrivals.process, agents.tasks) == ("closed", 1200)
 
 
 @pytest.mark.slow
 def test_a_setting_that_one_lacks_leaves_it_alone_and_that_all_lack_is_an_error() -> None:
-    few = {"run.trajectories": 2}
+    few = {"arrivals.agents": 2, "run.trajectories": 2}
     series = compare(over=("deployment.pools.decode.tp", [8, 16]), settings=few)
     assert series.unchanged == ("sn40l-mono", "sn50-mono")
     same = [c.results["sn40l-mono"].to_json() for _, c in series.points]
@@ -207,5 +214,6 @@ def test_crossovers_are_found_between_neighbours(three: Comparison) -> None:
     assert not three.apart("mean_task_ms", names[0], names[0])
     found = json.loads(series.to_json())
     assert found["crossovers"][0]["between"] == [2.0, 4.0]
-    assert found["points"][2]["winner_clear"] == {"mean_task_ms": True, "request_goodput": False}
+    clear = {"mean_task_ms": True, "request_goodput": three.apart("request_goodput", *names)}
+    assert found["points"][2]["winner_clear"] == clear
     assert "The order is the same" in render(series_table(Series("rate", series.points[:2])))

@@ -23,7 +23,7 @@ from gcsim.studies.diff import difference
 from gcsim.studies.replicate import replicate
 
 RESULTS = Path(__file__).parents[3] / "docs" / "results.md"
-FEW = {"run.trajectories": 3}
+FEW = {"arrivals.agents": 2, "run.trajectories": 3}
 
 
 def joule(of: Counted) -> float:
@@ -119,7 +119,9 @@ def test_a_new_row_is_watched_and_has_bands(tmp_path: Path) -> None:
     pinned = yaml.safe_load(base.read_text())["scenarios"]["coding-agents"]
     assert {"output_per_joule", "p95_wait_ms"} <= pinned["metrics"].keys()
     assert check(base)[0].passes
-    banded = gcsim.run("coding-agents", settings={"run.trajectories": 1}, bands=True)
+    banded = gcsim.run(
+        "coding-agents", settings={"arrivals.agents": 2, "run.trajectories": 1}, bands=True
+    )
     band = banded.summary["bands"]["metrics"]["output_per_joule"]
     assert band["low"] <= banded.summary["output_per_joule"] <= band["high"]
     assert "output [tokens/J]" in render(run_table(banded))
@@ -132,14 +134,14 @@ def test_a_sum_is_that_of_its_column_per_what_it_says(key: str) -> None:
         {"isl": [30, 10], "cached_tokens": [20, 0], "status": "completed", "good": [True, False]}
     )
     pools = pd.DataFrame({"power_w": [1.5, 2.0]})
-    of = Counted(rows, rows, rows, rows, pools, 0.0, 4.0)
+    of = Counted(rows, rows, rows, rows, pools, pd.Series([2.0, 2.0]), 4.0, 9.0)
     wanted = {"request_throughput": 0.5, "cache_hit_rate": 0.5, "completed": 2, "power_w": 3.5}
     assert summed(of, metrics.named(key)[0]) == wanted[key]
 
 
 def test_what_is_divided_by_nothing_is_undefined() -> None:
     none = pd.DataFrame({"isl": [], "cached_tokens": []})
-    of = Counted(none, none, none, none, none, 0.0, 1.0)
+    of = Counted(none, none, none, none, none, pd.Series([]), 1.0, 1.0)
     assert summed(of, metrics.named("cache_hit_rate")[0]) is None
     assert summed(of, metrics.named("request_throughput")[0]) == 0
 

@@ -12,6 +12,7 @@ from gcsim.results.folder import FILES, check_target
 from gcsim.results.result import Result
 
 SETTINGS = {
+    "arrivals.agents": 2,
     "run.trajectories": 3,
     "deployment": "mi300x-prefill-sn50-decode",
     "deployment.links.bandwidth": "100 Gbit/s",

@@ -4,14 +4,13 @@ That the intervals cover what they should: tests/truth/test_interval_coverage.py
 """
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from gcsim import run
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve
-from gcsim.results import intervals, statistics
-from gcsim.results.statistics import Interval, mser5, percentile_interval, t_quantile
+from gcsim.results import statistics
+from gcsim.results.statistics import Interval, percentile_interval, t_quantile
 from gcsim.simulate import simulate
 from gcsim.studies import replicate
 
@@ -37,7 +36,6 @@ def test_too_few_values_have_no_interval() -> None:
     assert statistics.mean_interval([]) is None
     assert statistics.mean_interval([1.0, 2.0], [0, 0]) is None
     assert percentile_interval([], 50) is None
-    assert mser5([1.0] * 19) == (0, False)
 
 
 def test_pairs_cancel_what_they_share() -> None:
@@ -88,20 +86,6 @@ def test_a_percentile_that_the_sample_does_not_bound_has_no_interval() -> None:
     assert percentile_interval(values, 50) is not None
 
 
-def test_mser_cuts_a_transient_and_nothing_of_a_steady_run() -> None:
-    rng = np.random.default_rng(6)
-    steady = rng.normal(10, 1, 2000)
-    decaying = steady + 50 * np.exp(-np.arange(2000) / 50)
-    assert mser5(steady)[0] < 200
-    cut, settled = mser5(decaying)
-    assert 150 < cut < 600
-    assert settled
-
-
-def test_mser_tells_a_run_that_never_settles() -> None:
-    assert mser5(np.arange(1000.0)) == (500, False)
-
-
 def test_an_interval_relative_to_its_estimate() -> None:
     assert Interval(0.0, -1.0, 1.0).relative == float("inf")
     assert Interval(0.0, 0.0, 0.0).relative == 0.0
@@ -128,33 +112,14 @@ def test_a_saturated_run_has_no_intervals(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("gcsim.simulate.saturation", lambda *_: "it grows")
     summary = simulate(resolved).summary
     keys = [key for key in summary if key.startswith("ci95_")]
-    assert len(keys) == 20
+    assert len(keys) == 37
     assert all(summary[key] is None for key in keys)
-
-
-def test_an_automatic_warm_up_is_found_told_and_repeatable() -> None:
-    settings = {"run.trajectories": 200, "run.warmup": "auto"}
-    found = run("chatbot", settings=settings)
-    given = run("chatbot", settings={**settings, "run.warmup": f"{found.summary['warmup_s']} s"})
-    assert found.summary["warmup_settled"] is True
-    assert 0 < found.summary["warmup_s"] < found.summary["simulated_s"] / 2
-    assert given.summary == {**found.summary, "warmup_settled": None}
-    assert "auto" not in found.resolved.to_yaml()
-
-
-def test_the_warm_up_of_a_table_is_a_sending_time() -> None:
-    times = np.arange(400.0)
-    table = pd.DataFrame(
-        {"status": "completed", "sent_s": times, "e2e_s": np.where(times < 100, 9.0, times % 3)}
-    )
-    assert intervals.settling_s(table.sample(frac=1, random_state=1)) == (100.0, True)
-    assert intervals.settling_s(table.iloc[:0]) == (0.0, False)
 
 
 def summary(seed: int, mean: float | None, saturated: bool = False) -> dict[str, object]:
     return {
         "seed": seed, "scenario": "s", "mean_ttft_ms": mean, "request_throughput": 2.0,
-        "ci95_mean_ttft_ms": [0.0, 1.0], "breakdown_ms": {"decode": mean}, "warmup_settled": None,
+        "ci95_mean_ttft_ms": [0.0, 1.0], "breakdown_ms": {"decode": mean},
         "saturated": saturated, "saturated_why": "it grows" if saturated else None,
         "assumed_values": 3, "pools": [{"pool": "p", "mfu": 0.5}],
     }  # fmt: skip

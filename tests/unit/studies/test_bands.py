@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from math import nan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slow  # `make quick` leaves it out
 
 ROOT = Path(__file__).parents[3]
 CHIPS = sorted(shipped("chip"))
-FEW = {"run.trajectories": 2, "deployment": "sn50-mono"}
+FEW = {"arrivals.agents": 2, "run.trajectories": 2, "deployment": "sn50-mono"}
 SERVE = "deployment.pools.serve.chip"
 Run = Callable[[str, str], dict[str, Any]]
 
@@ -43,7 +44,12 @@ def without_ranges(node: Any) -> Any:
 
 
 def summary(value: float | None, saturated: bool = False) -> dict[str, Any]:
-    return {**dict.fromkeys(banded(), value), "saturated": saturated, "warmup_s": 0.0, "seed": 1}
+    return {
+        **dict.fromkeys(banded(), value),
+        "saturated": saturated,
+        "window_s": [0.0, 9.0],
+        "seed": 1,
+    }
 
 
 def faked(monkeypatch: pytest.MonkeyPatch, resolved: Resolved, outcome: Run) -> None:
@@ -113,10 +119,16 @@ def test_a_cause_moves_its_own_values_only(small: Resolved) -> None:
     assert small.mapping == resolve("coding-agents", FEW).mapping  # nothing was changed in place
 
 
-def test_every_run_has_the_seed_and_the_warm_up_of_the_base(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("arrivals", "opens"),
+    [({"process": "poisson", "rate": "1 /s"}, 12.5), ({"process": "closed", "agents": 2}, nan)],
+    ids=["open: at the same time", "closed: with the same task"],
+)
+def test_every_run_has_the_seed_and_counts_the_tasks_of_the_base(
+    monkeypatch: pytest.MonkeyPatch, arrivals: dict[str, Any], opens: float
 ) -> None:
-    auto = resolve("coding-agents", {**FEW, "run.warmup": "auto"}, seed=5)
+    few = {"run.trajectories": 2, "deployment": "sn50-mono"}
+    auto = resolve("coding-agents", {**few, "arrivals": arrivals}, seed=5)
     played: list[Resolved] = []
 
     def watched(runs: list[Resolved], *_: Any) -> list[Any]:
@@ -124,10 +136,10 @@ def test_every_run_has_the_seed_and_the_warm_up_of_the_base(
         return [SimpleNamespace(summary=summary(1.0)) for _ in runs]
 
     monkeypatch.setattr(module, "simulate_all", watched)
-    bands(auto, {**summary(1.0), "warmup_s": 12.5}, summary(1.0))
+    bands(auto, {**summary(1.0), "window_s": [12.5, 20.0]}, summary(1.0))
     assert len(played) == len(design(auto))
     assert {run.scenario.run.seed for run in played} == {5}
-    assert {run.scenario.run.warmup for run in played} == {12.5}
+    assert {str(run.scenario.run.warmup) for run in played} == {str(opens)}
 
 
 def test_changes_of_causes_add_as_squares(small: Resolved, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +292,14 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 
 
 def run_bands(capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str, str]:
-    few = ("--set", "run.trajectories=2", "--set", "deployment=sn50-mono")
+    few = (
+        "--set",
+        "arrivals.agents=2",
+        "--set",
+        "run.trajectories=2",
+        "--set",
+        "deployment=sn50-mono",
+    )
     return call(capsys, "run", "coding-agents", "--bands", *few, *more)
 
 
@@ -306,9 +325,9 @@ def test_the_command_line_shows_and_writes_them(
     ("more", "said"),
     [
         (("--resume",), "neither a number of replications nor a precision"),
-        (("--set", f"{SERVE}.efficiency.memory={{value: 0.7, low: 0}}"), "slow end of its low"),
+        (("--set", f"{SERVE}.efficiency.memory={{value: 0.7, low: 0}}"), "is less than 0.0001"),
         (("--replications", "2", "--set", f"{SERVE}.efficiency.memory={{value: 0.7, low: 0}}"),
-         "slow end of its low"),
+         "is less than 0.0001"),
         (("--set", f"{SERVE}.efficiency.memory={{value: 0.7, low: 0.9}}"), "outside its range"),
     ],
 )  # fmt: skip
@@ -325,8 +344,9 @@ def test_what_cannot_be_is_told_before_anything_is_played(
 
 
 def test_a_range_beyond_what_a_chip_can_be_is_an_error(small: Resolved) -> None:
-    wrong = {**FEW, f"{SERVE}.efficiency.link": {"value": 0.5, "high": 1.5}}
-    with pytest.raises(ProfileError, match="fast end of its low and high"):
+    slow = {"value": "1979 TFLOP/s", "low": "100 TFLOP/s"}  # then BF16 is faster
+    wrong = {**FEW, "deployment": "h100-mono", f"{SERVE}.compute.fp8": slow}
+    with pytest.raises(ProfileError, match="slow end of its low and high"):
         design(resolve("coding-agents", wrong))
 
 

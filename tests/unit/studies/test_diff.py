@@ -17,7 +17,7 @@ from gcsim.results.metrics import watched
 from gcsim.studies.diff import Move, changed, difference, headlines, inputs, moves
 from gcsim.studies.replicate import replicate
 
-FEW = {"run.trajectories": 4}
+FEW = {"arrivals.agents": 2, "run.trajectories": 4}
 FASTER = {**FEW, "deployment": "sn50-mono"}
 
 

@@ -130,7 +130,7 @@ def test_a_sweep_leaves_nothing_behind() -> None:
 
 def test_a_run_keeps_no_cluster() -> None:
     before = len(clusters())  # of tests that hold one
-    simulate(resolve("coding-agents", {"run.trajectories": 2}))
+    simulate(resolve("coding-agents", {"arrivals.agents": 2, "run.trajectories": 2}))
     assert len(clusters()) == before
 
 

@@ -103,7 +103,7 @@ def test_a_rate_that_is_too_much_is_halved_until_it_is_served() -> None:
     assert low is not None
     assert high is not None
     assert low.load < 0.3 <= high.load <= low.load * FINE * 1.001
-    hopeless = found_by(lambda load: reading(load, None, "rate"), "rate", 8.0)
+    hopeless = found_by(lambda load: reading(load, None), "rate", 8.0)
     assert len(hopeless) == 11
 
 
@@ -131,14 +131,15 @@ def test_a_growing_queue_is_saturation() -> None:
 # Of a scenario
 
 
-def test_more_load_has_more_trajectories_and_less_has_no_fewer() -> None:
+def test_a_load_is_a_setting_and_what_counts_goes_with_it() -> None:
     base = resolve("coding-agents")
     assert load_of(base) == ("agents", 16)
     assert at_load(base, 4) == {"arrivals.agents": 4}
-    assert at_load(base, 24) == {"arrivals.agents": 24, "run.trajectories": 96}
+    assert at_load(base, 24) == {"arrivals.agents": 24}
+    tasks = (with_settings(base, at_load(base, load)).scenario.tasks for load in (4, 24))
+    assert list(tasks) == [64, 96]
     rates = resolve("chatbot")
     assert at_load(rates, 0.5) == {"arrivals.rate": "0.5 /s"}
-    assert at_load(rates, 1.5) == {"arrivals.rate": "1.5 /s", "run.trajectories": 900}
     assert with_settings(rates, at_load(rates, 1.5)).scenario.arrivals.rate == 1.5  # type: ignore[union-attr]
 
 
@@ -180,17 +181,12 @@ def test_every_class_of_a_mix_has_a_verdict_of_its_own() -> None:
     assert breaches({**summary, "saturated": True}) == ["saturated", "v: p95 TTFT 3 s > 1 s"]
 
 
-def test_the_throughput_of_agents_is_that_of_all_at_work() -> None:
-    """10 agents, tasks of 20 requests and 50 s: 4 requests per second, however the run ends."""
-    summary = {"saturated": False, "classes": [one_class()], "completed": 400, "mean_e2el_ms": 9.0,
-               "trajectories_completed": 20, "mean_task_ms": 50e3, "good_request_fraction": 0.5,
+def test_a_reading_is_of_the_window() -> None:
+    summary = {"saturated": False, "classes": [one_class()], "mean_e2el_ms": 9.0,
                "request_throughput": 1.0, "request_goodput": 0.7}  # fmt: skip
-    found = reading(10, summary, "agents")
-    assert (found.throughput, found.goodput) == (4.0, 2.0)
-    found = reading(10, summary, "rate")
-    assert (found.throughput, found.goodput) == (1.0, 0.7)
-    nothing = {**summary, "trajectories_completed": 0, "mean_task_ms": None, "completed": 0}
-    assert reading(10, nothing, "agents").throughput == 0.0
+    found = reading(10, summary)
+    assert (found.throughput, found.goodput, found.holds) == (1.0, 0.7, True)
+    assert reading(10, {**summary, "mean_e2el_ms": None}).power == 0.0
 
 
 # In a sweep
@@ -198,7 +194,7 @@ def test_the_throughput_of_agents_is_that_of_all_at_work() -> None:
 
 def limited(agents: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Deployments whose TPOT is in the SLO up to so many agents; returns what is played."""
-    real = resolve("coding-agents", {"run.trajectories": 2})
+    real = resolve("coding-agents", {"arrivals.agents": 2, "run.trajectories": 2})
     base = workers.simulate(real).summary
     played = []
 
@@ -209,7 +205,8 @@ def limited(agents: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> list[tup
             played.append((name, load))
             good = load <= agents[name]
             one = {**base["classes"][0], "p95_tpot_ms": 10.0 if good else 21.0}
-            rates = {"good_request_fraction": float(good), "mean_e2el_ms": 100.0}
+            rates = {"request_goodput": load * good, "request_throughput": load}
+            rates["mean_e2el_ms"] = 100.0
             self.summary = {**base, **rates, "classes": [one], "saturated": False}
 
     monkeypatch.setattr(workers, "simulate", Played)
@@ -277,7 +274,7 @@ def test_a_load_without_an_slo_says_so(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_combination_with_another_kind_of_load_fails_alone() -> None:
     arrivals = [{"process": "closed", "agents": 2}, {"process": "poisson", "rate": "0.1 /s"}]
-    few = {"run.trajectories": 2}
+    few = {"arrivals.agents": 2, "run.trajectories": 2}
     found = sweep("coding-agents", {"arrivals": arrivals}, [1, 2], settings=few, jobs=1)
     assert list(found.table["error"].isna()) == [True, True, False, False]
     assert "load in rate" in found.errors["error"].iloc[0]

@@ -14,7 +14,7 @@ from gcsim.results.folder import complete
 from gcsim.studies import replicate as module
 from gcsim.studies.replicate import LEAST, is_precise, replicate, spawned_seeds
 
-FEW = {"run.trajectories": 2}
+FEW = {"arrivals.agents": 2, "run.trajectories": 2}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def faked(
             seed = run.scenario.run.seed
             played.append(seed)
             summary = {
-                "seed": seed, "mean_e2el_ms": known[seed], "warmup_settled": None, "pools": [],
+                "seed": seed, "mean_e2el_ms": known[seed], "pools": [],
                 "saturated": saturated, "saturated_why": "it grows" if saturated else None,
             }  # fmt: skip
             found.append(SimpleNamespace(summary=summary))

@@ -10,13 +10,13 @@ from gcsim.profiles.workload import load_workload
 from gcsim.studies.parallel import simulate_all
 from gcsim.traffic.generate import within
 
-FEW = {"run.trajectories": 4}
+FEW = {"arrivals.agents": 2, "run.trajectories": 4}
 
 
 def test_run_takes_a_name_settings_seed_and_engine() -> None:
     result = gcsim.run("coding-agents", settings=FEW, seed=5, engine="iteration")
     assert result.summary["seed"] == 5
-    assert len(result.trajectories) == 4
+    assert result.trajectories["counted"].sum() == result.summary["trajectories"] == 4
     scenario = result.resolved.scenario
     assert (scenario.engine, scenario.run.trajectories) == ("iteration", 4)
 
@@ -46,7 +46,9 @@ def test_a_deployment_compared_with_itself_is_exactly_equal() -> None:
 
 def test_compare_gives_all_the_same_trajectories() -> None:
     both = gcsim.compare("coding-agents", deployments=["sn40l-mono", "h100-mono"], settings=FEW)
-    one, two = (r.requests.set_index(["trajectory", "step"]) for r in both.results.values())
+    tables = (r.requests[r.requests["counted"]] for r in both.results.values())
+    one, two = (table.set_index(["trajectory", "step"]) for table in tables)
+    assert one.index.symmetric_difference(two.index).empty
     assert (one[["isl", "osl"]] == two.loc[one.index, ["isl", "osl"]]).all(axis=None)
     assert (one["e2e_s"] != two.loc[one.index, "e2e_s"]).any()
 
@@ -82,14 +84,13 @@ def test_one_deployment_may_be_named_without_a_list() -> None:
     assert list(one.results) == ["sn40l-mono"]
 
 
-def test_compare_over_a_rate_keeps_the_time_of_the_arrivals() -> None:
-    series = gcsim.compare(
-        "coding-agents", over=("rate", [0.01, 0.04]), settings={"run.trajectories": 5}
-    )
-    results = [next(iter(comparison.results.values())) for _, comparison in series.points]
-    assert [len(result.trajectories) for result in results] == [5, 20]
-    ends = [result.trajectories["start_s"].iloc[-1] for result in results]
-    assert ends[1] == pytest.approx(ends[0], rel=0.8)
+def test_compare_over_a_rate_gives_that_rate() -> None:
+    settings = {"run.trajectories": 12, "run.warmup": "0 s"}
+    series = gcsim.compare("coding-agents", over=("rate", [0.01, 0.04]), settings=settings)
+    slow, quick = (next(iter(comparison.results.values())) for _, comparison in series.points)
+    assert slow.summary["trajectories"] == quick.summary["trajectories"] == 12
+    ratio = quick.summary["task_throughput"] / slow.summary["task_throughput"]
+    assert ratio == pytest.approx(4)  # the same arrivals, four times as fast
 
 
 def test_compare_needs_a_scenario_and_one_way_to_name_contenders() -> None:

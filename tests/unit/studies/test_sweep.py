@@ -32,7 +32,7 @@ from gcsim.studies.sweep import Sweep, sweep
 from gcsim.studies.sweep_table import flat, point_table
 
 MONO, OTHER, SPLIT = "sn40l-mono", "sn50-mono", "mi300x-prefill-sn50-decode"
-FEW = {"run.trajectories": 2}
+FEW = {"arrivals.agents": 2, "run.trajectories": 2}
 SEEDS = {"deployment": [MONO, OTHER], "run.seed": [1, 2, 3]}
 DECODE_TP = "deployment.pools.decode.tp"
 Run = Callable[[Resolved], dict[str, Any]]
@@ -329,7 +329,16 @@ SIXTEEN = {"deployment": [MONO, OTHER], "run.seed": list(range(1, 9))}
 
 
 def command(out: Path, *more: str) -> list[str]:
-    words = ["sweep", "coding-agents", "--out", str(out), "--set", "run.trajectories=2"]
+    words = [
+        "sweep",
+        "coding-agents",
+        "--out",
+        str(out),
+        "--set",
+        "arrivals.agents=2",
+        "--set",
+        "run.trajectories=2",
+    ]
     words += ["--deployment", MONO, "--deployment", OTHER, "--grid", "run.seed=1,2,3,4,5,6,7,8"]
     return [sys.executable, "-m", "gcsim.cli.app", *words, *more]
 
@@ -491,7 +500,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
 
 WORDS = ["coding-agents", "--deployment", MONO, "--deployment", SPLIT]
 WORDS += ["--grid", f"{DECODE_TP}=8,999", "--grid", "run.seed=1,123456789"]
-WORDS += ["--set", "run.trajectories=2", "--jobs", "1"]
+WORDS += ["--set", "arrivals.agents=2", "--set", "run.trajectories=2", "--jobs", "1"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])

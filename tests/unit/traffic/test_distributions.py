@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
-from gcsim.profiles.distribution import Distribution, Tokens
+from gcsim.profiles.distribution import Distribution, Tokens, constant
 from gcsim.traffic.distributions import sample, sample_whole
 
 READ: TypeAdapter[Distribution] = TypeAdapter(Tokens)
@@ -83,4 +83,4 @@ def test_whole_draws_are_rounded_and_not_below_the_least() -> None:
     lengths = sample_whole(made(value=2.6), np.random.default_rng(1), 3)
     assert lengths.dtype == np.int64
     assert lengths.tolist() == [3, 3, 3]
-    assert sample_whole(made(value=0), np.random.default_rng(1), 1).tolist() == [1]
+    assert sample_whole(constant(0), np.random.default_rng(1), 1).tolist() == [1]

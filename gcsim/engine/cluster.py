@@ -100,8 +100,7 @@ class Cluster:
         self._calls: list[Call | None] = [None] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
-        self.served = 0  # requests completed since the window opened, those that only fill too
-        self.served_under_load = 0  # ... until a task last started
+        self.served = 0  # requests completed, those that only fill the load too
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
         self.session_ended: Callable[[Session], None] = lambda _: None
 
@@ -178,7 +177,7 @@ class Cluster:
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
         self.records.request(request, network_ns, ttft_ns, client_ns - sent)
-        self.served += status == COMPLETED and self.window.opened_ns >= 0
+        self.served += status == COMPLETED
         session = request.session
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)

@@ -1,9 +1,12 @@
 """Whether a run was asked for more than it could serve, so that its means say nothing."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gcsim.engine.cluster import Cluster
 from gcsim.profiles.arrivals import Closed, Static
 from gcsim.profiles.scenario import Scenario
 
@@ -11,30 +14,62 @@ WINDOWS = 20  # parts of the time that is looked at
 T_LEAST = 4.0  # how many standard errors the slope must be from 0
 GROWTH_LEAST = 0.5  # of the mean load, over the time that is looked at
 PER_REPLICA = 4.0  # requests by which the load must grow for each replica
+IN_STEP = 0.5  # what is served grows by less than so much of the load's growth, relative to both
 Floats = NDArray[np.float64]
 
 
-def saturation(scenario: Scenario, timeline: pd.DataFrame, span: tuple[float, float]) -> str | None:
-    """Why a run counts as saturated, or None; span: from the window's opening to the last start
-    of a task.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How the load came: when each task started [s], and how many requests were served by then."""
+
+    starts_s: Floats
+    served: Floats
+
+    @property
+    def until_s(self) -> float:
+        """When the last task started."""
+        return float(self.starts_s[-1]) if len(self.starts_s) else 0.0
+
+    def served_since(self, time_s: float) -> int:
+        """Requests served from a time until the last task started."""
+        if not len(self.starts_s):
+            return 0
+        return round(float(self.served[-1] - np.interp(time_s, self.starts_s, self.served)))
+
+
+def load_of(cluster: Cluster) -> Load:
+    """The load that a cluster has had."""
+    starts, served = cluster.window.starts, cluster.window.served
+    return Load(np.array(starts, np.float64) * 1e-9, np.array(served, np.float64))
+
+
+def saturation(scenario: Scenario, timeline: pd.DataFrame, load: Load, open_s: float) -> str | None:
+    """Why a run counts as saturated, or None.
 
     Where arrivals do not wait for answers (no closed loop, no batch job, no trace that ends) the
-    load, requests that wait or run, must settle. It has not when a straight line through it rises
-    by more than `GROWTH_LEAST` of its mean and `PER_REPLICA` requests for each replica, and its
-    slope is `T_LEAST` standard errors above 0 (corrected for the correlation of neighbouring
-    windows). The load stays on until every task that counts has ended, so a run that cannot be
-    served shows it, however few tasks count. A judgement, not a proof: a longer run decides.
+    requests that wait or run must settle while the load is on (from the opening of the window to
+    the last start of a task). They have not when a straight line through them rises by more than
+    `GROWTH_LEAST` of their mean and `PER_REPLICA` for each replica, with a slope `T_LEAST` standard
+    errors above 0 (corrected for the correlation of neighbouring parts), *and* what is served does
+    not rise with them: by less than `IN_STEP` of their growth, both relative to their means. While
+    tasks only ramp up, both rise in step. A judgement, not a proof; how often it errs, by load and
+    length of run: docs/results.md.
     """
-    if isinstance(scenario.arrivals, Closed | Static) or span[1] <= span[0]:
+    if isinstance(scenario.arrivals, Closed | Static) or load.until_s <= open_s:
         return None
-    load = window_means(timeline, np.linspace(*span, WINDOWS + 1))
-    growth, t = trend(load)
+    edges = np.linspace(open_s, load.until_s, WINDOWS + 1)
+    waiting = window_means(timeline, edges)
+    growth, t = trend(waiting)
     replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())
-    if t < T_LEAST or growth < max(GROWTH_LEAST * load.mean(), PER_REPLICA * replicas):
+    middle = float(waiting.mean())
+    if t < T_LEAST or growth < max(GROWTH_LEAST * middle, PER_REPLICA * replicas):
         return None
-    middle = load.mean()
+    served = np.diff(np.interp(edges, load.starts_s, load.served))
+    more, _ = trend(served)
+    if more * middle >= IN_STEP * growth * float(served.mean()):
+        return None
     low, high = max(middle - growth / 2, 0.0), middle + growth / 2
-    return f"its load grows from {low:.0f} to {high:.0f} requests"
+    return f"its load grows from {low:.0f} to {high:.0f} requests, and what it serves does not"
 
 
 def window_means(timeline: pd.DataFrame, edges: Floats) -> Floats:

@@ -122,7 +122,7 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, end_s)
     timeline = timeline_table(cluster)
     load = load_of(cluster)
-    why = saturation(scenario, timeline, load, open_s)
+    why = saturation(scenario, load, open_s)
     times = {
         "simulated_s": end_s,
         "window_s": [open_s, close_s],

@@ -50,8 +50,9 @@ class Load:
         trajectory: Trajectory = call.argument
         now = self._env.now
         was_open = self._window.opened_ns >= 0 or self._window.warmup_ns is not None
-        part = self._window.start(trajectory.workload, now, self._cluster.served)
-        session = Session(trajectory, now, self._cluster.send, part)
+        cluster = self._cluster
+        part = self._window.start(trajectory.workload, now, cluster.served, cluster.spent_ns)
+        session = Session(trajectory, now, cluster.send, part)
         if not was_open and self._window.opened_ns >= 0:
             self._cluster.count_from(now)
         self.sessions[session] = None

@@ -34,7 +34,8 @@ class Window:
     tasks: how many count (None: all that start); warmup_ns: when it opens (None: see the module);
     time_ns: how long it is at the most. opened_ns, closed_ns: when it did (-1: not yet); counted,
     live: tasks in it so far, and those of them under way; starts, served: of every task when it
-    started [ns], and how many requests had completed by then.
+    started [ns], and how many requests had completed by then; spent_ns: the time that all requests
+    had spent at the servers by then.
 
     >>> window = Window(tasks=1, warmup_ns=0)
     >>> window.start("a", 0), window.start("a", 5), window.done
@@ -52,12 +53,14 @@ class Window:
         self.counted = self.live = 0
         self.starts = array("q")
         self.served = array("q")
+        self.spent_ns: list[int] = []
         self._unsettled: dict[str, int] = {}  # by class: WARM x under way - ended
 
-    def start(self, workload: str, now: int, served: int = 0) -> Part:
-        """A task of a class starts [ns]; where. served: requests that have completed so far."""
+    def start(self, workload: str, now: int, served: int = 0, spent_ns: int = 0) -> Part:
+        """A task of a class starts [ns]; where. served, spent_ns: of requests so far."""
         self.starts.append(now)
         self.served.append(served)
+        self.spent_ns.append(spent_ns)
         self._unsettled[workload] = self._unsettled.get(workload, 0) + WARM
         if self.opened_ns < 0:
             if self.warmup_ns is not None and now >= self.warmup_ns:

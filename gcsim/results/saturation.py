@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gcsim.engine.cluster import Cluster
@@ -20,10 +19,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How the load came: when each task started [s], and how many requests were served by then."""
+    """How the load came: when each task started [s], and of requests how many were served by then,
+    and how long all of them were at the servers [s]."""
 
     starts_s: Floats
     served: Floats
+    spent_s: Floats
 
     @property
     def until_s(self) -> float:
@@ -40,14 +41,15 @@ class Load:
 def load_of(cluster: Cluster) -> Load:
     """The load that a cluster has had."""
     starts, served = cluster.window.starts, cluster.window.served
-    return Load(np.array(starts, np.float64) * 1e-9, np.array(served, np.float64))
+    spent_s = np.array(cluster.window.spent_ns, np.float64) * 1e-9
+    return Load(np.array(starts, np.float64) * 1e-9, np.array(served, np.float64), spent_s)
 
 
-def saturation(scenario: Scenario, timeline: pd.DataFrame, load: Load, open_s: float) -> str | None:
+def saturation(scenario: Scenario, load: Load, open_s: float) -> str | None:
     """Why a run counts as saturated, or None.
 
     Where arrivals do not wait for answers (no closed loop, no batch job, no trace that ends) the
-    requests that wait or run must settle while the load is on (from the opening of the window to
+    requests under way must settle while the load is on (from the opening of the window to
     the last start of a task). They have not when a straight line through them rises by more than
     `GROWTH_LEAST` of their mean and `PER_REPLICA` for each replica, with a slope `T_LEAST` standard
     errors above 0 (corrected for the correlation of neighbouring parts), *and* what is served does
@@ -58,10 +60,10 @@ def saturation(scenario: Scenario, timeline: pd.DataFrame, load: Load, open_s: f
     if isinstance(scenario.arrivals, Closed | Static) or load.until_s <= open_s:
         return None
     edges = np.linspace(open_s, load.until_s, WINDOWS + 1)
-    waiting = window_means(timeline, edges)
-    growth, t = trend(waiting)
+    under_way = np.diff(np.interp(edges, load.starts_s, load.spent_s)) / np.diff(edges)
+    growth, t = trend(under_way)
     replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())
-    middle = float(waiting.mean())
+    middle = float(under_way.mean())
     if t < T_LEAST or growth < max(GROWTH_LEAST * middle, PER_REPLICA * replicas):
         return None
     served = np.diff(np.interp(edges, load.starts_s, load.served))
@@ -70,21 +72,6 @@ def saturation(scenario: Scenario, timeline: pd.DataFrame, load: Load, open_s: f
         return None
     low, high = max(middle - growth / 2, 0.0), middle + growth / 2
     return f"its load grows from {low:.0f} to {high:.0f} requests, and what it serves does not"
-
-
-def window_means(timeline: pd.DataFrame, edges: Floats) -> Floats:
-    """Mean number of requests that wait or run on all replicas, between the edges [s].
-
-    timeline: the table of a result; a row of a replica holds until its next one.
-    """
-    areas = np.zeros(len(edges))
-    for _, rows in timeline.groupby("replica", sort=False):
-        at = rows["time_s"].to_numpy()
-        load = (rows["waiting"] + rows["running"]).to_numpy()
-        ends = np.append(at[1:], max(float(edges[-1]), float(at[-1])))
-        upto = np.concatenate([[0.0], np.cumsum(load * (ends - at))])
-        areas += np.interp(edges, np.append(at, ends[-1]), upto)
-    return np.diff(areas) / np.diff(edges)
 
 
 def trend(values: Floats) -> tuple[float, float]:

@@ -19,7 +19,6 @@ from gcsim.engine.window import Window
 from gcsim.profiles.arrivals import Poisson
 from gcsim.results.counted import window_s
 from gcsim.results.saturation import load_of, saturation
-from gcsim.results.tables import timeline_table
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 SERVICE_S, STEPS = 1e-3, 5
@@ -50,7 +49,7 @@ def called(load: float, count: int, thinking: str, seed: int, warmup_ns: int | N
     rate = Poisson.model_validate({"process": "poisson", "rate": "1 /s"})
     scenario: Any = SimpleNamespace(arrivals=rate, deployment=what)
     open_s, _ = window_s(cluster)
-    return saturation(scenario, timeline_table(cluster), load_of(cluster), open_s) is not None
+    return saturation(scenario, load_of(cluster), open_s) is not None
 
 
 def share(seeds: int, loads: tuple[float, ...], counts: tuple[int, ...], thinking: str) -> float:
@@ -72,10 +71,23 @@ def test_what_cannot_be_served_is_found(thinking: str) -> None:
     assert share(2, (1.5,), (200,), thinking) == 1.0
 
 
-def test_a_ramp_is_no_saturation_however_short_the_run() -> None:
-    """From the first task on, with half a second of thinking: 30 requests under way, then 300."""
-    calls = [called(0.6, count, "500 services", 3, warmup_ns=0) for count in (40, 200, 600, 2000)]
-    assert not any(calls)
+@pytest.mark.parametrize("count", [100, 400, 1600])
+def test_a_ramp_is_no_saturation_however_short_the_run(count: int) -> None:
+    """100 tasks per second that think 2 s altogether and ask 5 times for 50 iterations of 1 ms: 25
+    requests under way once the first tasks end, all of which the server takes at once.
+    """
+    rng = np.random.default_rng(1)
+    starts_s = np.cumsum(rng.exponential(0.01, 20_000))
+    steps = [[Step(((5 * k + i, 4),), 50, 0.5 * (i > 0)) for i in range(5)] for k in range(20_000)]
+    traffic: Any = (chain(k, "w", steps[k], float(at)) for k, at in enumerate(starts_s))
+    what = toys.deployment({"main": {"batching": {"max_seqs": 500}, "prefix_cache_tokens": 0}})
+    costs, window = toys.constant_cost(SERVICE_S, what), Window(count, 0)
+    cluster = toys.serve(what, traffic, costs=costs, window=window)
+    rate = Poisson.model_validate({"process": "poisson", "rate": "1 /s"})
+    scenario: Any = SimpleNamespace(arrivals=rate, deployment=what)
+    load = load_of(cluster)
+    assert load.spent_s[-1] / load.starts_s[-1] > 5
+    assert saturation(scenario, load, 0.0) is None
 
 
 if __name__ == "__main__":

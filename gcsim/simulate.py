@@ -25,7 +25,7 @@ from gcsim.results.classes import class_summaries, steps_within
 from gcsim.results.counted import count_run, window_s
 from gcsim.results.intervals import interval_summary
 from gcsim.results.result import Result
-from gcsim.results.saturation import saturation
+from gcsim.results.saturation import load_of, saturation
 from gcsim.results.summary import summarise, summarise_gaps, summarise_pools
 from gcsim.results.tables import (
     link_table,
@@ -131,12 +131,13 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     requests, tasks = request_table(cluster), trajectory_table(cluster)
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, end_s)
     timeline = timeline_table(cluster)
-    why = saturation(scenario, timeline, (open_s, cluster.window.latest_ns * 1e-9))
+    load = load_of(cluster)
+    why = saturation(scenario, load, open_s)
     times = {
         "simulated_s": end_s,
         "window_s": [open_s, close_s],
-        "load_on_until_s": cluster.window.latest_ns * 1e-9,
-        "served_under_load": cluster.served_under_load,
+        "load_on_until_s": load.until_s,
+        "served_under_load": load.served_since(open_s),
         "saturated": why is not None,
     }
     counted = count_run(requests, tasks, pools, scenario, times)

@@ -320,6 +320,7 @@ def state(cluster: Cluster) -> dict[str, Any]:
         "links": [(u.busy_ns, u.waited_ns) for u in links],
         "end": cluster.env.now,
         "created": cluster.created,
+        "window": (*cluster.window.starts, *cluster.window.served, *cluster.window.spent_ns),
     }
 
 

@@ -105,8 +105,8 @@ class Cluster:
         self._calls: list[Call | None] = [None] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
-        self.served = 0  # requests completed since the window opened, those that only fill too
-        self.served_under_load = 0  # ... until a task last started
+        self.served = self.under_way = 0  # requests completed, requests here now
+        self._moment_ns = 0  # sum of the times of their ends - of the arrivals of all
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
         self.session_ended: Callable[[Session], None] = lambda _: None
 
@@ -131,7 +131,9 @@ class Cluster:
 
     def _arrive(self, call: Call) -> None:
         request: Request = call.argument
-        request.phase_ns = self.env.now
+        request.phase_ns = now = self.env.now
+        self.under_way += 1
+        self._moment_ns -= now
         service: Service | None = request.service
         if service is None:
             self._refuse(request, "model_not_served")
@@ -182,11 +184,18 @@ class Cluster:
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
         self.records.request(request, network_ns, ttft_ns, client_ns - sent)
-        self.served += status == COMPLETED and self.window.opened_ns >= 0
+        self.served += status == COMPLETED
+        self.under_way -= 1
+        self._moment_ns += now
         session = request.session
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)
             self.session_ended(session)
+
+    @property
+    def spent_ns(self) -> int:
+        """Time that all requests have spent here so far: the area below `under_way`."""
+        return self._moment_ns + self.under_way * self.env.now
 
     def count_from(self, now: int) -> None:
         """The window opens: what replicas do from now on counts."""

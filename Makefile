@@ -36,7 +36,7 @@ bench: $(READY)  ## time the kernels and the engine
 
 examples: $(READY)  ## write the present outputs into the examples of README.md and docs/
 	@GCSIM_REWRITE_EXAMPLES=1 $(BIN)/pytest tests/regression/test_readme_output.py \
-	  tests/unit/results/test_metrics.py
+	  tests/unit/results/test_metrics.py tests/unit/test_packaging.py
 
 calibrate: $(READY)  ## fit all chip profiles to POINTS=file.csv and write docs/validation.md
 	@test -f "$(POINTS)" || { echo "no points at '$(POINTS)': make calibrate POINTS=file.csv" \
@@ -47,12 +47,17 @@ format: $(READY)  ## let ruff fix and format the code
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format
 
-lock:  ## resolve requirements.lock, for Python 3.11 to 3.14 on any platform (FLAGS=--upgrade)
+# One set of versions in three files: -dev has all, the others are parts of it.
+COMPILE := uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" pyproject.toml
+
+lock:  ## resolve the lock files, for Python 3.11 to 3.14 on any platform (FLAGS=--upgrade)
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	$(PYTHON) -m venv "$$tmp" && "$$tmp/bin/python" -m pip -qq install uv && \
-	"$$tmp/bin/uv" pip compile $(FLAGS) --quiet --universal --python-version 3.11 \
-	  --fork-strategy fewest --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
-	  --extra dev --extra notebook pyproject.toml --output-file requirements.lock
+	"$$tmp/bin/$(COMPILE) $(FLAGS) --extra dev --extra notebook --output-file requirements-dev.lock && \
+	"$$tmp/bin/$(COMPILE) --constraint requirements-dev.lock --extra notebook \
+	  --output-file requirements-notebook.lock && \
+	"$$tmp/bin/$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
 
 wheel: $(READY)  ## build dist/*.whl and the sdist
 	@$(BIN)/python -m build --no-isolation
@@ -66,14 +71,14 @@ clean:  ## remove the environment and everything built
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Set-up is done once: the locked packages, then gcsim itself in editable form.
-$(LOCKED): requirements.lock
+$(LOCKED): requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
 	  found=$$($(PYTHON) --version 2>&1) || found=missing; \
 	  echo "gcsim needs Python 3.11 to 3.14, but '$(PYTHON)' is $$found;" \
 	    "name another, as in: make PYTHON=python3.12 test" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; about a minute)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 $(READY): pyproject.toml $(LOCKED)

@@ -33,6 +33,7 @@ from gcsim.results.tables import (
     timeline_table,
     trajectory_table,
 )
+from gcsim.traffic.expected import check_size
 from gcsim.traffic.generate import trajectories, within
 from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory
@@ -51,6 +52,8 @@ def simulate(
 
     progress: called with the number of ended trajectories that count.
     """
+    if traffic is None:
+        check_size(resolved.scenario)
     skipped = Skipped()
     cluster = play_scenario(resolved.scenario, traffic, progress, skipped)
     result = result_of(resolved, cluster)

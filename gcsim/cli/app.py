@@ -4,7 +4,7 @@ import io
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from gcsim.cli.options import (
 from gcsim.cli.plan import plan
 from gcsim.cli.sweep import sweep
 from gcsim.cli.trace import trace
+
+if TYPE_CHECKING:
+    from gcsim.profiles.resolve import Resolved
 
 app = typer.Typer(
     name="gcsim",
@@ -134,6 +137,10 @@ def run(
     bands: Annotated[
         bool, typer.Option("--bands", help="Also: play the low and high of the chips' values.")
     ] = False,
+    limit: Annotated[
+        str | None,
+        typer.Option(metavar="30min", help="About so long, of real time: cuts, or allows, a run."),
+    ] = None,
     seed: SeedOption = None,
     settings: SetOption = None,
     library: LibraryOption = None,
@@ -151,6 +158,7 @@ def run(
     resolved = resolve(
         scenario, extra, seed, opened(library)
     )  # a wrong input is told before anything heavy loads
+    resolved = _within(resolved, limit)
     if replications or precision or resume:
         wanted = Wanted(replications, precision, resume)
         run_replications(resolved, wanted, out, bands, output)
@@ -166,6 +174,24 @@ def run(
     emit(result.to_json() if output is Format.json else run_table(result))
     if out is not None:
         note(f"Written to {out}")
+
+
+def _within(resolved: "Resolved", limit: str | None) -> "Resolved":
+    """A run as large as a limit allows; one that takes longer than a minute is announced."""
+    from gcsim.profiles.resolve import with_settings
+    from gcsim.traffic.expected import NOTED_S, check_size, size, that_fit, told
+
+    if limit is not None:
+        resolved = with_settings(resolved, {"run.limit": limit})
+        found, limit_s = size(resolved.scenario), resolved.scenario.run.limit
+        if found.takes_s > limit_s:
+            cut = that_fit(found, limit_s)
+            note(f"Cut to {cut:,} trajectories by --limit: {told(found)}")
+            resolved = with_settings(resolved, {"run.trajectories": cut})
+    found = check_size(resolved.scenario)
+    if found.takes_s > NOTED_S:
+        note(f"{resolved.scenario.name}: {told(found)}; --limit TIME cuts it")
+    return resolved
 
 
 @app.command()

@@ -19,6 +19,10 @@ from math import frexp, log, sqrt
 import numba
 import numpy as np
 
+from gcsim.machine import kernel_cache
+
+kernel_cache.settle()  # before the first kernel: where it is kept is looked up then
+
 # A batch as the engine sums it up; KV and pairs with `window` are those of sliding layers.
 BATCH = (
     "prompt_tokens",  # new tokens of prompts

@@ -118,7 +118,7 @@ class Pool(Spec):
     """
     pp: Chips = 1
     """Pipeline stages, each with its part of the layers."""
-    replicas: Chips = 1
+    replicas: Annotated[int, Field(ge=1, le=10**4, strict=True)] = 1
     """Copies of all that."""
     stack: str | None = None
     """Serving stack of the chip; its default where left out."""

@@ -50,6 +50,8 @@ class RunSettings(Spec):
     """Of every random stream."""
     budget: Annotated[PlainSeconds, Field(gt=0)] | None = None
     """Also report how many steps of a task end within this time from its start."""
+    limit: Annotated[PlainSeconds, Field(gt=0)] = 3600.0
+    """A run that would take longer, in real time and as far as can be told, is not begun."""
 
 
 class Scenario(Spec):

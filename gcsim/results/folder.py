@@ -6,11 +6,14 @@ any moment leaves at most a temporary one behind, and `complete` tells one from 
 """
 
 import json
+import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gcsim.errors import ProfileError
 
@@ -54,6 +57,75 @@ def check_target(folder: str | Path) -> Path:
     except OSError as error:
         raise cannot_write(target, error) from error
     return target
+
+
+@contextmanager
+def claimed(folder: str | Path | None) -> Iterator[bool]:
+    """A folder that no other process writes results to meanwhile; whether it is there already.
+
+    The claim is a lock on `.name.lock` beside it: it ends with the process, however that ends.
+    Errors: `ProfileError` as `check_target`, and when another process has it.
+    """
+    if folder is None:
+        yield False
+        return
+    target = check_target(folder)
+    beside = target.with_name(f".{target.name}.lock")
+    try:
+        file = _owned(beside)
+    except OSError as error:
+        raise cannot_write(target, error) from error
+    if file is None:
+        why, hint = "is being written to by another run", "wait for it, or name another folder"
+        raise ProfileError.one(str(folder), "--out", None, why, hint)
+    with file:
+        try:
+            _tidied(target)
+            yield target.exists()
+        finally:
+            with suppress(OSError):  # Windows removes no open file
+                beside.unlink()
+
+
+def _owned(path: Path) -> IO[str] | None:
+    """A file, open and locked by this process alone; None when another one has it."""
+    for _ in range(10):  # another process may take it away between these lines
+        file = path.open("a")
+        if not locked(file):
+            file.close()
+            return None
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+    return None
+
+
+def _tidied(target: Path) -> None:
+    """Remove what a killed process left, and put back what it had put aside."""
+    for left in target.parent.iterdir():
+        found = re.fullmatch(rf"\.{re.escape(target.name)}(~old)?\.[a-z0-9_]{{8}}", left.name)
+        if found is None or not left.is_dir():
+            continue
+        if found[1] and (left / "earlier").exists() and not target.exists():
+            (left / "earlier").rename(target)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def locked(file: IO[str]) -> bool:
+    """Take the lock of an open file, which is held until it is closed; False: somebody has it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def cannot_write(target: Path, error: OSError) -> ProfileError:
@@ -124,7 +196,7 @@ def _replace(temporary: Path, target: Path) -> None:
     if not target.exists():
         temporary.rename(target)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}~old.", dir=target.parent))
     try:
         target.rename(old / "earlier")
         temporary.rename(target)

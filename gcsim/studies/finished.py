@@ -6,16 +6,15 @@ the operating system's, which lets go when the process ends, however it ends.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
 from gcsim.errors import ProfileError
-from gcsim.results.folder import cannot_write
+from gcsim.results.folder import cannot_write, locked
 
 TABLE = "sweep.parquet"
 Record = dict[str, Any]  # of one point: its "summary", or its "error"
@@ -82,7 +81,7 @@ def finished(out: str | Path | None) -> Iterator[Finished]:
     except OSError as error:
         raise cannot_write(folder, error) from error
     with lock:
-        if not _locked(lock):
+        if not locked(lock):
             why = "another sweep is writing to it"
             raise ProfileError.one(str(out), "--out", None, why, "wait for it, or name another")
         for left in (
@@ -91,19 +90,3 @@ def finished(out: str | Path | None) -> Iterator[Finished]:
         ):  # of a process that was killed
             left.unlink(missing_ok=True)
         yield Finished(folder)
-
-
-def _locked(file: IO[str]) -> bool:
-    """Take the lock of an open file, which is held until it is closed; False: somebody has it."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -17,7 +17,7 @@ import pandas as pd
 
 from gcsim.errors import Interrupted, ProfileError
 from gcsim.profiles.resolve import Resolved, content_hash, with_settings
-from gcsim.results.folder import cannot_write, check_target, write_folder
+from gcsim.results.folder import cannot_write, check_target, claimed, write_folder
 from gcsim.results.intervals import bounds
 from gcsim.results.metrics import settles
 from gcsim.results.statistics import replication_interval
@@ -96,10 +96,22 @@ def replicate(
     True
     """
     most = _most(count, precision)
-    seeds = spawned_seeds(resolved.scenario.run.seed, most)
-    kept = _Kept(resolved, out, resume) if out is not None else None
-    if resume and kept is None:
+    if resume and out is None:
         raise ProfileError.one("run", "--resume", None, "needs --out", "name the same folder")
+    with claimed(out):
+        kept = _Kept(resolved, out, resume) if out is not None else None
+        return _replicated(resolved, most, precision, kept, jobs, progress)
+
+
+def _replicated(
+    resolved: Resolved,
+    most: int,
+    precision: float | None,
+    kept: "_Kept | None",
+    jobs: int | None,
+    progress: Fraction | None,
+) -> Replications:
+    seeds = spawned_seeds(resolved.scenario.run.seed, most)
     done = kept.read(seeds) if kept else []
     tell = progress or (lambda _: None)
     begun, before = perf_counter(), len(done)
@@ -115,8 +127,8 @@ def replicate(
                 done.append(result.summary)
             tell(min(len(done) / max(len(done) + 1, LEAST), 1.0) if precision else len(done) / most)
         found = Replications(resolved, tuple(done[:stop]), precision)
-        if out is not None and kept is not None:
-            found.save(out)
+        if kept is not None:
+            found.save(kept.out)
             kept.remove()
     except KeyboardInterrupt as error:
         raise Interrupted.by(error, kept.told(len(done)) if kept else "") from error
@@ -168,6 +180,7 @@ class _Kept:
 
     def __init__(self, resolved: Resolved, out: str | Path, resume: bool) -> None:
         target = check_target(out)
+        self.out = out
         self.folder = target.with_name(f"{target.name}.partial")
         self.of = {"hash": content_hash(resolved.mapping), "version": __version__}
         if self.folder.exists() and not resume:

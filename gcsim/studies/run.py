@@ -7,7 +7,7 @@ from typing import Any
 from gcsim.errors import Interrupted
 from gcsim.profiles.library import opened
 from gcsim.profiles.resolve import Resolved, resolve
-from gcsim.results.folder import check_target
+from gcsim.results.folder import claimed
 from gcsim.results.result import Result
 from gcsim.simulate import Progress, simulate
 from gcsim.studies.bands import banded, design
@@ -56,9 +56,7 @@ def run(
     >>> result.summary["completed"] == len(result.requests)
     True
     """
-    earlier = out is not None and check_target(out).exists()
     extra = dict(settings or {}) | ({"engine": engine} if engine else {})
-    resolved = load(scenario, extra, seed)
     ended = 0
 
     def tell(count: int) -> None:
@@ -67,15 +65,17 @@ def run(
         if progress is not None:
             progress(count)
 
-    try:
-        result = simulate(resolved, progress=tell)
-        if bands:
-            base, more = ended, ended * len(design(resolved))
-            result = banded(result, jobs, lambda done: tell(base + int(done * more)))
-        if out is not None:
-            result.save(out)
-    except KeyboardInterrupt as error:
-        lost = f"{ended} ended trajectories of {resolved.scenario.name} are lost"
-        kept = f"{out} stays as it was, nothing" if earlier else "nothing"
-        raise Interrupted.by(error, f"{lost}; {kept} was written") from error
+    with claimed(out) as earlier:
+        resolved = load(scenario, extra, seed)
+        try:
+            result = simulate(resolved, progress=tell)
+            if bands:
+                base, more = ended, ended * len(design(resolved))
+                result = banded(result, jobs, lambda done: tell(base + int(done * more)))
+            if out is not None:
+                result.save(out)
+        except KeyboardInterrupt as error:
+            lost = f"{ended} ended trajectories of {resolved.scenario.name} are lost"
+            kept = f"{out} stays as it was, nothing" if earlier else "nothing"
+            raise Interrupted.by(error, f"{lost}; {kept} was written") from error
     return result

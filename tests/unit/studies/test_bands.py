@@ -325,12 +325,9 @@ def test_the_command_line_shows_and_writes_them(
     ("more", "said"),
     [
         (("--resume",), "neither a number of replications nor a precision"),
-        (
-            ("--set", f"{SERVE}.efficiency.memory={{value: 0.7, low: 0}}"),
-            "memory: is less than 0.0001",
-        ),
+        (("--set", f"{SERVE}.efficiency.memory={{value: 0.7, low: 0}}"), "is less than 0.0001"),
         (("--replications", "2", "--set", f"{SERVE}.efficiency.memory={{value: 0.7, low: 0}}"),
-         "memory: is less than 0.0001"),
+         "is less than 0.0001"),
         (("--set", f"{SERVE}.efficiency.memory={{value: 0.7, low: 0.9}}"), "outside its range"),
     ],
 )  # fmt: skip

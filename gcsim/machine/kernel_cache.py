@@ -1,0 +1,65 @@
+"""Where compiled kernels are kept: never where somebody else could put other ones.
+
+numba loads what it finds in its cache with `pickle`, so whoever may write there may run code. It
+keeps kernels beside their module, else in the user's own cache folder, or where `NUMBA_CACHE_DIR`
+says. Where another user may write to that, this process keeps its own in a folder of its own.
+"""
+
+import atexit
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+PACKAGE = Path(__file__).parent.parent
+_config: Any = numba.config
+COMPILED = (PACKAGE / "machine", PACKAGE / "engine")  # the folders with kernels
+
+
+def settle() -> None:
+    """Take a private folder, for this process, if others may write to where kernels are kept.
+
+    To be called before the first kernel is declared: numba looks where to keep it then.
+    """
+    if all(map(is_ours, places(_config.CACHE_DIR, COMPILED))):
+        return
+    private = tempfile.mkdtemp(prefix="gcsim-kernels-")  # for nobody but this user
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    _config.CACHE_DIR = private
+
+
+def places(named: str, modules: Iterable[Path]) -> list[Path]:
+    """The folders, of those that are there, in which numba may keep or look for kernels.
+
+    named: `NUMBA_CACHE_DIR`, or nothing; modules: the folders of sources
+    """
+    found: list[Path] = []
+    for folder in modules:
+        cache = Path(named) if named else folder / "__pycache__"
+        if named and cache.is_dir():  # a folder in it for every folder of sources
+            found += [each for each in cache.iterdir() if each.name.startswith(f"{folder.name}_")]
+        if not named and not os.access(cache if cache.exists() else folder, os.W_OK):
+            home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            cache = Path(home) / "numba"
+        while not cache.exists() and cache != cache.parent:
+            cache = cache.parent
+        found.append(cache)
+    return found
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether nobody but this user, its own group and the administrator may write to a folder."""
+    if not hasattr(os, "getuid"):  # Windows: the folders of a user are its own
+        return True
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    if found.st_mode & stat.S_IWOTH or found.st_uid not in (os.getuid(), 0):
+        return False
+    return not found.st_mode & stat.S_IWGRP or found.st_gid in (os.getgid(), 0)

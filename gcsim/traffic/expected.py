@@ -1,0 +1,161 @@
+"""How large a run is, before it starts: requests from the means of its workload, time from those.
+
+Speed and memory are those of docs/performance.md, on the careful side. What a recorded trace holds
+is not known before it is read; its length is bounded by `workload.trace.requests`.
+"""
+
+import os
+from math import ceil, inf
+from typing import NamedTuple
+
+from gcsim.errors import ProfileError
+from gcsim.profiles.arrivals import ChangingRate, Closed, GammaArrivals, Poisson
+from gcsim.profiles.distribution import middle
+from gcsim.profiles.scenario import Scenario
+from gcsim.profiles.workload import Agent, leaves
+
+REQUEST_S = 2e-4  # a third of the measured speed: other machines, neighbours
+VIEW_S = 1e-5  # of a request, per replica that the router looks at
+TOKEN_S = 3e-5  # of an output token where every iteration is an event
+REPLICA_S = 2e-3  # to set up a replica, and to tell of it
+REQUEST_BYTES, REPLICA_BYTES, AGENT_BYTES = 2_500, 150_000, 10_000
+AROUND = 3.0  # times what is under way: played before the window, and after it
+NOTED_S = 60.0  # a run that takes longer is announced
+MEMORY_SHARE = 0.8  # of the machine's memory that a run may take
+
+
+class Size(NamedTuple):
+    """What a run plays, and what that takes: seconds of real time on one core, bytes of memory."""
+
+    trajectories: float
+    requests: float
+    takes_s: float
+    takes_bytes: float
+
+
+def size(scenario: Scenario) -> Size:
+    """How large a run will be on average; infinite for one without an end.
+
+    >>> from gcsim.profiles.resolve import resolve
+    >>> found = size(resolve("coding-agents").scenario)
+    >>> found.trajectories, 5_000 < found.requests < 7_000, found.takes_s < 10
+    (160.0, True, True)
+    """
+    known = [leaf for leaf in leaves(scenario.workload) if leaf.workload.agent]
+    agents = [(leaf.share, leaf.workload.agent) for leaf in known if leaf.workload.agent]
+    each = sum(share * calls(agent) for share, agent in agents)
+    tokens = sum(share * calls(agent) * middle(agent.output) for share, agent in agents)
+    count = trajectories(scenario, sum(share * _task_s(agent) for share, agent in agents))
+    replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())
+    one_s = REQUEST_S + replicas * VIEW_S
+    takes_s = replicas * REPLICA_S + (count * each * one_s if each else 0.0)
+    if scenario.engine == "iteration":
+        takes_s += count * tokens * TOKEN_S if tokens else 0.0
+    clients = scenario.arrivals.agents if isinstance(scenario.arrivals, Closed) else 0
+    requests = count * each if each else 0.0
+    memory = requests * REQUEST_BYTES + replicas * REPLICA_BYTES + clients * AGENT_BYTES
+    return Size(count, requests, takes_s, memory)
+
+
+def calls(agent: Agent) -> float:
+    """Requests of one task on average."""
+    found = middle(agent.steps) * middle(agent.samples)
+    if fan_out := agent.fan_out:
+        found += fan_out.share.value * middle(fan_out.branches) * middle(fan_out.steps)
+    return max(found, 1.0)
+
+
+def trajectories(scenario: Scenario, task_s: float) -> float:
+    """How many trajectories of agents start: those that count, what warms up, what fills.
+
+    task_s: the least time of one, on average
+    """
+    run, arrivals = scenario.run, scenario.arrivals
+    counted = inf if scenario.tasks is None else float(scenario.tasks)
+    if all(leaf.workload.agent is None for leaf in leaves(scenario.workload)):
+        return 0.0 if counted == inf else counted  # a trace ends
+    match arrivals:
+        case Poisson() | GammaArrivals():
+            rate = arrivals.rate
+        case ChangingRate():
+            rate = max(point.rate for point in arrivals.points)
+            if run.horizon is None and not arrivals.points[-1].rate:
+                return min(counted, 1.0 + rate * arrivals.points[-1].at)
+        case Closed():
+            rate = arrivals.agents / max(task_s, 1e-3)
+        case _:
+            return counted  # a batch
+    under_way = arrivals.agents if isinstance(arrivals, Closed) else rate * task_s
+    if run.time is not None:
+        counted = min(counted, rate * run.time)
+    # What warms up, and what keeps the load on until the longest counted task has ended.
+    before = AROUND * under_way if scenario.warmup_s is None else rate * scenario.warmup_s
+    begun = inf if run.horizon is None else rate * run.horizon + under_way
+    return min(before + counted + AROUND * under_way, begun)
+
+
+def _task_s(agent: Agent) -> float:
+    """The least time of a task, on average: what lies between its steps."""
+    between_s = middle(agent.tools.delay) if agent.tools else 0.0
+    if agent.user:
+        between_s += middle(agent.user.gap) / max(middle(agent.user.every), 1.0)
+    return middle(agent.start_delay) + middle(agent.steps) * between_s
+
+
+def that_fit(found: Size, limit_s: float) -> int:
+    """How many trajectories of a run take about so long."""
+    if found.takes_s <= limit_s and found.trajectories < inf:
+        return ceil(found.trajectories)
+    per_request = REQUEST_S if found.trajectories in (0, inf) else found.takes_s / found.requests
+    per_task = found.requests / found.trajectories if found.trajectories < inf else 1.0
+    return max(int(limit_s / max(per_request * per_task, 1e-9)), 1)
+
+
+def memory_bytes() -> float:
+    """The memory of this machine; infinite where it does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):  # Windows
+        return inf
+
+
+def check_size(scenario: Scenario) -> Size:
+    """Refuse a run that would take more time than `run.limit`, or more memory than there is.
+
+    Errors: `ProfileError` that says how large it is, and what fits.
+    """
+    found, limit_s = size(scenario), scenario.run.limit
+    if found.trajectories == inf:
+        why, hint = "is without an end", "give run.trajectories or run.horizon"
+        raise ProfileError.one(scenario.name, "run.trajectories", None, why, hint)
+    most = MEMORY_SHARE * memory_bytes()
+    if found.takes_s > limit_s:
+        fits = f"run.trajectories={that_fit(found, limit_s)} fits"
+        hint = f"{fits}; --limit TIME cuts it, or lets it take longer"
+        why = f"{told(found)}, and the limit is {span(limit_s)}"
+        raise ProfileError.one(scenario.name, "run", None, why, hint)
+    if found.takes_bytes > most:
+        why = f"{told(found)}, and there are {most / 1e9:.3g} GB for it"
+        hint = "fewer trajectories, agents or replicas"
+        raise ProfileError.one(scenario.name, "run", None, why, hint)
+    return found
+
+
+def told(found: Size) -> str:
+    """A size in words."""
+    return (
+        f"{found.trajectories:,.0f} trajectories, about {found.requests:,.0f} requests, take about"
+        f" {span(found.takes_s)} and {max(found.takes_bytes / 1e9, 0.1):.1f} GB"
+    )
+
+
+def span(seconds: float) -> str:
+    """A time for people.
+
+    >>> span(90), span(7200), span(3e8)
+    ('1.5 min', '2 h', '9.51 years')
+    """
+    for unit, length in (("years", 31_557_600), ("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"

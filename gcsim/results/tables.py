@@ -128,6 +128,7 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
     busy = sum(split.values()) or 1.0
     span = elapsed_s * count or 1.0
     end_ns = cluster.env.now
+    offloads = [r.group.offload for r in replicas if r.group.offload]
     return {
         "pool": name,
         "role": pool.role,
@@ -145,6 +146,8 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "kv_tokens": cost.kv_blocks * pool.block_tokens,
         "kv_peak": max(r.kv.peak for r in replicas) / cost.kv_blocks,
         "kv_evicted_tokens": sum(r.kv.tree.evicted_blocks for r in replicas) * pool.block_tokens,
+        "kv_offloaded_tokens": sum(link.written_tokens for link in offloads),
+        "kv_reloaded_tokens": sum(link.read_tokens for link in offloads),
         "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
         "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
         **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},

@@ -344,7 +344,8 @@ class Cluster:
         rate = self.deployment.kv_handoff.conversion_bandwidth
         if rate is not None and source.cost.kv_bytes != target.cost.kv_bytes:
             arrival_ns += to_ns(moved / rate)
-        arrival_ns += to_ns(source.cost.handoff_overhead_s)
+        fixed_s, per_token_s = source.cost.handoff_overhead_s, source.cost.handoff_s_per_token
+        arrival_ns += to_ns(fixed_s + handoff.tokens * per_token_s)
         arrival_ns += to_ns(request.isl * target.cost.retokenize_s_per_token)
         Call(self.env, arrival_ns - now, self._transferred, request)
 

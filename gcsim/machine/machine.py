@@ -99,6 +99,7 @@ class Machine:
     offload: "OffloadRate | None"
     request_overhead_s: float
     handoff_overhead_s: float
+    handoff_s_per_token: float
     tokenize_s_per_token: float
     retokenize_s_per_token: float
     overlap_scheduling: bool
@@ -193,6 +194,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         offload=_offload(pool, placement, window),
         request_overhead_s=stack.request_overhead.value,
         handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
+        handoff_s_per_token=stack.handoff_per_token.value if stack.handoff_per_token else 0.0,
         tokenize_s_per_token=tokenize,
         retokenize_s_per_token=tokenize if stack.tokenizes_again else 0.0,
         overlap_scheduling=stack.overlap_scheduling,

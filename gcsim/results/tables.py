@@ -145,7 +145,9 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
     busy = sum(split.values()) or 1.0
     span = elapsed_s * count or 1.0
     end_ns = cluster.env.now
-    caches = [group.kv for replica in replicas for group in replica.groups]
+    groups = [group for replica in replicas for group in replica.groups]
+    caches = [group.kv for group in groups]
+    offloads = [group.offload for group in groups if group.offload]
     return {
         "pool": name,
         "role": pool.role,
@@ -163,6 +165,8 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "kv_tokens": cost.groups * cost.kv_blocks * pool.block_tokens,
         "kv_peak": max(kv.peak for kv in caches) / cost.kv_blocks,
         "kv_evicted_tokens": sum(kv.tree.evicted_blocks for kv in caches) * pool.block_tokens,
+        "kv_offloaded_tokens": sum(link.written_tokens for link in offloads),
+        "kv_reloaded_tokens": sum(link.read_tokens for link in offloads),
         "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
         "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
         **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},

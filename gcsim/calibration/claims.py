@@ -6,8 +6,6 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gcsim.calibration.loads import FORMATS, OUTPUT, PROMPTS, Load, Loads, lightest, played
 from gcsim.errors import CapacityError
 from gcsim.machine.counts import count, kv_bytes_per_token, weight_bytes
@@ -15,8 +13,7 @@ from gcsim.machine.machine import bind
 from gcsim.profiles import library
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.resolve import Resolved, load_chip, load_model, resolve, with_settings
-from gcsim.profiles.scenario import Scenario
-from gcsim.simulate import play_scenario
+from gcsim.simulate import simulate
 from gcsim.studies.bands import shifted
 
 SUPPORTED, CONDITIONAL, REFUTED = "supported", "holds only if", "not supported"
@@ -60,17 +57,14 @@ def verdict_of(claimed: float, modeled: float, low: float, high: float, conditio
     return CONDITIONAL if near or inside else REFUTED
 
 
-def measure(scenario: Scenario) -> dict[str, float]:
+def measure(resolved: Resolved) -> dict[str, float]:
     """Median TTFT and E2E [ms], output speed of one user [tokens/s] and of all [tokens/s]."""
-    cluster = play_scenario(scenario)
-    table = cluster.records.requests
-    ttft, e2e = table["ttft_ns"] * 1e-6, table["e2e_ns"] * 1e-6
-    osl = table["osl"]
+    summary = simulate(resolved).summary
     return {
-        "ttft": float(np.median(ttft)),
-        "e2e": float(np.median(e2e)),
-        "tok_s_user": float(np.median((osl - 1) / (e2e - ttft) * 1e3)),
-        "tok_s_total": float(osl.sum() / (cluster.env.now * 1e-9)),
+        "ttft": summary["median_ttft_ms"],
+        "e2e": summary["median_e2el_ms"],
+        "tok_s_user": 1e3 / summary["median_tpot_ms"],
+        "tok_s_total": summary["output_throughput"],
     }
 
 
@@ -86,12 +80,12 @@ def _file(name: str) -> Path:
 
 def _ends(resolved: Resolved, key: str) -> tuple[float, float, float]:
     """A metric of a scenario: value, and the ends when all values are at one end at once."""
-    value = measure(resolved.scenario)[key]
+    value = measure(resolved)[key]
     found = [value]
     for end in ("slow", "fast"):
         moved = shifted(resolved, None, end)
         if moved is not None:
-            found.append(measure(moved.scenario)[key])
+            found.append(measure(moved)[key])
     return value, min(found), max(found)
 
 
@@ -188,7 +182,7 @@ def _loads(name: str, wanted: float, end: str | None) -> Loads:
     resolved = base if end is None else shifted(base, None, end) or base
 
     def play(load: Load) -> float:
-        return measure(with_settings(resolved, load.settings()).scenario)["tok_s_total"]
+        return measure(with_settings(resolved, load.settings()))["tok_s_total"]
 
     found = lightest(resolved.scenario, wanted)
     return {key: played(load, wanted, play) for key, load in found.items()}

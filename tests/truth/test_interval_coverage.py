@@ -36,25 +36,22 @@ def mean_wait(queue: str, load: float) -> float:
     return load / (1 - load) * (1 if queue == "M/M/1" else 0.5)
 
 
-def lindley(gaps: Array, services: Array, first: float = 0.0) -> Array:
-    """Waits of customers 0, 1, ... of each run (row): a random walk above its running minimum.
-
-    first: the wait of customer 0, who finds so much work.
-    """
+def lindley(gaps: Array, services: Array) -> Array:
+    """Waits of customers 0, 1, ... of each run (row): a random walk above its running minimum."""
     steps = services[:, :-1] - gaps[:, 1:]
     walk = np.concatenate([np.zeros((len(gaps), 1)), np.cumsum(steps, axis=1)], axis=1)
-    return np.maximum(walk - np.minimum.accumulate(walk, axis=1), walk + first)
+    return walk - np.minimum.accumulate(walk, axis=1)
 
 
 def runs(
-    queue: str, load: float, customers: int, seed: int, count: int = RUNS, first: float = 0.0
+    queue: str, load: float, customers: int, seed: int, count: int = RUNS
 ) -> Iterator[tuple[Array, Array]]:
     """(waits, services) of so many runs, a hundred at a time."""
     rng = np.random.default_rng(seed)
     for _ in range(count // 100):
         shape = (100, customers)
         gaps, services = rng.exponential(1 / load, shape), QUEUES[queue](rng, shape)
-        yield lindley(gaps, services, first), services
+        yield lindley(gaps, services), services
 
 
 def covered(intervals: list[Interval | None], truth: float) -> float:
@@ -85,31 +82,6 @@ def test_replications_with_a_given_warm_up(queue: str) -> None:
     groups = np.array(means).reshape(RUNS, 10)
     found = [statistics.replication_interval(group) for group in groups]
     assert 0.93 <= covered(found, mean_wait(queue, load)) <= 0.97
-
-
-@pytest.mark.parametrize("queue", QUEUES)
-def test_replications_with_the_warm_up_found(queue: str) -> None:
-    """Runs that begin with the work of 60 customers, each cut by MSER-5; 5 runs an interval."""
-    load, means, cuts = 0.5, [], []
-    for waits, _ in runs(queue, load, 20_000, seed=7, count=5 * RUNS, first=60.0):
-        for run in waits:
-            cut, settled = statistics.mser5(run)
-            assert settled
-            cuts.append(cut)
-            means.append(float(run[cut:].mean()))
-    assert np.median(cuts) >= 40
-    found = [statistics.replication_interval(g) for g in np.array(means).reshape(RUNS, 5)]
-    assert 0.93 <= covered(found, mean_wait(queue, load)) <= 0.97
-
-
-def test_without_a_cut_the_warm_up_spoils_the_coverage() -> None:
-    means = [
-        float(run.mean())
-        for waits, _ in runs("M/D/1", 0.5, 20_000, seed=7, count=RUNS, first=60.0)
-        for run in waits
-    ]
-    found = [statistics.replication_interval(g) for g in np.array(means).reshape(RUNS // 5, 5)]
-    assert covered(found, mean_wait("M/D/1", 0.5)) < 0.5
 
 
 def test_percentiles_of_one_long_run() -> None:

@@ -25,6 +25,8 @@ from gcsim.results.folder import complete, write_folder
 from gcsim.studies.diff import difference
 
 ENDLESS = ["run", "coding-agents", "--set", "run.trajectories=7000"]
+SMALL = ["run", "coding-agents", "--set", "arrivals.agents=2", "--set", "run.trajectories=3"]
+FEW = {"arrivals.agents": 2, "run.trajectories": 2}
 
 pytestmark = pytest.mark.slow  # `make quick` leaves it out
 
@@ -80,9 +82,11 @@ def accepted(folder: Path) -> bool:
     except ProfileError:
         return False
     summary = json.loads((folder / "summary.json").read_text())
+    requests = pd.read_parquet(folder / "requests.parquet")
+    tasks = pd.read_parquet(folder / "trajectories.parquet")
+    assert {"requests": len(requests), "trajectories": len(tasks)} == summary["recorded"]
     ended = sum(summary[key] for key in ("completed", "rejected", "unfinished"))
-    assert len(pd.read_parquet(folder / "requests.parquet")) == ended
-    assert len(pd.read_parquet(folder / "trajectories.parquet")) == summary["trajectories"]
+    assert (requests["counted"].sum(), tasks["counted"].sum()) == (ended, summary["trajectories"])
     assert (folder / "scenario.yaml").read_text().endswith("\n")
     return True
 
@@ -92,11 +96,7 @@ def test_kill_9_at_any_moment_of_writing(tmp_path: Path, earlier: bool) -> None:
     """Between any two calls while a folder is written: it is absent or complete, old or new."""
     target = tmp_path / "out"
     if earlier:
-        run(
-            "coding-agents",
-            settings={"arrivals.agents": 2, "run.trajectories": 3},
-            out=tmp_path / "earlier",
-        )
+        run("coding-agents", settings={**FEW, "run.trajectories": 3}, out=tmp_path / "earlier")
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(target), "2", "1", "29"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -134,7 +134,7 @@ def test_kill_9_at_any_moment_of_writing(tmp_path: Path, earlier: bool) -> None:
 
 def test_diff_asks_whether_a_folder_is_complete(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    run("coding-agents", settings={"arrivals.agents": 2, "run.trajectories": 2}, out=folder)
+    run("coding-agents", settings=FEW, out=folder)
     assert difference(folder, folder).moves
     (folder / "requests.parquet").write_bytes(b"PAR1")
     with pytest.raises(ProfileError, match="is not a complete results folder"):
@@ -144,7 +144,7 @@ def test_diff_asks_whether_a_folder_is_complete(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_cleans_up_and_says_what_is_lost(tmp_path: Path, number: int, code: int) -> None:
     out = tmp_path / "out"
-    run("coding-agents", settings={"arrivals.agents": 2, "run.trajectories": 2}, out=out)
+    run("coding-agents", settings=FEW, out=out)
     before = (out / "summary.json").read_bytes()
     process = start(*ENDLESS, "--out", str(out))
     time.sleep(6)
@@ -159,16 +159,7 @@ def test_a_signal_cleans_up_and_says_what_is_lost(tmp_path: Path, number: int, c
 
 
 def test_sigterm_keeps_the_replications_that_have_ended(tmp_path: Path) -> None:
-    arguments = [
-        "run",
-        "coding-agents",
-        "--set",
-        "arrivals.agents=2",
-        "--set",
-        "run.trajectories=4",
-        "--out",
-    ]
-    arguments += [str(tmp_path / "out"), "--replications"]
+    arguments = [*SMALL, "--out", str(tmp_path / "out"), "--replications"]
     process = start(*arguments, "100000")
     partial = tmp_path / "out.partial"
     begun = time.monotonic()
@@ -191,19 +182,9 @@ def test_sigterm_keeps_the_replications_that_have_ended(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_earlier_folder(tmp_path: Path) -> None:
     """A limit of 4 kB on files stands for it: scenario.yaml is larger."""
     out = tmp_path / "out"
-    run("coding-agents", settings={"arrivals.agents": 2, "run.trajectories": 2}, out=out)
+    run("coding-agents", settings=FEW, out=out)
     before = (out / "summary.json").read_bytes()
-    arguments = [
-        "run",
-        "coding-agents",
-        "--set",
-        "arrivals.agents=2",
-        "--set",
-        "run.trajectories=3",
-        "--out",
-        str(out),
-    ]
-    process = start(*arguments, limit=4096)
+    process = start(*SMALL, "--out", str(out), limit=4096)
     stdout, err = process.communicate(timeout=60)
     assert process.returncode == 2, err
     assert "cannot be written: File too large" in err

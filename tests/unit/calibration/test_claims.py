@@ -40,7 +40,7 @@ def test_a_rack_is_one_line_whose_settings_give_the_modeled_value(
     for claim in racks:
         settings = claim["settings"]
         assert isinstance(settings, dict)
-        rate = measure(resolve(root() / str(claim["scenario"]), settings).scenario)["tok_s_total"]
+        rate = measure(resolve(root() / str(claim["scenario"]), settings))["tok_s_total"]
         assert rate == claim["modeled"]
         assert f"{settings['arrivals.agents']:,} users of" in str(claim["condition"])
         assert f"--set arrivals.agents={settings['arrivals.agents']}" in claim_scenario(claim)
@@ -76,7 +76,7 @@ def test_the_engine_agrees_with_the_closed_form_and_finds_the_fewest_users() -> 
     base = resolve(RACK)
 
     def play(load):  # type: ignore[no-untyped-def]
-        return measure(with_settings(base, load.settings()).scenario)["tok_s_total"]
+        return measure(with_settings(base, load.settings()))["tok_s_total"]
 
     heavy = lightest(base.scenario, inf)[PROMPTS[0], "fp8"]
     wanted = heavy.rate / 4
@@ -86,7 +86,7 @@ def test_the_engine_agrees_with_the_closed_form_and_finds_the_fewest_users() -> 
     assert found.rate == play(found) >= wanted
     fewer = load.settings() | {"arrivals.agents": found.users - found.ep}
     fewer["run.trajectories"] = 2 * (found.users - found.ep)
-    assert measure(with_settings(base, fewer).scenario)["tok_s_total"] < wanted
+    assert measure(with_settings(base, fewer))["tok_s_total"] < wanted
 
 
 def test_bisection_finds_the_first() -> None:

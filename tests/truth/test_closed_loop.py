@@ -85,7 +85,7 @@ def test_without_room_requests_are_recomputed_as_the_engine_does() -> None:
     what = toys.deployment({"main": {**pool, "batching": {"max_seqs": 6}}})
     cluster = toys.serve(what, [toys.one_step(k, 100, 100) for k in range(6)])
     totals = dict(zip(TOTALS, cluster.replicas[0].meter.totals.tolist(), strict=True))
-    preempted = cluster.records.requests["preemptions"].sum()
+    preempted = int(cluster.records.requests["preemptions"].sum())
     assert preempted > 0
     assert rows[:, PROMPT_TOKENS].sum() == pytest.approx(totals["tokens"], abs=preempted)
     assert len(rows) == pytest.approx(totals["iterations"], abs=preempted)

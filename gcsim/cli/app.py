@@ -185,7 +185,7 @@ def _within(resolved: "Resolved", limit: str | None) -> "Resolved":
         resolved = with_settings(resolved, {"run.limit": limit})
         found, limit_s = size(resolved.scenario), resolved.scenario.run.limit
         if found.takes_s > limit_s:
-            cut = that_fit(found, limit_s)
+            cut = that_fit(resolved.scenario, limit_s)
             note(f"Cut to {cut:,} trajectories by --limit: {told(found)}")
             resolved = with_settings(resolved, {"run.trajectories": cut})
     found = check_size(resolved.scenario)

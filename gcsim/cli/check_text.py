@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcsim.cli.run_text import bands_table, ends, escaped, plain_table, scaled
+from gcsim.cli.run_text import bands_table, ends, plain_table, scaled
 from gcsim.errors import ProfileError
 from gcsim.results import metrics
 from gcsim.results.per import once
@@ -127,7 +127,7 @@ def replications_table(summary: dict[str, Any]) -> "RenderableType":
     for key, (metric, statistic) in metrics.columns(metrics.WATCHED).items():
         if not {"paired", "watched"} & set(metric.uses.split()) or metric.per is once:
             continue
-        name = escaped(metric.title(statistic))
+        name = metric.title(statistic)
         value, bounds = summary[key], summary[f"ci95_{key}"]
         if value is None:
             table.add_row(name, "saturated" if summary["saturated"] else "-", "", "", "")
@@ -180,7 +180,7 @@ def _cells(move: "Move") -> tuple[str, ...]:
         interval = f"{percent(move.low)} .. {percent(move.high)}"
     metric, statistic = metrics.named(move.metric)
     values = (scaled(value, metric) for value in (move.before, move.after))
-    return escaped(metric.title(statistic)), *values, percent(move.change), interval
+    return metric.title(statistic), *values, percent(move.change), interval
 
 
 def _line(move: "Move") -> str:

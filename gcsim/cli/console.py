@@ -78,10 +78,11 @@ def emit(result: "RenderableType | dict[str, Any]") -> None:
     from rich.console import Console
 
     if sys.stdout.isatty():
-        Console(highlight=False).print(result)
+        Console(highlight=False, markup=False).print(result)
         return
     wanted = os.environ.get("COLUMNS", "")
-    console = Console(width=max(int(wanted), 40) if wanted.isdigit() else WIDTH, highlight=False)
+    width = max(int(wanted), 40) if wanted.isdigit() else WIDTH
+    console = Console(width=width, highlight=False, markup=False)  # names are no markup
     with console.capture() as drawn:
         console.print(result)
     text = "\n".join(line.rstrip() for line in drawn.get().splitlines())
@@ -105,7 +106,7 @@ def progress(what: str, total: float | None) -> Iterator[Tell]:
     from rich.progress import TimeRemainingColumn as Left
 
     console = Console(stderr=True)
-    text = TextColumn("{task.description}")
+    text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), TaskProgressColumn(), Elapsed(), TextColumn("left"), Left())
     bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
     task = bar.add_task(what, total=total)

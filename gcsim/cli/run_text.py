@@ -87,6 +87,11 @@ def caveats(summary: dict[str, Any]) -> list[str]:
         found.append(f"{failed} were left out.")
     if summary["unfinished"] and not summary["saturated"]:
         found.append(f"{summary['unfinished']} requests were unfinished at the horizon.")
+    for what in ("replicas", "groups"):
+        for name, number in summary[f"unused_{what}"].items():
+            every = next(p["replicas"] for p in summary["pools"] if p["pool"] == name)
+            of = f"of {every} {what}" if what == "replicas" else "groups of used replicas"
+            found.append(f"Pool {name}: {number} {of} got no request.")
     if summary["assumed_values"]:
         chips = sorted({pool["chip"] for pool in summary["pools"]})
         where = ", ".join(f"gcsim show chip {chip}" for chip in chips)
@@ -112,7 +117,7 @@ def bands_table(s: dict[str, Any]) -> "RenderableType":
         word = lost if lost == "saturated" and s["saturated"] and metric.per is None else ""
         spans = (("low", "high"), ("least", "most"))
         table.add_row(
-            escaped(metric.title(statistic)),
+            metric.title(statistic),
             word or scaled(s[key], metric),
             span(s.get(f"ci95_{key}") or (None, None), metric.scale),
             *(word or span([band[end] for end in both], metric.scale, lost) for both in spans),
@@ -140,11 +145,6 @@ def ends(bounds: Sequence[float] | None, metric: Metric) -> tuple[str, str]:
     """Both ends of an interval, as `scaled`."""
     low, high = bounds or (None, None)
     return scaled(low, metric), scaled(high, metric)
-
-
-def escaped(title: str) -> str:
-    """A title whose brackets are no markup of rich."""
-    return title.replace("[", r"\[")
 
 
 def band_notes(bands: dict[str, Any]) -> list[str]:
@@ -225,7 +225,7 @@ def _latencies(s: dict[str, Any]) -> "Table":
         cells = [scaled(s[key], metric) for key in metric.keys(which).values()]
         if s["saturated"] and "grows" in metric:
             cells[0] = "saturated"  # the longer the run, the larger the mean
-        table.add_row(escaped(metric.title()), *cells)
+        table.add_row(metric.title(), *cells)
     return table
 
 

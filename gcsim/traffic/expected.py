@@ -5,7 +5,7 @@ is not known before it is read; its length is bounded by `workload.trace.request
 """
 
 import os
-from math import ceil, inf
+from math import inf
 from typing import NamedTuple
 
 from gcsim.errors import ProfileError
@@ -102,13 +102,13 @@ def _task_s(agent: Agent) -> float:
     return middle(agent.start_delay) + middle(agent.steps) * between_s
 
 
-def that_fit(found: Size, limit_s: float) -> int:
-    """How many trajectories of a run take about so long."""
-    if found.takes_s <= limit_s and found.trajectories < inf:
-        return ceil(found.trajectories)
-    per_request = REQUEST_S if found.trajectories in (0, inf) else found.takes_s / found.requests
-    per_task = found.requests / found.trajectories if found.trajectories < inf else 1.0
-    return max(int(limit_s / max(per_request * per_task, 1e-9)), 1)
+def that_fit(scenario: Scenario, limit_s: float) -> int:
+    """The most tasks that count (`run.trajectories`) of a run that takes about so long."""
+    found = size(scenario)
+    around = found.trajectories - float(scenario.tasks or 0)  # what warms up and what fills
+    each_s = found.takes_s / max(found.trajectories, 1.0)
+    fit = int(limit_s / max(each_s, 1e-9) - around)
+    return max(fit if scenario.tasks is None else min(fit, scenario.tasks), 1)
 
 
 def memory_bytes() -> float:
@@ -130,7 +130,7 @@ def check_size(scenario: Scenario) -> Size:
         raise ProfileError.one(scenario.name, "run.trajectories", None, why, hint)
     most = MEMORY_SHARE * memory_bytes()
     if found.takes_s > limit_s:
-        fits = f"run.trajectories={that_fit(found, limit_s)} fits"
+        fits = f"run.trajectories={that_fit(scenario, limit_s)} fits"
         hint = f"{fits}; --limit TIME cuts it, or lets it take longer"
         why = f"{told(found)}, and the limit is {span(limit_s)}"
         raise ProfileError.one(scenario.name, "run", None, why, hint)

@@ -84,9 +84,9 @@ def changed(draw: st.DrawFn) -> dict[str, Any]:
         if how == 0:
             del node[place[-1]]
         elif how == 1 and isinstance(node, dict):
-            node[draw(st.sampled_from(KEYS))] = draw(st.sampled_from(ODD))
+            node[draw(st.sampled_from(KEYS))] = copy.deepcopy(draw(st.sampled_from(ODD)))
         else:
-            node[place[-1]] = draw(other(node[place[-1]]))
+            node[place[-1]] = copy.deepcopy(draw(other(node[place[-1]])))
     return mapping
 
 

@@ -228,7 +228,7 @@ def test_a_cache_of_zero_blocks_is_no_cache(seed: int) -> None:
     assert sorted(
         zip(column(fast, "trajectory"), column(fast, "isl"), column(fast, "osl"), strict=True)
     ) == sorted(flat)
-    assert fast.replicas[0].kv.tree.blocks[0] == 0
+    assert fast.groups[0].kv.tree.blocks[0] == 0
 
 
 def test_converting_kv_on_the_way_is_a_named_cost() -> None:

@@ -147,7 +147,10 @@ def test_a_signal_cleans_up_and_says_what_is_lost(tmp_path: Path, number: int, c
     run("coding-agents", settings=FEW, out=out)
     before = (out / "summary.json").read_bytes()
     process = start(*ENDLESS, "--out", str(out))
-    time.sleep(6)
+    until = time.monotonic() + 60
+    while not (tmp_path / ".out.lock").exists() and time.monotonic() < until:
+        time.sleep(0.05)  # a busy machine takes its time to start
+    time.sleep(3)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err

@@ -1,6 +1,5 @@
 """How large a run will be, told before it starts (gcsim.traffic.expected)."""
 
-from math import inf
 from typing import Any
 
 import pytest
@@ -14,15 +13,14 @@ from gcsim.profiles.workload import load_workload
 from gcsim.traffic.expected import calls, check_size, size, span, that_fit
 
 POISSON = {"process": "poisson", "rate": "2/s"}
-ENDLESS: dict[str, Any] = {"run.trajectories": None}
 
 
 @pytest.mark.parametrize("name", ["coding-agents", "chatbot", "mixed-agents"])
-def test_requests_are_those_that_are_played(name: str) -> None:
-    """On average: the long tails of steps are cut at their high."""
+def test_requests_are_at_least_those_that_are_played(name: str) -> None:
+    """On average; what fills the machine around the window is counted for more than it is."""
     resolved = resolve(name, {"run.trajectories": 60})
     played = len(gcsim.run(resolved).requests)
-    assert size(resolved.scenario).requests == pytest.approx(played, rel=0.3)
+    assert 0.8 * played < size(resolved.scenario).requests < 20 * played
 
 
 @pytest.mark.parametrize("name", shipped("workload"))
@@ -31,41 +29,26 @@ def test_every_shipped_class_has_a_size(name: str) -> None:
     assert agent is None or 1 <= calls(agent) < 1_000
 
 
-@pytest.mark.parametrize(
-    ("settings", "count"),
-    [
-        ({"run.trajectories": 7}, 7),
-        (ENDLESS, inf),
-        (
-            {**ENDLESS, "run.horizon": "1000 s", "arrivals": {"process": "poisson", "rate": "2/s"}},
-            2000,
-        ),
-        ({"arrivals": {"process": "static"}, **ENDLESS, "run.horizon": "1 s"}, inf),
-        (
-            {
-                **ENDLESS,
-                "arrivals": {
-                    "process": "steps",
-                    "points": [{"at": "0 s", "rate": "1/s"}, {"at": "10 s", "rate": "0/s"}],
-                },
-            },
-            11,
-        ),
-    ],
-)
-def test_how_many_start(settings: dict[str, Any], count: float) -> None:
-    assert size(resolve("coding-agents", settings).scenario).trajectories == count
-
-
-def test_a_closed_loop_with_a_horizon_ends() -> None:
-    found = size(resolve("coding-agents", {**ENDLESS, "run.horizon": "3600 s"}).scenario)
-    assert 16 < found.trajectories < 2_000
+def test_how_many_start() -> None:
+    """Those that count, and more around them; of a batch just these, and none beyond the end."""
+    small, large = (
+        size(resolve("coding-agents", {"run.trajectories": n}).scenario).trajectories
+        for n in (100, 1100)
+    )
+    assert small > 100
+    assert large - small == 1000
+    batch = {"arrivals": {"process": "static"}, "run.trajectories": 7}
+    assert size(resolve("coding-agents", batch).scenario).trajectories == 7
+    cut = {"arrivals": POISSON, "run.horizon": "10 s", "run.trajectories": 10**6}
+    assert size(resolve("chatbot", cut).scenario).trajectories < 10_000
+    points = [{"at": "0 s", "rate": "1/s"}, {"at": "10 s", "rate": "0/s"}]
+    ended = {"arrivals": {"process": "steps", "points": points}, "run.trajectories": 10**6}
+    assert size(resolve("coding-agents", ended).scenario).trajectories == 11
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (ENDLESS, "run.trajectories: is without an end; give run.trajectories or run.horizon"),
         ({"run.trajectories": 10**9}, "and the limit is 1 h; run.trajectories="),
         ({"run.trajectories": 10**6, "run.limit": "1 min"}, "and the limit is 1 min"),
         ({"run.trajectories": 10**9, "run.limit": "5000 h"}, "GB for it; fewer trajectories"),
@@ -78,12 +61,12 @@ def test_what_is_not_begun(settings: dict[str, Any], said: str) -> None:
 
 
 def test_what_fits_fits() -> None:
-    found = size(resolve("coding-agents", {"run.trajectories": 10**7}).scenario)
-    cut = that_fit(found, 600.0)
-    again = resolve("coding-agents", {"run.trajectories": cut, "run.limit": "10.1 min"})
-    assert check_size(again.scenario).takes_s == pytest.approx(600, rel=0.05)
-    small = size(resolve("coding-agents").scenario)
-    assert that_fit(small, 600.0) == small.trajectories == 64
+    large = resolve("coding-agents", {"run.trajectories": 10**7}).scenario
+    cut = {"run.trajectories": that_fit(large, 600.0), "run.limit": "10.1 min"}
+    again = resolve("coding-agents", cut).scenario
+    assert check_size(again).takes_s == pytest.approx(600, rel=0.05)
+    assert that_fit(resolve("coding-agents").scenario, 600.0) == 64
+    assert that_fit(large, 1e-3) == 1, "what fills the machine is there however few count"
 
 
 def test_more_replicas_take_longer() -> None:
@@ -94,13 +77,13 @@ def test_more_replicas_take_longer() -> None:
 
 
 def test_limit_cuts_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["run", "coding-agents", "--set", "run.trajectories=1000000", "--limit", "0.05 s"]
+    arguments = ["run", "coding-agents", "--set", "run.trajectories=1000000", "--limit", "2 s"]
     with pytest.raises(SystemExit) as end:
         cli.main(arguments)
     out, err = capsys.readouterr()
     assert (end.value.code or 0) == 0
     assert "Cut to " in err
-    assert "1,000,000 trajectories" in err
+    assert "about 37," in err
     assert "requests/s" in out
     with pytest.raises(SystemExit) as end:
         cli.main(["run", "coding-agents", "--limit", "soon"])

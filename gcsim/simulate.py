@@ -6,6 +6,7 @@ bind_pools     the machines: each pool as what its iterations cost
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from gcsim.results.classes import class_summaries, steps_within
 from gcsim.results.counted import count_run, window_s
 from gcsim.results.intervals import interval_summary
 from gcsim.results.result import Result
-from gcsim.results.saturation import saturation
+from gcsim.results.saturation import load_of, saturation
 from gcsim.results.summary import summarise, summarise_gaps, summarise_pools
 from gcsim.results.tables import (
     link_table,
@@ -32,6 +33,7 @@ from gcsim.results.tables import (
     request_table,
     timeline_table,
     trajectory_table,
+    unused,
 )
 from gcsim.traffic.expected import check_size
 from gcsim.traffic.generate import trajectories, within
@@ -110,10 +112,15 @@ def bind_pools(scenario: Scenario) -> dict[str, Machine]:
         try:
             costs[name] = bind(pool.model or scenario.model, pool, scenario.dtype)
         except CapacityError as error:
-            problems += error.problems
+            problems += (_in_pool(problem, name) for problem in error.problems)
     if problems:
         raise CapacityError(problems)
     return costs
+
+
+def _in_pool(problem: Problem, name: str) -> Problem:
+    """A problem of a machine, told of the pool that it belongs to."""
+    return replace(problem, field=f"pools.{name}{problem.field.removeprefix('pools')}")
 
 
 def result_of(resolved: Resolved, cluster: Cluster) -> Result:
@@ -124,12 +131,13 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     requests, tasks = request_table(cluster), trajectory_table(cluster)
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, end_s)
     timeline = timeline_table(cluster)
-    why = saturation(scenario, timeline, (open_s, cluster.window.latest_ns * 1e-9))
+    load = load_of(cluster)
+    why = saturation(scenario, load, open_s)
     times = {
         "simulated_s": end_s,
         "window_s": [open_s, close_s],
-        "load_on_until_s": cluster.window.latest_ns * 1e-9,
-        "served_under_load": cluster.served_under_load,
+        "load_on_until_s": load.until_s,
+        "served_under_load": load.served_since(open_s),
         "saturated": why is not None,
     }
     counted = count_run(requests, tasks, pools, scenario, times)
@@ -147,6 +155,7 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         **summarise_pools(counted),
         **interval_summary(counted, why is not None),
         "saturated_why": why,
+        **unused(cluster),
         "assumed_values": len(assumed_values(scenario)),
         "steps_within_budget": steps_within(counted, scenario.run.budget),
         "classes": class_summaries(scenario, counted),

@@ -1,7 +1,10 @@
 """Small chips, models and deployments for tests, built from specs as a user's YAML would be."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from gcsim.engine.window import Window
 from gcsim.machine import roofline
 from gcsim.machine.machine import Machine, Operator, bind, table_of
 from gcsim.machine.roofline import SUMS
+from gcsim.profiles import bounds
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model
@@ -38,6 +42,17 @@ NO_TIMES = dict.fromkeys(
 )
 
 
+@contextmanager
+def boundless() -> Iterator[None]:
+    """Values of any size may be given: theory wants links that take no time."""
+    usual = bounds.BOUNDS.copy()
+    bounds.BOUNDS.update(dict.fromkeys(usual, (0.0, inf)))
+    try:
+        yield
+    finally:
+        bounds.BOUNDS.update(usual)
+
+
 def chip(**changes: Any) -> Chip:
     """An ideal chip: 100 TFLOP/s, 1 TB/s, every efficiency 1, every fixed time 0."""
     data: dict[str, Any] = {
@@ -60,7 +75,8 @@ def chip(**changes: Any) -> Chip:
         "price": {"usd_per_chip_hour": "1 USD/h"},
         "packaging": {"chips_per_node": 8, "cooling": "air"},
     }
-    return Chip.model_validate({**data, **changes})
+    with boundless():
+        return Chip.model_validate({**data, **changes})
 
 
 def model(**changes: Any) -> Model:
@@ -80,7 +96,8 @@ def model(**changes: Any) -> Model:
 def deployment(pools: dict[str, dict[str, Any]], **rest: Any) -> Deployment:
     """A deployment of toy chips."""
     filled = {name: {"chip": chip(), **pool} for name, pool in pools.items()}
-    return Deployment.model_validate({"name": "toy", "pools": filled, **rest})
+    with boundless():
+        return Deployment.model_validate({"name": "toy", "pools": filled, **rest})
 
 
 def serve(

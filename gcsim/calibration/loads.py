@@ -77,12 +77,12 @@ def _best(model: Model, pool: Pool, prompt: int, dtype: WeightFormat, wanted: fl
     except CapacityError:
         return None
     room = machine.kv_blocks // -(-(prompt + OUTPUT) // pool.block_tokens)
-    most = min(room, pool.batching.max_seqs) // pool.ep  # users of a group
+    most = min(room, pool.batching.max_seqs)  # users of a group
     if not most:
         return None
     rate = _rates(machine, prompt, pool)
-    users = (smallest(lambda n: rate(n * pool.ep) >= wanted, 1, most) or most) * pool.ep
-    return Load(prompt, dtype, pool.tp, pool.ep, users, most * pool.ep, rate(users))
+    users = (smallest(lambda n: rate(n) >= wanted, 1, most) or most) * pool.ep
+    return Load(prompt, dtype, pool.tp, pool.ep, users, most * pool.ep, rate(users // pool.ep))
 
 
 def played(load: Load, wanted: float, play: Callable[[Load], float]) -> Load:
@@ -122,28 +122,35 @@ def _weight(load: Load, wanted: float) -> tuple[bool, float]:
 
 
 def _rates(machine: Machine, prompt: int, pool: Pool) -> Callable[[int], float]:
-    """Output tokens/s by the number n of equal users: n o / (n p + o d(n)).
+    """Output tokens/s by the number n of equal users of each of g groups: g n o / (n p + o d(n)).
 
     o output tokens; p: seconds of a prompt, packed with others into full iterations; d: of a
     decode iteration at the mean context. Prompts and decodes that share an iteration are ignored,
     so the engine's rate is a little higher.
     """
-    prompt_s = _prompt_s(machine, prompt, pool.batching.max_iteration_tokens)
+    prompt_s = _prompt_s(machine, prompt, pool)
     context = prompt + OUTPUT / 2
     seen = min(context, float(machine.window))
 
     def rate(users: int) -> float:
         n = float(users)
         decodes = batch(
-            decode_seqs=n, logit_seqs=n, decode_kv=n * context, decode_window_kv=n * seen
+            decode_seqs=n,
+            logit_seqs=n,
+            decode_kv=n * context,
+            decode_window_kv=n * seen,
+            other_tokens=(pool.ep - 1) * n * machine.tokens_per_seq,
+            other_decoded=(pool.ep - 1) * n * machine.tokens_per_seq,
         )
         decode_s = iteration_s(machine.table, decodes)[0] * 1e6 / machine.accepted_ppm
-        return n * OUTPUT / (n * prompt_s + OUTPUT * decode_s)
+        return pool.ep * n * OUTPUT / (n * prompt_s + OUTPUT * decode_s)
 
     return rate
 
 
-def _prompt_s(machine: Machine, prompt: int, budget: int) -> float:
+def _prompt_s(machine: Machine, prompt: int, pool: Pool) -> float:
+    """Seconds of a prompt while every group computes such prompts."""
+    budget = pool.batching.max_iteration_tokens
     packed, total, window = max(budget // prompt, 1), 0.0, float(machine.window)
     for past in range(0, prompt, budget):
         new = min(budget, prompt - past)
@@ -153,6 +160,7 @@ def _prompt_s(machine: Machine, prompt: int, budget: int) -> float:
             logit_seqs=1,
             prefill_pairs=causal_pairs(float(new), float(past)),
             prefill_kv=past + new,
+            other_tokens=(pool.ep - 1) * new,
         )
         if window:
             chunk += batch(

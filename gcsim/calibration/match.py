@@ -206,16 +206,18 @@ def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str)
     kv, habits = kv_format(model, chip, stack, point.model), serving_stack(stack).batching
 
     def pool(role: str, side: Side, policy: str) -> Pool:
-        seats = max(point.concurrency, 1)
-        budget = habits.max_iteration_tokens * side.dp
+        # Groups share experts; a dense model that is served data-parallel is so many replicas.
+        groups = side.dp if layers_of(model).experts else 1
+        # Limits are those of a data-parallel rank, as serving stacks state them.
+        seats, budget = max(point.concurrency, 1), habits.max_iteration_tokens
         if point.batch:
-            budget = max(budget, point.concurrency * point.isl)
+            budget = max(budget, -(-point.concurrency // groups) * point.isl)
         return Pool(
             role=role,
             chip=chip,
             tp=side.tp,
-            ep=side.dp,
-            replicas=side.workers,
+            ep=groups,
+            replicas=side.workers * side.dp // groups,
             stack=used,
             batching=Batching(
                 policy=policy, max_seqs=seats, max_iteration_tokens=max(budget, seats)

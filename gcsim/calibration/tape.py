@@ -9,7 +9,7 @@ from gcsim.calibration.match import Setup
 from gcsim.calibration.points import Point
 from gcsim.engine.closed_loop import Limits, schedule
 from gcsim.machine.machine import Machine
-from gcsim.machine.roofline import BATCH, DECODE_SEQS, PROMPT_TOKENS
+from gcsim.machine.roofline import BATCH, DECODE_SEQS, OTHER_TOKENS, PROMPT_TOKENS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,14 +62,18 @@ def _lengths(
 def iterations_of(
     point: Point, setup: Setup, machine: Machine, load: Requests
 ) -> "NDArray[np.float64]":
-    """Every iteration of a run of one pool (of one worker, which serves its share of clients)."""
-    pool = setup.pool
+    """Every iteration of a run of one pool: of one group, which serves its share of clients.
+
+    The other groups of its replica are taken to do the same at the same time.
+    """
+    pool, of_replica = setup.pool, max(1.0, load.clients / setup.pool.replicas)
     assert not pool.batching.max_seqs_by_context, "the closed loop knows one limit of sequences"
-    share = max(1, -(-load.clients // pool.replicas))
+    groups = pool.replicas * pool.ep
+    share = max(1, -(-load.clients // groups))
     requests = load.isl.size if not point.batch else share
     counted = min(load.count_from, max(requests - 1, 0))
-    if pool.replicas > 1:
-        requests = min(requests, max(requests // pool.replicas, share))
+    if groups > 1:
+        requests = min(requests, max(requests // groups, share))
         counted = min(share if load.count_from else 0, requests - 1)
     limits = Limits(
         clients=share,
@@ -81,7 +85,11 @@ def iterations_of(
         count_from=counted,
         lag=LAG + pool.chip.stacks[str(pool.stack)].overlap_scheduling,
     )
-    return schedule(load.isl[:requests], load.osl[:requests], limits, machine.window)
+    rows = schedule(load.isl[:requests], load.osl[:requests], limits, machine.window)
+    if pool.ep > 1:
+        tokens = rows[:, PROMPT_TOKENS] + rows[:, DECODE_SEQS]
+        rows[:, OTHER_TOKENS] = tokens * max(of_replica / share - 1.0, 0.0)
+    return rows
 
 
 def binned(rows: "NDArray[np.float64]") -> "NDArray[np.float64]":

@@ -294,6 +294,7 @@ def _placement(shape: Shape, output: Format, library: Library) -> "RenderableTyp
     tiers = []
     for use in placement.tiers:
         kv = placement.kv_tokens if "kv" in use.tier.holds else spill.get(use.tier.tier, 0)
+        kv *= shape.ep
         tiers.append(
             {
                 "tier": use.tier.tier,
@@ -311,7 +312,8 @@ def _placement(shape: Shape, output: Format, library: Library) -> "RenderableTyp
         "model": model.name,
         "dtype": shape.dtype,
         "tiers_per_chip": tiers,
-        "kv_tokens": placement.kv_tokens,
+        "kv_tokens": placement.kv_tokens * shape.ep,
+        "groups": shape.ep,
         "kv_bytes_per_chip_token": placement.kv_bytes_per_chip_token,
     }
     return found if output is Format.json else _placement_table(found)
@@ -334,6 +336,8 @@ def _placement_table(found: dict[str, Any]) -> "RenderableType":
     dtype = f" in {found['dtype']}" if found["dtype"] else ""
     head = f"{found['model']}{dtype} on {found['chips_per_replica']} x {found['chip']}"
     tail = "KV tokens are of the whole replica; evicted KV goes to the tiers below."
+    if found["groups"] > 1:
+        tail += f" Each of its {found['groups']} groups holds its own sequences in its own part."
     return Group(Text(head, style="bold"), table, Text(tail))
 
 

@@ -87,6 +87,11 @@ def caveats(summary: dict[str, Any]) -> list[str]:
         found.append(f"{failed} were left out.")
     if summary["unfinished"] and not summary["saturated"]:
         found.append(f"{summary['unfinished']} requests were unfinished at the horizon.")
+    for what in ("replicas", "groups"):
+        for name, number in summary[f"unused_{what}"].items():
+            every = next(p["replicas"] for p in summary["pools"] if p["pool"] == name)
+            of = f"of {every} {what}" if what == "replicas" else "groups of used replicas"
+            found.append(f"Pool {name}: {number} {of} got no request.")
     if summary["assumed_values"]:
         chips = sorted({pool["chip"] for pool in summary["pools"]})
         where = ", ".join(f"gcsim show chip {chip}" for chip in chips)

@@ -170,7 +170,7 @@ def _options(trace_format: str | None, columns: str | None, unpacked_max: str | 
 def _write(
     target: Path, trajectories: "Iterable[Trajectory]", to: str, total: int | None = None
 ) -> None:
-    from gcsim.traffic.traces.whole import write_whole
+    from gcsim.traffic.traces.atomic import write_atomic
 
     written = 0
 
@@ -182,7 +182,7 @@ def _write(
             tell(written)
 
     with progress(f"{target.name}, sessions", total) as tell:
-        dropped = write_whole(target, counted(tell), to)
+        dropped = write_atomic(target, counted(tell), to)
     for what, count in dropped.items():
         note(f"Dropped: {count:,} {what}")
     note(f"Written to {target}: {written:,} sessions")

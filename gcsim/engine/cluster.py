@@ -32,7 +32,7 @@ class Terms:
 
 
 class Service:
-    """The replicas that serve one model: where its requests enter, and where they may decode."""
+    """The groups that serve one model: where its requests enter, and where they may decode."""
 
     __slots__ = (
         "context_window",
@@ -44,8 +44,8 @@ class Service:
     )
 
     def __init__(self, replicas: list[Replica]) -> None:
-        self.entry = [r.group for r in replicas if r.pool.role != "decode"]
-        self.decoders = [r.group for r in replicas if r.pool.role == "decode"]
+        self.entry = [g for r in replicas if r.pool.role != "decode" for g in r.groups]
+        self.decoders = [g for r in replicas if r.pool.role == "decode" for g in r.groups]
         self.context_window = min(r.cost.context_window for r in replicas)
         self.entry_state, self.decode_state = State(), State()
         # Routing sees tokens, so the text is tokenized before.
@@ -72,10 +72,12 @@ class Cluster:
         warmup_ns = self.window.warmup_ns
         count_from_ns = NEVER if warmup_ns is None else warmup_ns
         self.replicas: list[Replica] = []
+        self.groups: list[Group] = []
         for name, pool in deployment.pools.items():
             for _ in range(pool.replicas):
                 replica = Replica(
                     len(self.replicas),
+                    len(self.groups),
                     name,
                     pool,
                     costs[name],
@@ -84,6 +86,7 @@ class Cluster:
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
                 )
                 self.replicas.append(replica)
+                self.groups += replica.groups
         self.links = [LinkUse(link) for link in deployment.links]
         self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
@@ -91,6 +94,8 @@ class Cluster:
             model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
         }
         self._reached = {name: self._beyond(name) for name in deployment.pools}
+        for use in self.links:
+            self._weigh(use)
         self._policy = POLICIES[deployment.router.policy]
         self._up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
         self._down_ns = [
@@ -100,8 +105,8 @@ class Cluster:
         self._calls: list[Call | None] = [None] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
-        self.served = 0  # requests completed since the window opened, those that only fill too
-        self.served_under_load = 0  # ... until a task last started
+        self.served = self.under_way = 0  # requests completed, requests here now
+        self._moment_ns = 0  # sum of the times of their ends - of the arrivals of all
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
         self.session_ended: Callable[[Session], None] = lambda _: None
 
@@ -126,7 +131,9 @@ class Cluster:
 
     def _arrive(self, call: Call) -> None:
         request: Request = call.argument
-        request.phase_ns = self.env.now
+        request.phase_ns = now = self.env.now
+        self.under_way += 1
+        self._moment_ns -= now
         service: Service | None = request.service
         if service is None:
             self._refuse(request, "model_not_served")
@@ -140,25 +147,27 @@ class Cluster:
             if request.isl - target.kv.cached_tokens(request) < local:
                 self._enqueue(request, target)
                 return
-        replica = self._route(request, service.entry, service.entry_state)
+        group = self._route(request, service.entry, service.entry_state)
+        replica = self.replicas[group.replica]
         if replica.pool.role == "prefill" and not self._targets(request, replica):
             self._refuse(request, "kv_capacity")
             return
-        self._enqueue(request, replica)
+        self._enqueue(request, group)
 
-    def _route(self, request: Request, groups: Sequence[Group], state: State) -> Replica:
+    def _route(self, request: Request, groups: Sequence[Group], state: State) -> Group:
         chosen = self._policy(request, groups, state)
         state.note(request, chosen)
-        return self.replicas[chosen.index]
+        return chosen
 
-    def _enqueue(self, request: Request, replica: Replica) -> None:
-        request.replica = replica.index
-        kv, prompt = replica.kv, request.prompt_tokens
+    def _enqueue(self, request: Request, group: Group) -> None:
+        request.replica = group.replica
+        kv, prompt = group.kv, request.prompt_tokens
         if not kv.fits(prompt + 1):
             self._refuse(request, "kv_capacity")
             return
         request.estimate = prompt - kv.usable(kv.look_up(request).depth, prompt - 1)
-        if replica.enqueue(request, self.env.now):
+        replica = self.replicas[group.replica]
+        if replica.enqueue(request, group, self.env.now):
             self._plan(replica)
 
     def _refuse(self, request: Request, reason: str) -> None:
@@ -175,11 +184,18 @@ class Cluster:
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
         self.records.request(request, network_ns, ttft_ns, client_ns - sent)
-        self.served += status == COMPLETED and self.window.opened_ns >= 0
+        self.served += status == COMPLETED
+        self.under_way -= 1
+        self._moment_ns += now
         session = request.session
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)
             self.session_ended(session)
+
+    @property
+    def spent_ns(self) -> int:
+        """Time that all requests have spent here so far: the area below `under_way`."""
+        return self._moment_ns + self.under_way * self.env.now
 
     def count_from(self, now: int) -> None:
         """The window opens: what replicas do from now on counts."""
@@ -225,21 +241,22 @@ class Cluster:
     def _completed(self, request: Request, replica: Replica) -> None:
         """Its last token is out."""
         handoff = request.handoff
-        if handoff is not None and replica is handoff.target:
+        if handoff is not None and replica.index == handoff.target.replica:
             if self.deployment.kv_handoff.return_kv:
                 self._return_kv(request)
-        elif (
-            handoff is not None and handoff.offered and handoff.target.cancel(request, self.env.now)
-        ):  # its first token was its last
-            self._plan(handoff.target)
+        elif handoff is not None and handoff.offered:  # its first token was its last
+            target = self.replicas[handoff.target.replica]
+            if target.cancel(request, handoff.target, self.env.now):
+                self._plan(target)
         self._close(request, COMPLETED)
 
     def _admitted(self, request: Request, replica: Replica) -> None:
         """Its prefill starts: with layer-wise streaming, ask decode for room right away."""
         targets = self._targets(request, replica)
         target = self._route(request, targets, request.service.decode_state)
-        link = self._links[replica.pool_name, target.pool_name]
-        request.handoff = Handoff(replica, target, link, self.env.now)
+        link = self._links[replica.pool_name, self.replicas[target.replica].pool_name]
+        source = self.groups[request.group]
+        request.handoff = Handoff(source, target, link, self.env.now)
         if self.deployment.kv_handoff.layerwise:
             self._offer(request)
 
@@ -255,8 +272,9 @@ class Cluster:
     def _offer(self, request: Request) -> None:
         handoff = request.handoff
         handoff.offered = True
-        if handoff.target.offer(request, self.env.now):
-            self._plan(handoff.target)
+        replica = self.replicas[handoff.target.replica]
+        if replica.offer(request, handoff.target, self.env.now):
+            self._plan(replica)
 
     def _reserved(self, request: Request) -> None:
         """Decode has room for it."""
@@ -274,14 +292,25 @@ class Cluster:
         """The decode groups that a link from a pool reaches, and the smallest of them."""
         model = next(r.cost.model for r in self.replicas if r.pool_name == pool_name)
         reached = [
-            r.group
-            for r in self.replicas
-            if r.cost.model == model
-            and r.pool.role == "decode"
-            and (pool_name, r.pool_name) in self._links
+            group
+            for group in self._services[model].decoders
+            if (pool_name, self.replicas[group.replica].pool_name) in self._links
         ]
-        every = reached or [r.group for r in self.replicas]
-        return reached, min(every, key=lambda group: group.kv.total * group.kv.block_tokens)
+        return reached, min(reached or self.groups, key=lambda g: g.kv.total * g.kv.block_tokens)
+
+    def _weigh(self, use: LinkUse) -> None:
+        """Let the groups at the end of a link know what prompts cost that come over it.
+
+        Time on its lanes / time to compute, per token of a full iteration of the source.
+        """
+        source = next(r for r in self.replicas if r.pool_name == use.link.from_)
+        tokens = source.pool.batching.max_iteration_tokens
+        moved = source.cost.handoff_bytes(tokens, tokens)
+        work = use.occupancy_ns(moved) / source.cost.prompt_ns(tokens)
+        for replica in self.replicas:
+            if replica.pool_name == use.link.to and replica.pool.role == "decode":
+                for group in replica.groups:
+                    group.fresh_work = min(group.fresh_work, work)
 
     def _targets(self, request: Request, source: Replica) -> Sequence[Group]:
         """The decode groups that a link reaches and that could hold the request."""
@@ -305,8 +334,8 @@ class Cluster:
         if self.deployment.kv_handoff.layerwise:
             earliest = max(handoff.prefill_start_ns, handoff.reserved_ns)
         arrival_ns = handoff.link.carry(
-            source.index,
-            target.index,
+            source.replica,
+            target.replica,
             moved,
             earliest_ns=earliest,
             computed_ns=handoff.prefill_end_ns,
@@ -315,7 +344,8 @@ class Cluster:
         rate = self.deployment.kv_handoff.conversion_bandwidth
         if rate is not None and source.cost.kv_bytes != target.cost.kv_bytes:
             arrival_ns += to_ns(moved / rate)
-        arrival_ns += to_ns(source.cost.handoff_overhead_s)
+        fixed_s, per_token_s = source.cost.handoff_overhead_s, source.cost.handoff_s_per_token
+        arrival_ns += to_ns(fixed_s + handoff.tokens * per_token_s)
         arrival_ns += to_ns(request.isl * target.cost.retokenize_s_per_token)
         Call(self.env, arrival_ns - now, self._transferred, request)
 
@@ -325,19 +355,22 @@ class Cluster:
         request.end_transfer(self.env.now)
         handoff.link.received_bytes += handoff.moved_bytes
         handoff.source.kv.release(handoff.source_lease)
-        if handoff.source.wake(self.env.now):
-            self._plan(handoff.source)
-        if handoff.target.receive(request, self.env.now):
-            self._plan(handoff.target)
+        source = self.replicas[handoff.source.replica]
+        if source.wake(self.env.now):
+            self._plan(source)
+        target = self.replicas[handoff.target.replica]
+        if target.receive(request, handoff.target, self.env.now):
+            self._plan(target)
 
     def _return_kv(self, request: Request) -> None:
         """What decode generated travels back, so that the next step need not prefill it again."""
         source, target = request.handoff.source, request.handoff.target
-        link, now = self._links[target.pool_name, source.pool_name], self.env.now
+        there, here = (self.replicas[group.replica].pool_name for group in (target, source))
+        link, now = self._links[there, here], self.env.now
         moved = source.cost.kv_bytes * (request.osl - 1)
         arrival_ns = link.carry(
-            target.index,
-            source.index,
+            target.replica,
+            source.replica,
             moved,
             earliest_ns=now,
             computed_ns=now,
@@ -350,5 +383,6 @@ class Cluster:
         link.received_bytes += moved
         source = request.handoff.source
         source.kv.absorb(request, request.isl, request.isl + request.osl - 1)
-        if source.wake(self.env.now):
-            self._plan(source)
+        replica = self.replicas[source.replica]
+        if replica.wake(self.env.now):
+            self._plan(replica)

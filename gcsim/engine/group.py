@@ -11,7 +11,7 @@ from gcsim.engine.batching import POLICIES, Chunk, Limits, View, seats
 from gcsim.engine.decode_set import DecodeSet
 from gcsim.engine.kv_cache import UNLIMITED, KvCache, Lease
 from gcsim.engine.line import Line
-from gcsim.engine.meter import Meter
+from gcsim.engine.meter import Meter, Stalls
 from gcsim.engine.offload import Offload
 from gcsim.engine.request import Request
 from gcsim.machine.machine import Machine
@@ -29,17 +29,25 @@ _priority = attrgetter("priority")
 class Group:
     """State of one KV memory and of all who use it or wait for it.
 
-    index: of its replica; first_token_here: a prefill pool gives the first token;
+    index: its number among all groups; replica: that of its replica; first_token_here: a prefill
+    pool gives the first token; requests: that came here once counting had begun;
     waiting: to be prefilled here; inbox: prefilled elsewhere, without a place here yet; coming:
     how many have one and are on their way; arrived: their KV is here, they run from the next
     boundary on; running: in order of admission; load: all of these; line_tokens: prompt tokens to
-    compute in the waiting line, as routed.
+    compute in the waiting line, as routed; fresh_work: see `gcsim.engine.router.View`.
     """
 
     def __init__(
-        self, index: int, pool: Pool, cost: Machine, meter: Meter, first_token_here: bool
+        self,
+        index: int,
+        replica: int,
+        pool: Pool,
+        cost: Machine,
+        *,
+        meter: Meter,
+        first_token_here: bool,
     ) -> None:
-        self.index = index
+        self.index, self.replica = index, replica
         self.cost, self.meter = cost, meter
         self._prefills, self._first_token_here = pool.role == "prefill", first_token_here
         self._rank, self._form = POLICIES[pool.batching.policy]
@@ -62,7 +70,10 @@ class Group:
         self.arrived: deque[Request] = deque()
         self.running: dict[Request, None] = {}
         self.prefilling: dict[Request, None] = {}
-        self.load = self.line_tokens = self.coming = 0
+        self.load = self.line_tokens = self.coming = self.requests = 0
+        self.fresh_work = 1.0
+        self.stalls = Stalls()
+        self.decodes, self.chunks = False, list[Chunk]()  # what the planned iteration computes
         self.events: list[Event] = []
         self.changed = False  # the batch is not the one of the last boundary
         self.held = False  # somebody was preempted at this boundary: admit nobody
@@ -74,16 +85,18 @@ class Group:
 
     def enqueue(self, request: Request, now: int) -> bool:
         """A request joins the waiting line; whether it is its head."""
-        self.load += 1
+        self._expect(now)
         self.line_tokens += request.estimate
-        head = self.waiting.add(request)
-        self.meter.timeline.queue(now, len(self.waiting))
-        return head
+        return self.waiting.add(request)
 
-    def offer(self, request: Request) -> bool:
+    def offer(self, request: Request, now: int) -> bool:
         """A request that is prefilled elsewhere asks for a place; whether it is the next to."""
-        self.load += 1
+        self._expect(now)
         return self.inbox.add(request)
+
+    def _expect(self, now: int) -> None:
+        self.load += 1
+        self.requests += now >= self.meter.count_from_ns
 
     def cancel(self, request: Request) -> bool:
         """A request that was offered will not come; whether somebody may now have its place."""
@@ -131,11 +144,12 @@ class Group:
                 break
             self.inbox.take()
 
-    def form(self, now: int) -> tuple[bool, list[Chunk]]:
+    def form(self, now: int) -> None:
         """Fill an iteration as the policy says: whether decode goes on, and the prompt chunks."""
         seqs = self.decode.seqs
         if not (self.prefilling or self.waiting):
-            return seqs > 0, []  # as mostly: whatever the policy, decode is all there is to do
+            self.decodes, self.chunks = seqs > 0, []
+            return  # as mostly: whatever the policy, decode is all there is to do
         left, beside, admit = self._form(
             View(seqs, len(self.prefilling), len(self.waiting)), self._limits
         )
@@ -162,7 +176,7 @@ class Group:
                 chunks.append((admitted, tokens))
                 left -= tokens
         self._written(now)
-        return seqs > 0 and (beside or not chunks), chunks
+        self.decodes, self.chunks = seqs > 0 and (beside or not chunks), chunks
 
     def next_ready_ns(self, now: int) -> int:
         """When KV that a request waits for is back from below; NEVER without such."""
@@ -249,7 +263,8 @@ class Group:
         self.coming -= 1
         del self._expected[request]
         self.running[request] = None
-        request.lease, request.replica = request.handoff.lease, self.index
+        request.lease = request.handoff.lease
+        request.replica, request.group = self.replica, self.index
         request.end_queue(now)
         self.kv.store(request, request.lease, request.prompt_tokens)
         if request.generated:
@@ -289,7 +304,7 @@ class Group:
             tokens = request.isl + request.generated - 1
             request.lease.held += self.decode.remove(request)
             request.set_output(request.generated)
-            self.meter.unstall()
+            self.stalls.one_leaves()
         del self.running[request]
         self.kv.store(request, request.lease, tokens)
         self.kv.release(request.lease)
@@ -300,8 +315,20 @@ class Group:
 
     # -- after iterations ------------------------------------------------------------------
 
-    def advance(self, iterations: int, now: int) -> None:
-        """Decode iterations are over: every decoding sequence moves on, some end."""
+    def over(self, iterations: int, start_ns: int, now: int) -> None:
+        """What was planned is over, from `start_ns` to `now`."""
+        if self.decodes:
+            self._advance(iterations, now)
+        else:
+            self.stalls.all_wait(self.decode.seqs, start_ns)
+        for request, tokens in self.chunks:
+            request.past += tokens
+            request.todo -= tokens
+            if request.todo == 0:
+                self._finish_prefill(request, start_ns, now)
+
+    def _advance(self, iterations: int, now: int) -> None:
+        """Every decoding sequence moves on, some end."""
         decode = self.decode
         gained, blocks, ended = decode.advance(iterations)
         if blocks:
@@ -310,14 +337,6 @@ class Group:
         for request in ended:
             request.lease.held += decode.remove(request)
             self._end(request, now)
-
-    def compute(self, chunks: list[Chunk], start_ns: int, now: int) -> None:
-        """Prompt chunks of an iteration that began at `start_ns` are computed."""
-        for request, tokens in chunks:
-            request.past += tokens
-            request.todo -= tokens
-            if request.todo == 0:
-                self._finish_prefill(request, start_ns, now)
 
     def _finish_prefill(self, request: Request, start_ns: int, now: int) -> None:
         """The prompt is computed and the next token is out: decode, hand over, or end."""
@@ -349,7 +368,7 @@ class Group:
         self.events.append(("prefilled", request))
 
     def _join(self, request: Request, now: int) -> None:
-        self.meter.stall_one(self.decode.seqs, now, request.last_token_ns)
+        self.stalls.one_joins(self.decode.seqs, now, request.last_token_ns)
         self.decode.join(request)
 
     def _end(self, request: Request, now: int) -> None:

@@ -6,8 +6,8 @@ of which the last term occupies the lanes: transfers that meet go one after anot
 """
 
 from gcsim.engine.clock import to_ns
+from gcsim.engine.group import Group
 from gcsim.engine.kv_cache import Lease
-from gcsim.engine.replica import Replica
 from gcsim.profiles.deployment import Link
 
 
@@ -62,7 +62,7 @@ class LinkUse:
 
 
 class Handoff:
-    """One request between prefill (source) and decode (target).
+    """One request between a group that prefills (source) and one that decodes (target).
 
     `prefill_end_ns`: when its prompt was computed; `reserved_ns`: when decode had made room (-1:
     not yet): the transfer over `link` needs both. `source_lease`, `lease`: its blocks at either
@@ -83,7 +83,7 @@ class Handoff:
         "tokens",
     )
 
-    def __init__(self, source: Replica, target: Replica, link: LinkUse, now: int) -> None:
+    def __init__(self, source: Group, target: Group, link: LinkUse, now: int) -> None:
         self.source, self.target, self.link = source, target, link
         self.prefill_start_ns = now
         self.prefill_end_ns = self.reserved_ns = -1

@@ -62,6 +62,11 @@ class KvCache:
         return self.private + self.tree.blocks[0]
 
     @property
+    def cached(self) -> int:
+        """Blocks of the prefix cache; the same all through a run of iterations."""
+        return self.tree.blocks[0]
+
+    @property
     def free(self) -> int:
         """Blocks that hold nothing."""
         return self.total - self.private - self.tree.blocks[0]

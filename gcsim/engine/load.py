@@ -47,13 +47,12 @@ class Load:
 
     def _start(self, call: Call) -> None:
         self._coming -= 1
-        self._cluster.served_under_load = self._cluster.served
         trajectory: Trajectory = call.argument
         now = self._env.now
         was_open = self._window.opened_ns >= 0 or self._window.warmup_ns is not None
-        session = Session(
-            trajectory, now, self._cluster.send, self._window.start(trajectory.workload, now)
-        )
+        cluster = self._cluster
+        part = self._window.start(trajectory.workload, now, cluster.served, cluster.spent_ns)
+        session = Session(trajectory, now, cluster.send, part)
         if not was_open and self._window.opened_ns >= 0:
             self._cluster.count_from(now)
         self.sessions[session] = None

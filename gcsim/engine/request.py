@@ -55,6 +55,7 @@ class Request:
         "estimate",
         "first_token_ns",
         "generated",
+        "group",
         "handoff",
         "hit",
         "hit_own",
@@ -95,7 +96,8 @@ class Request:
         self.first_token_ns = self.last_token_ns = -1
         self.phase_ns = 0
         self.queue_ns = self.prefill_ns = self.kv_transfer_ns = self.decode_ns = 0
-        self.status, self.reason, self.replica = UNFINISHED, "", -1
+        self.status, self.reason = UNFINISHED, ""
+        self.replica = self.group = -1
         self.preemptions = 0
         self.hit = self.hit_own = 0  # prompt tokens found cached at first admission
         self.estimate = self.isl  # prompt tokens to compute, as the router saw it

@@ -1,4 +1,4 @@
-"""Routing policies: which group of a replica gets a request.
+"""Routing policies: which group of which replica gets a request (most replicas are one group).
 
 A policy is a pure function `(request, groups, state) -> group`. It sees queue lengths, cached
 tokens and KV use, never the true output length; who asks it then notes the choice in the state.
@@ -15,10 +15,12 @@ from gcsim.engine.request import Request
 
 
 class Candidate(Protocol):
-    """What a policy sees of a group of sequences that share one KV memory (a replica, mostly).
+    """What a policy sees of a group.
 
     index: its number; load: requests here or on their way; line_tokens: prompt tokens to compute
-    in its waiting line; kv: what it has cached.
+    in its waiting line; fresh_work: work that a prompt token makes which is not cached here: 1
+    where it is computed, what its travel takes as a part of that where it comes computed; kv: what
+    it has cached.
     """
 
     @property
@@ -28,12 +30,14 @@ class Candidate(Protocol):
     @property
     def line_tokens(self) -> int: ...
     @property
+    def fresh_work(self) -> float: ...
+    @property
     def kv(self) -> KvCache: ...
 
 
 @dataclass(slots=True)
 class State:
-    """What was decided so far: how often, and the replica (its index) of each trajectory."""
+    """What was decided so far: how often, and the group (its index) of each trajectory."""
 
     turns: int = 0
     homes: dict[int, int] = field(default_factory=dict)
@@ -54,12 +58,12 @@ def round_robin(request: Request, groups: Sequence[V], state: State) -> V:
 
 
 def least_loaded(request: Request, groups: Sequence[V], state: State) -> V:
-    """The replica with the fewest requests, waiting or running; the first of equals."""
+    """The group with the fewest requests, waiting or running; the first of equals."""
     return min(groups, key=_load)
 
 
 def sticky(request: Request, groups: Sequence[V], state: State) -> V:
-    """Always the replica of the trajectory's first request, which was the least loaded then.
+    """Always the group of the trajectory's first request, which was the least loaded then.
 
     One that cannot hold a later request is left for the least loaded that can.
     """
@@ -71,13 +75,14 @@ def sticky(request: Request, groups: Sequence[V], state: State) -> V:
 
 
 def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
-    """The replica with the least work ahead of this answer, what it has cached counted.
+    """The group with the least work ahead of this answer, what it has cached counted.
 
-    work = prompt tokens not cached here + prompt tokens in line here
-           + SEQ_TOKENS x (requests here beyond the least loaded replica's)        [tokens]
+    work = prompt tokens not cached here x their `fresh_work` + prompt tokens in line here
+           + SEQ_TOKENS x (requests here beyond the least loaded group's)          [tokens]
 
-    so that a large cached context outweighs a short line, but not a long one. A context that some
-    replicas have seen before is looked for there and on the least loaded one only.
+    so that a large cached context outweighs a short line, but not a long one; and where prompts
+    come computed it outweighs little. A context that some groups have seen before is looked for
+    there and on the least loaded one only.
     """
     if len(groups) == 1:
         return groups[0]
@@ -90,19 +95,25 @@ def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
         if lowest is None or work < lowest:
             best, lowest, shared = group, work, others
     # Where this context has never been, no more than what is shared can be cached.
-    if lowest is not None and lowest[0] > request.prompt_tokens - shared + idlest.line_tokens:
+    fresh = (request.prompt_tokens - shared) * idlest.fresh_work
+    if lowest is not None and lowest[0] > fresh + idlest.line_tokens:
         work, _ = _work(request, idlest, idlest.load)
         if work < lowest:
             best = idlest
     return best
 
 
-def _work(request: Request, group: Candidate, least: int) -> tuple[tuple[int, int], int]:
-    """Work ahead on a replica (ties: its load), and tokens cached there by others."""
+def _work(request: Request, group: Candidate, least: int) -> tuple[tuple[float, int, int], int]:
+    """Work ahead in a group, and tokens cached there by others.
+
+    Of equals the less loaded is first, and where contexts come computed the one that has the least
+    cached. (Not the one that uses the least: that grows within a run of iterations.)
+    """
     match = group.kv.look_up(request)
     fresh = request.prompt_tokens - group.kv.usable(match.depth, request.prompt_tokens - 1)
     ahead = group.line_tokens + SEQ_TOKENS * (group.load - least)
-    return (fresh + ahead, group.load), match.depth - match.own
+    held = group.kv.cached if group.fresh_work != 1.0 else 0
+    return (fresh * group.fresh_work + ahead, group.load, held), match.depth - match.own
 
 
 # A running request slows a newcomer about as much as this many prompt tokens in line: an agent

@@ -1,4 +1,7 @@
-"""The iterations that a replica is playing: one with prompt chunks, or a run of decode alone."""
+"""The iterations that a replica is playing: one with prompt chunks, or a run of decode alone.
+
+All its groups play them together, each on a batch of its own: a row of one array.
+"""
 
 import numpy as np
 
@@ -18,10 +21,17 @@ from gcsim.machine.roofline import (
     PREFILL_WINDOW_PAIRS,
     PROMPT_TOKENS,
     PROMPTS,
+    account,
+    account_groups,
+    groups_ns,
     iteration_ns,
+    join,
+    run_groups_ns,
     run_ns,
 )
 
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 NEVER = 1 << 62
 # Iterations that are planned at first, then four times as many: most runs are cut before.
 AHEAD = 128
@@ -33,58 +43,70 @@ class Run:
     A long run is planned piece by piece, for what news will cut off need not be timed: it goes on
     after its `iterations` where nothing has cut it, up to `most`.
 
-    chunks: prompt chunks of the iteration; decodes: whether the decode set takes part; batch: their
-    sums when the first iteration starts (`gcsim.machine.roofline.BATCH`).
+    rows: by group, the sums of its prompt chunks and decode set when the first iteration starts
+    (`gcsim.machine.roofline.BATCH`).
     """
 
     __slots__ = (
-        "_decode",
+        "_batches",
+        "_first",
+        "_firsts",
         "_interruptible",
         "_machine",
         "_until_ns",
-        "batch",
-        "chunks",
-        "decodes",
         "end_ns",
         "iterations",
         "most",
+        "rows",
         "start_ns",
     )
 
-    def __init__(self, machine: Machine, decode: DecodeSet) -> None:
-        self._machine, self._decode = machine, decode
-        self.chunks: list[Chunk] = []
-        self.decodes = self._interruptible = False
-        self.batch = np.zeros(len(BATCH))
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._interruptible = False
+        self._batches = np.zeros((machine.groups, len(BATCH)))
+        self.rows = list(self._batches)
+        # Iterations that decode sets had played before: of the first group, and of all.
+        self._first, self._firsts = 0, np.zeros(machine.groups, dtype=np.int64)
         self.start_ns = self.end_ns = self.iterations = 0
         self.most, self._until_ns = 0, NEVER
 
-    def mixed(self) -> int:
-        """Play one iteration with the chunks, and decode if it goes on; its end [ns]."""
-        batch, decode = self.batch, self._decode
+    def fill(self, group: int, decode: DecodeSet, decodes: bool, chunks: list[Chunk]) -> None:
+        """What a group does in the first iteration: its prompt chunks, and decode if it goes on."""
+        batch = self.rows[group]
         batch.fill(0.0)
-        new, completed, pairs, in_window, kv, window_kv = prompt_sums(
-            self.chunks, self._machine.window
-        )
-        batch[PROMPT_TOKENS], batch[LOGIT_SEQS], batch[PROMPTS] = new, completed, len(self.chunks)
-        batch[PREFILL_PAIRS], batch[PREFILL_WINDOW_PAIRS] = pairs, in_window
-        batch[PREFILL_KV], batch[PREFILL_WINDOW_KV] = kv, window_kv
-        if self.decodes:
-            batch[DECODE_SEQS], batch[LOGIT_SEQS] = decode.seqs, decode.seqs + completed
+        if group:
+            self._firsts[group] = decode.iterations
+        else:
+            self._first = decode.iterations
+        if decodes:
+            batch[DECODE_SEQS] = batch[LOGIT_SEQS] = decode.seqs
             batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
             batch[GROWING] = decode.growing
-        duration = iteration_ns(self._machine.table, batch)
+        if chunks:
+            new, completed, pairs, in_window, kv, window_kv = prompt_sums(
+                chunks, self._machine.window
+            )
+            batch[PROMPT_TOKENS], batch[PROMPTS] = new, len(chunks)
+            batch[LOGIT_SEQS] = completed + (decode.seqs if decodes else 0)
+            batch[PREFILL_PAIRS], batch[PREFILL_WINDOW_PAIRS] = pairs, in_window
+            batch[PREFILL_KV], batch[PREFILL_WINDOW_KV] = kv, window_kv
+
+    def mixed(self) -> int:
+        """Play one iteration in which some prompt is computed; its end [ns]."""
+        if self._machine.groups == 1:
+            duration = iteration_ns(self._machine.table, self.rows[0])
+        else:
+            self._join()
+            duration = groups_ns(self._machine.table, self._batches)
         self.iterations = self.most = 1
         self._interruptible = False
         return int(self.start_ns + duration)
 
     def decode(self, iterations: int, until_ns: int) -> int:
         """Play up to so many decode iterations, the last one ending at `until_ns` or later [ns]."""
-        batch, decode = self.batch, self._decode
-        batch.fill(0.0)
-        batch[DECODE_SEQS] = batch[LOGIT_SEQS] = decode.seqs
-        batch[DECODE_KV], batch[DECODE_WINDOW_KV] = decode.kv, decode.window_kv
-        batch[GROWING] = decode.growing
+        if self._machine.groups > 1:
+            self._join()
         self.most, self._until_ns, self._interruptible = iterations, until_ns, iterations > 1
         return self._plan(AHEAD)
 
@@ -131,18 +153,35 @@ class Run:
 
     @property
     def last_start_ns(self) -> int:
-        """When the last iteration starts; to be asked before the decode set moves on."""
+        """When the last iteration starts."""
         if self.iterations == 1:
             return self.start_ns
         return self._play(self.iterations - 1, NEVER)[1]
 
+    def account(self, totals: Floats, gaps: Ints) -> int:
+        """Add what was played to totals and gaps; how long the first iteration took [ns]."""
+        machine, iterations = self._machine, self.iterations
+        if machine.groups == 1:
+            first_ns: int = account(
+                machine.table, self.rows[0], totals, gaps, iterations, self._first
+            )
+        else:
+            first_ns = account_groups(
+                machine.table, self._batches, totals, gaps, iterations, self._firsts
+            )
+        return first_ns
+
+    def _join(self) -> None:
+        self._firsts[0] = self._first
+        join(self._machine.table, self._batches)
+
     def _play(self, iterations: int, until_ns: int) -> tuple[int, int]:
-        played: tuple[int, int] = run_ns(
-            self._machine.table,
-            self.batch,
-            iterations,
-            self._decode.iterations,
-            self.start_ns,
-            until_ns,
-        )
+        table, start_ns = self._machine.table, self.start_ns
+        played: tuple[int, int]
+        if self._machine.groups == 1:
+            played = run_ns(table, self.rows[0], iterations, self._first, start_ns, until_ns)
+        else:
+            played = run_groups_ns(
+                table, self._batches, iterations, self._firsts, start_ns, until_ns
+            )
         return played

@@ -10,6 +10,7 @@ tasks of all agents, which start together, are left out; with open arrivals afte
 times.
 """
 
+from array import array
 from enum import IntEnum
 
 
@@ -24,15 +25,17 @@ class Part(IntEnum):
 WARM = 2
 # A load that never settles is cut: a warm-up after so many windows' worth of tasks, filling too.
 WARMUP_WINDOWS = 10
-FILL_WINDOWS = 20
+FILL_WINDOWS = 10
 
 
 class Window:
     """The window of one run.
 
     tasks: how many count (None: all that start); warmup_ns: when it opens (None: see the module);
-    time_ns: how long it is at the most. opened_ns, closed_ns: when it did (-1: not yet); latest_ns:
-    when a task last started; counted, live: tasks in it so far, and those of them under way.
+    time_ns: how long it is at the most. opened_ns, closed_ns: when it did (-1: not yet); counted,
+    live: tasks in it so far, and those of them under way; starts, served: of every task when it
+    started [ns], and how many requests had completed by then; spent_ns: the time that all requests
+    had spent at the servers by then.
 
     >>> window = Window(tasks=1, warmup_ns=0)
     >>> window.start("a", 0), window.start("a", 5), window.done
@@ -46,19 +49,23 @@ class Window:
         self, tasks: int | None = None, warmup_ns: int | None = 0, time_ns: int | None = None
     ) -> None:
         self.tasks, self.warmup_ns, self.time_ns = tasks, warmup_ns, time_ns
-        self.opened_ns = self.closed_ns = self.latest_ns = -1
+        self.opened_ns = self.closed_ns = -1
         self.counted = self.live = 0
-        self._started = 0
+        self.starts = array("q")
+        self.served = array("q")
+        self.spent_ns: list[int] = []
         self._unsettled: dict[str, int] = {}  # by class: WARM x under way - ended
 
-    def start(self, workload: str, now: int) -> Part:
-        """A task of a class starts [ns]; where."""
-        self._started, self.latest_ns = self._started + 1, now
+    def start(self, workload: str, now: int, served: int = 0, spent_ns: int = 0) -> Part:
+        """A task of a class starts [ns]; where. served, spent_ns: of requests so far."""
+        self.starts.append(now)
+        self.served.append(served)
+        self.spent_ns.append(spent_ns)
         self._unsettled[workload] = self._unsettled.get(workload, 0) + WARM
         if self.opened_ns < 0:
             if self.warmup_ns is not None and now >= self.warmup_ns:
                 self.opened_ns = self.warmup_ns
-            elif self.tasks is not None and self._started > WARMUP_WINDOWS * self.tasks:
+            elif self.tasks is not None and len(self.starts) > WARMUP_WINDOWS * self.tasks:
                 self.opened_ns = now
             else:
                 return Part.BEFORE
@@ -88,11 +95,16 @@ class Window:
             self.closed_ns = now
 
     @property
+    def latest_ns(self) -> int:
+        """When a task last started (-1: none has)."""
+        return self.starts[-1] if self.starts else -1
+
+    @property
     def full(self) -> bool:
         """Whether no more tasks are to start, for the load never settles."""
         if self.closed_ns < 0:
             return False
-        return self._started > (WARMUP_WINDOWS + FILL_WINDOWS) * max(self.counted, 16)
+        return len(self.starts) > (WARMUP_WINDOWS + FILL_WINDOWS) * max(self.counted, 16)
 
     @property
     def done(self) -> bool:

@@ -29,7 +29,7 @@ Row = dict[str, float]  # by the names of `SUMS`: of one unit of each
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator of an iteration, all layers together, on one chip of a replica.
+    """One operator of an iteration, all layers together, on one chip of a group.
 
     compute, memory: seconds per unit of each sum of a batch (rows of C and M); reads: what the
     time of M counts as.
@@ -74,7 +74,8 @@ class Machine:
     table: operators, fixed times, work and collectives for the kernels of `gcsim.machine.roofline`;
     tokens_per_seq, accepted_ppm: tokens that a decode iteration verifies, and yields in millionths;
     window: of the sliding layers, 0 without;
-    kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a replica in blocks;
+    groups: of a replica (`ep`);
+    kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a group in blocks;
     offload: the link to the tier that takes evicted KV, if one does;
     peak_flops_per_s, peak_bytes_per_s: of a replica;
     kv_bytes, window_kv_bytes: of one token, once, as it travels over a link, and state_bytes of a
@@ -91,12 +92,14 @@ class Machine:
     tokens_per_seq: int
     accepted_ppm: int
     window: int
+    groups: int
     kv_blocks: int
     blocks_per_seq: int
     spill_blocks: tuple[int, ...]
     offload: "OffloadRate | None"
     request_overhead_s: float
     handoff_overhead_s: float
+    handoff_s_per_token: float
     tokenize_s_per_token: float
     retokenize_s_per_token: float
     overlap_scheduling: bool
@@ -108,6 +111,20 @@ class Machine:
     weight_tiers: dict[str, float]
     expert_tiers: dict[str, float]
     kv_tier: str
+
+    def prompt_ns(self, tokens: int) -> int:
+        """Time to compute a lone prompt in one iteration [ns]."""
+        new, seen = float(tokens), float(self.window)
+        what = roofline.batch(
+            prompt_tokens=new,
+            prompts=1,
+            logit_seqs=1,
+            prefill_pairs=roofline.causal_pairs(new, 0.0),
+            prefill_window_pairs=roofline.window_pairs(new, 0.0, seen) if seen else 0.0,
+            prefill_kv=new,
+            prefill_window_kv=new if seen else 0.0,
+        )
+        return int(roofline.iteration_ns(self.table, what))
 
     def handoff_bytes(self, tokens: int, prompt_tokens: int) -> float:
         """Bytes of the last `tokens` of a prompt: KV, the windows of sliding layers, states [B]."""
@@ -127,8 +144,10 @@ def math_flops_per_s(chip: Chip, weights: WeightFormat, wanted: str = "native") 
 def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine:
     """Fold a model on one replica of a pool into a `Machine`; the seconds are per chip.
 
-    Equations: docs/cost-model.md. tp chips share attention and KV of a sequence, ep such groups
-    hold different sequences, tp x ep chips share FFN and experts, pp stages share the layers.
+    Equations: docs/cost-model.md. tp chips share a sequence: its attention, KV, dense FFN, shared
+    experts and head. ep such groups hold different sequences; the routed experts are spread over
+    the tp x ep chips of all. pp stages share the layers. Batches, operators and KV capacity are of
+    one group.
     """
     placement, stack, speculation = place(model, pool, dtype), pool.serving_stack, pool.speculation
     verified, accepted, drafting = 1, 1.0, 0.0
@@ -168,12 +187,14 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         tokens_per_seq=verified,
         accepted_ppm=ppm,
         window=window,
+        groups=pool.ep,
         kv_blocks=placement.kv_tokens // pool.block_tokens,
         blocks_per_seq=int(-(-beside // block_bytes)),
         spill_blocks=tuple(tokens // pool.block_tokens for _, tokens in placement.spill),
         offload=_offload(pool, placement, window),
         request_overhead_s=stack.request_overhead.value,
         handoff_overhead_s=stack.handoff_overhead.value if stack.handoff_overhead else 0.0,
+        handoff_s_per_token=stack.handoff_per_token.value if stack.handoff_per_token else 0.0,
         tokenize_s_per_token=tokenize,
         retokenize_s_per_token=tokenize if stack.tokenizes_again else 0.0,
         overlap_scheduling=stack.overlap_scheduling,
@@ -276,11 +297,10 @@ def _attention(
     chip, layers, own = pool.chip, layers_of(model), formats(model, dtype)
     params = layers.total(lambda s: s.attention_params)
     mixers = layers.total(lambda s: s.moved * (s.attention_params > 0))
-    groups = pool.tp * pool.ep
-    moved = ACTIVATION_BYTES * mixers * model.hidden / pool.ep
+    moved = ACTIVATION_BYTES * mixers * model.hidden
     s_per_byte = _s_per_byte(pool, placement, "attention")
     reached = _reached(pool)
-    rate = math_flops_per_s(chip, own.attention) * groups * reached
+    rate = math_flops_per_s(chip, own.attention) * pool.tp * reached
     projection = Operator(
         "projection",
         {"tokens": 2 * params / rate},
@@ -289,13 +309,13 @@ def _attention(
             "tokens": moved / pool.tp * s_per_byte,
         },
     )
-    per_flop = chip.compute.bf16.value * chip.efficiency.attention.value * groups * reached
+    per_flop = chip.compute.bf16.value * chip.efficiency.attention.value * pool.tp * reached
     core = {name: flops / per_flop for name, flops in _core_flops(layers).items()}
     kv_rate = _kv_tier(pool).bandwidth.value * chip.efficiency.kv_read.value
     element = KV_BYTES[pool.kv_dtype or model.kv]
     read = {"kv": 0.0, "window_kv": 0.0, "states": 0.0}
     for number, mixer in layers.runs:
-        rate = kv_rate * (pool.ep * kv_shards(mixer, pool.tp))
+        rate = kv_rate * kv_shards(mixer, pool.tp)
         read["window_kv" if mixer.window else "kv"] += number * mixer.kv_elements * element / rate
         read["states"] += 2 * number * mixer.state_bytes / rate
     return projection, Operator("attention", core, read, roofline.KV)
@@ -338,7 +358,7 @@ def _feed_forward(
     wide, hidden = pool.tp * pool.ep, model.hidden
     reached = _reached(pool)
     sizes = weight_bytes(model, dtype)
-    rate = math_flops_per_s(chip, own.ffn) * wide * reached
+    rate = math_flops_per_s(chip, own.ffn) * pool.tp * reached
     expert_rate = math_flops_per_s(chip, own.experts, own.expert_math)
     expert_rate *= chip.efficiency.expert_gemm.value * wide * reached
     ffn_byte = _s_per_byte(pool, placement, "ffn")
@@ -346,14 +366,14 @@ def _feed_forward(
     ffn_moved = layers.total(lambda s: s.moved * (s.ffn_params > 0 and not s.experts))
     expert_moved = layers.total(lambda s: s.moved * (s.experts > 0))
     one_expert = layers.total(lambda s: s.expert_params) * FORMAT_BYTES[own.experts]
-    head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * wide * reached
+    head_rate = chip.compute.bf16.value * chip.efficiency.gemm_bf16.value * pool.tp * reached
     head_byte = _s_per_byte(pool, placement, "head")
     ffn = Operator(
         "ffn",
         {"tokens": 2 * (counts.ffn + counts.router) / rate},
         {
-            "iterations": (sizes.ffn + sizes.router) / wide * ffn_byte,
-            "tokens": ACTIVATION_BYTES * ffn_moved * hidden / pool.ep * ffn_byte,
+            "iterations": (sizes.ffn + sizes.router) / pool.tp * ffn_byte,
+            "tokens": ACTIVATION_BYTES * ffn_moved * hidden * ffn_byte,
         },
     )
     experts = Operator(
@@ -368,7 +388,7 @@ def _feed_forward(
     head = Operator(
         "head",
         {"logits": 2 * counts.head / head_rate},
-        {"iterations": sizes.head / wide * head_byte},
+        {"iterations": sizes.head / pool.tp * head_byte},
     )
     return ffn, experts, head
 
@@ -389,7 +409,7 @@ def _overheads(model: Model, pool: Pool, dtype: WeightFormat | None) -> Row:
     return {
         "iterations": fixed + stack.iteration_overhead.value,
         "prompts": layers.count * stack.prompt_layer_overhead.value,
-        "logits": stack.sequence_overhead.value / pool.ep,  # groups work side by side
+        "logits": stack.sequence_overhead.value,
     }
 
 
@@ -399,14 +419,14 @@ def quantizes(chip: Chip, weights: WeightFormat) -> bool:
 
 
 def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Row]:
-    """FLOPs and bytes of the whole replica without any efficiency: what MFU and MBU count."""
+    """FLOPs and bytes of a group, all its chips, without any efficiency: what MFU and MBU count."""
     counts, sizes, layers = count(model), weight_bytes(model, dtype), layers_of(model)
     flops = _core_flops(layers)
     flops["tokens"] += 2.0 * (counts.attention + counts.ffn + counts.router + counts.active_experts)
     flops["logits"] = 2.0 * counts.head
     kv = kv_bytes_per_token(model, pool.kv_dtype)
     moved = {
-        "iterations": sizes.attention * pool.ep + sizes.ffn + sizes.router + sizes.head,
+        "iterations": sizes.attention + sizes.ffn + sizes.router + sizes.head,
         "experts": sizes.experts / (layers.experts or 1),
         "kv": float(kv.full),
         "window_kv": float(kv.window),

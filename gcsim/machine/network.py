@@ -161,7 +161,7 @@ def dispatch(chip: Chip, ranks: int, per_token: int, start_s: float) -> Way:
 
 
 def write(table: "NDArray[np.float64]", model: Model, pool: Pool, stack: Stack) -> None:
-    """Write the collectives of an iteration into the table of a machine, per token of the replica.
+    """Write the collectives of an iteration into the table of a machine, per token of a group.
 
     Two all-reduces per layer over tp; with ep, MoE layers dispatch and combine instead of one. The
     start of a collective over n chips takes a + b log2(n / 2), both of the serving stack.
@@ -183,11 +183,12 @@ def write(table: "NDArray[np.float64]", model: Model, pool: Pool, stack: Stack) 
             table[row, first + 1] = way.s_per_byte * token_bytes
 
     reduces = all_reduce(reach(pool.chip, pool.tp), start_s(pool.tp))
-    collective(roofline.ALL_REDUCE, 2.0 * layers.count - dispatches, token / pool.ep, *reduces)
+    collective(roofline.ALL_REDUCE, 2.0 * layers.count - dispatches, token, *reduces)
     if dispatches:
         way = dispatch(pool.chip, wide, layers.experts_per_token, start_s(wide))
-        collective(roofline.DISPATCH, 2.0 * dispatches, token, way)
+        # As if every group had the tokens of the fullest one.
+        collective(roofline.DISPATCH, 2.0 * dispatches, token * pool.ep, way)
     between = handovers(pool.chip, wide, pool.tp, pool.pp)
-    collective(roofline.HANDOVER, 1.0, token / pool.ep, between)
+    collective(roofline.HANDOVER, 1.0, token, between)
     hidden = float(stack.comm_overlap.value) if stack.comm_overlap is not None else 0.0
     table[roofline.TERMS, roofline.EXPOSED] = 1.0 - hidden

@@ -29,8 +29,8 @@ class TierUse:
 class Placement:
     """The placement of one replica: per chip by tier, and what KV it holds.
 
-    kv_tokens: tokens of KV that the whole replica holds in the tier of the KV cache, windows of
-    sliding layers apart; spill: the same for the tier that takes evicted KV, if one does;
+    kv_tokens: tokens of KV that each of its `ep` groups holds in the tier of the KV cache, windows
+    of sliding layers apart; spill: the same for the tier that takes evicted KV, if one does;
     kv_bytes_per_chip_token, window_bytes_per_chip_token: bytes that a token takes on each chip that
     holds it; state_bytes_per_chip: what a sequence takes there besides, however long.
     """
@@ -76,21 +76,25 @@ def _padding(model: Model, dtype: WeightFormat | None, tile: int | None) -> floa
 def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placement:
     """Place a model on the chips of one replica of a pool.
 
-    Attention weights are split over tp, all others over tp x ep, layers over pp: the chips are
-    those of the stage that has the most. The stack's `runtime_reserve` is kept free in the tier of
-    the KV cache. Errors: `CapacityError` when the weights fit no tiers, or when no room for KV is
-    left.
+    Routed experts are spread over tp x ep chips; all other weights are split over tp, and there in
+    each of the ep groups. Layers are split over pp: the chips are those of the stage that has the
+    most. The stack's `runtime_reserve` is kept free in the tier of the KV cache. Errors:
+    `CapacityError` when the weights fit no tiers, when no room for KV is left, or for groups (`ep`)
+    without experts to share.
     """
     chip = pool.chip
+    if pool.ep > 1 and not layers_of(model).experts:
+        raise _no_experts(model, pool)
     sizes = weight_bytes(model, dtype)
     stages, reserve = _stages(model, pool), _reserve_bytes(pool)
-    wide = pool.tp * pool.ep * stages
+    own = pool.tp * stages
+    padding = _padding(model, dtype, pool.serving_stack.mxfp4_tile)
     left = {
-        "attention": (sizes.attention + sizes.norms) / (pool.tp * stages),
-        "head": sizes.head / wide,
-        "ffn": (sizes.ffn + sizes.router) / wide,
-        "experts": sizes.experts / wide * _padding(model, dtype, pool.serving_stack.mxfp4_tile),
-        "embedding": sizes.embedding / wide,
+        "attention": (sizes.attention + sizes.norms) / own,
+        "head": sizes.head / own,
+        "ffn": (sizes.ffn + sizes.router) / own,
+        "experts": sizes.experts / (own * pool.ep) * padding,
+        "embedding": sizes.embedding / own,
     }
     total = sum(left.values())
     uses: list[TierUse] = []
@@ -124,7 +128,7 @@ def _goes_on(chip: Chip) -> bool:
 
 
 def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float) -> Placement:
-    # Each of the ep attention groups holds KV of its own sequences, split over its tp chips.
+    # Each group holds KV of its own sequences, split over its tp chips.
     element, full, window, state = KV_BYTES[pool.kv_dtype or model.kv], 0.0, 0.0, 0.0
     for number, mixer in layers_of(model).runs:
         chips = kv_shards(mixer, pool.tp) * _stages(model, pool)
@@ -135,13 +139,11 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
     # token took a byte.
     grown = full or window or 1.0
     main = sum(use.kv_bytes for use in uses if "kv" in use.tier.holds)
-    tokens = pool.kv_tokens or int(main * pool.ep / grown)
+    tokens = pool.kv_tokens or int(main / grown)
     if tokens < pool.block_tokens:
         raise _too_large(model, pool, weights)
     spill = tuple(
-        (use.tier, int(use.kv_bytes * pool.ep / grown))
-        for use in uses
-        if use.tier is pool.offload_tier
+        (use.tier, int(use.kv_bytes / grown)) for use in uses if use.tier is pool.offload_tier
     )
     beside = window if full else 0.0
     return Placement(uses, tokens, spill, grown, beside, state)
@@ -171,5 +173,13 @@ def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:
     error = CapacityError.one(
         chip.name, "pools", f"{model.name} ({total:.1f} B parameters)", problem, hint
     )
+    assert isinstance(error, CapacityError)
+    return error
+
+
+def _no_experts(model: Model, pool: Pool) -> CapacityError:
+    hint = f"use replicas for data parallelism (replicas: {pool.ep}), or tp for lower latency"
+    problem = f"groups of chips that share experts, but {model.name} has none"
+    error = CapacityError.one(model.name, "pools.ep", pool.ep, problem, hint)
     assert isinstance(error, CapacityError)
     return error

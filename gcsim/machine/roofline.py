@@ -6,7 +6,13 @@ per unit of each [s], row h what the serving stack adds:
     kernels:  t = sum over o of max(C_o x, M_o x) + comm(x) + h x                          (1)
     fused:    t = max(sum over o of C_o x, sum over o of M_o x) + comm(x) + h x            (2)
 
-so that a batch of any size costs the same to time. `gcsim.machine.machine.bind` writes C, M and h,
+so that a batch of any size costs the same to time. Where several groups share their experts (`ep`)
+each has a batch of its own; the experts compute the tokens of all, and the iteration lasts as long
+as its fullest group:
+
+    t = max over groups g of t(x_g)                                                        (9)
+
+`gcsim.machine.machine.bind` writes C, M and h,
 with the FLOPs and bytes per unit of x and the collectives, into the one table of a machine.
 
 All compiled code that calls each other stands in this file, because numba renews what it has
@@ -36,10 +42,14 @@ BATCH = (
     "prefill_window_kv",
     "prompts",  # prompt chunks
     "growing",  # decoding sequences still shorter than the window
+    "other_tokens",  # tokens that the other groups of the replica send to the experts they share
+    "most_tokens",  # tokens of the group that has the most, where that is another
+    "other_decoded",  # of both, those of decoding sequences
+    "most_decoded",
 )
 PROMPT_TOKENS, DECODE_SEQS, LOGIT_SEQS, DECODE_KV, DECODE_WINDOW_KV = range(5)
 PREFILL_PAIRS, PREFILL_WINDOW_PAIRS, PREFILL_KV, PREFILL_WINDOW_KV = range(5, 9)
-PROMPTS, GROWING = range(9, 11)
+PROMPTS, GROWING, OTHER_TOKENS, MOST_TOKENS, OTHER_DECODED, MOST_DECODED = range(9, 15)
 
 # The sums x of one micro-batch: the columns of C, M and h. Pairs are computed (in C alone) and KV
 # is read (in M alone); those two kinds change while sequences decode.
@@ -196,19 +206,23 @@ def fullest(trials: float, chance: float, ranks: float) -> float:
 
 
 @numba.njit(cache=True)
-def _communication_s(table: np.ndarray, tokens: float) -> float:
-    """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s]."""
+def _communication_s(table: np.ndarray, tokens: float, most: float = 0.0) -> float:
+    """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s].
+
+    Dispatches join the groups of a replica, so that they last as long as that of `most` tokens.
+    """
     total = 0.0
     for row in (ALL_REDUCE, DISPATCH, HANDOVER):
-        one = table[row, ONE_S] + table[row, ONE_S_PER_TOKEN] * tokens
-        other = table[row, OTHER_S] + table[row, OTHER_S_PER_TOKEN] * tokens
+        moved = max(tokens, most) if row == DISPATCH else tokens
+        one = table[row, ONE_S] + table[row, ONE_S_PER_TOKEN] * moved
+        other = table[row, OTHER_S] + table[row, OTHER_S_PER_TOKEN] * moved
         total += table[row, COUNT] * min(one, other)
     return float(table[TERMS, EXPOSED] * total)
 
 
 @numba.njit(cache=True)
-def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float]:
-    """How a batch goes through p stages: (part of the prompts, of the decoding sequences, rounds).
+def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float, float]:
+    """How a batch goes through p stages: parts of the prompts, the sequences, the others; rounds.
 
     The parts are those of the fullest micro-batch: there are at most p, each with whole sequences
     and whole prompt chunks. A micro-batch takes a round of 1/p of its time in each stage, so
@@ -218,7 +232,7 @@ def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float]:
         p + m - 1 rounds  for m prompt chunks, whose tokens are awaited
         m rounds          for chunks that end no prompt: the next follow them at once            (8)
 
-    Rounds are in units of p: (1, 1, 1) without stages. Ref: Huang et al., GPipe, NeurIPS 2019;
+    Rounds are in units of p: all are 1 without stages. Ref: Huang et al., GPipe, NeurIPS 2019;
     p batches in flight: vLLM's batch queue, SGLang's and TensorRT-LLM's pipeline loops.
     """
     stages = table[TERMS, STAGES]
@@ -227,15 +241,15 @@ def _shares(table: np.ndarray, batch: np.ndarray) -> tuple[float, float, float]:
     rounds = stages
     if batch[PROMPT_TOKENS] > 0.0:
         rounds = chunks if batch[LOGIT_SEQS] == 0.0 else stages + chunks - 1.0
-    return 1.0 / chunks, 1.0 / seqs, rounds / stages
+    others = max(min(stages, batch[MOST_TOKENS]), 1.0)  # groups go through the stages together
+    return 1.0 / chunks, 1.0 / seqs, 1.0 / others, rounds / stages
 
 
 @numba.njit(cache=True)
-def _route(table: np.ndarray, x: np.ndarray) -> None:
-    """Set the sums of x that say where its tokens go: to which experts, and most to which rank."""
+def _route(table: np.ndarray, x: np.ndarray, tokens: float) -> None:
+    """Set the sums of x that say where all tokens go: to which experts, and most to which rank."""
     experts, per_token = table[TERMS, EXPERT_COUNT], table[TERMS, EXPERTS_PER_TOKEN]
     ranks, imbalance = table[TERMS, EXPERT_RANKS], table[TERMS, EXPERT_IMBALANCE]
-    tokens = x[X_TOKENS]
     touched = distinct_experts(experts, per_token, tokens) if experts > 0.0 else 0.0
     x[X_EXPERTS] = x[X_FULLEST_EXPERTS] = touched
     x[X_FULLEST_TOKENS] = tokens
@@ -265,8 +279,10 @@ def _prefill_pairs(table: np.ndarray, batch: np.ndarray) -> float:
 
 
 @numba.njit(cache=True)
-def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> np.ndarray:
-    """x: the sums of one micro-batch, with these parts of the prompts and of the sequences."""
+def _sums(
+    table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float, others: float
+) -> np.ndarray:
+    """x: the sums of one micro-batch, with these parts of prompts, sequences and other groups."""
     x = np.empty(len(SUMS))
     verified, decoding = table[TERMS, VERIFIED], batch[DECODE_SEQS] * seqs
     tokens = batch[PROMPT_TOKENS] * prompts + decoding * verified
@@ -275,7 +291,7 @@ def _sums(table: np.ndarray, batch: np.ndarray, prompts: float, seqs: float) -> 
     x[X_TOKENS] = tokens
     x[X_LOGITS] = (decoding + completed) * (verified if batch[DECODE_SEQS] > 0.0 else 1.0)
     x[X_PROMPTS] = 1.0 if batch[PROMPT_TOKENS] > 0.0 else 0.0
-    _route(table, x)
+    _route(table, x, tokens + batch[OTHER_TOKENS] * others)
     x[X_STATES] = decoding + batch[PROMPTS] * prompts
     x[X_PREFILL_PAIRS] = _prefill_pairs(table, batch) * prompts
     x[X_PREFILL_WINDOW_PAIRS] = batch[PREFILL_WINDOW_PAIRS] * prompts
@@ -404,10 +420,11 @@ def _parts(
 @numba.njit(cache=True)
 def _played(table: np.ndarray, batch: np.ndarray, drafting: Drafting) -> Parts:
     """`iteration_s` with this drafting."""
-    prompts, seqs, rounds = _shares(table, batch)
-    x = _sums(table, batch, prompts, seqs)
+    prompts, seqs, others, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, seqs, others)
     grown = _grown(_growth(table, batch, prompts, seqs), 0.0)
-    comm, overhead = _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x)
+    comm = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * others)
+    overhead = _times(table, OVERHEAD, x)
     return _parts(_bounds(_steady(table, x), grown), comm, overhead, drafting, rounds)
 
 
@@ -417,19 +434,23 @@ def _drafting(table: np.ndarray, batch: np.ndarray) -> Drafting:
     fraction = table[TERMS, DRAFT_FACTOR] - 1.0
     if batch[DECODE_SEQS] == 0.0 or fraction == 0.0:
         return 0.0, 0.0
-    if batch[PROMPT_TOKENS] == 0.0:
+    if batch[PROMPT_TOKENS] + batch[OTHER_TOKENS] == batch[OTHER_DECODED]:
         return fraction, 0.0
     decode = batch.copy()
     decode[PROMPT_TOKENS] = decode[PROMPTS] = 0.0
     decode[PREFILL_PAIRS : PREFILL_WINDOW_KV + 1] = 0.0
     decode[LOGIT_SEQS] = decode[DECODE_SEQS]
+    decode[OTHER_TOKENS], decode[MOST_TOKENS] = batch[OTHER_DECODED], batch[MOST_DECODED]
     return 0.0, fraction * _played(table, decode, (0.0, 0.0))[0]
 
 
 @numba.njit(cache=True)
-def _besides(table: np.ndarray, batch: np.ndarray, x: np.ndarray) -> tuple[float, float, Drafting]:
+def _besides(
+    table: np.ndarray, batch: np.ndarray, x: np.ndarray, others: float
+) -> tuple[float, float, Drafting]:
     """comm(x) and h x [s], and what drafting takes."""
-    return _communication_s(table, x[X_TOKENS]), _times(table, OVERHEAD, x), _drafting(table, batch)
+    comm = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * others)
+    return comm, _times(table, OVERHEAD, x), _drafting(table, batch)
 
 
 @numba.njit(cache=True)
@@ -474,10 +495,10 @@ def run_ns(
     tokens a speculative iteration yields).
     """
     accepted, now = int(table[TERMS, ACCEPTED_PPM]), start_ns
-    prompts, part, rounds = _shares(table, batch)
-    x = _sums(table, batch, prompts, part)
+    prompts, part, others, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, part, others)
     steady, growth = _steady(table, x), _growth(table, batch, prompts, part)
-    comm, overhead, drafting = _besides(table, batch, x)
+    comm, overhead, drafting = _besides(table, batch, x, others)
     for played in range(iterations):
         grown = _grown(growth, float(_gained(first, played, accepted)))
         now += _to_ns(_parts(_bounds(steady, grown), comm, overhead, drafting, rounds)[0])
@@ -515,15 +536,15 @@ def account(
     """
     accepted = int(table[TERMS, ACCEPTED_PPM])
     seqs, first_ns = int(batch[DECODE_SEQS]), 0
-    prompts, part, rounds = _shares(table, batch)
-    x = _sums(table, batch, prompts, part)
-    staged = prompts < 1.0 or part < 1.0
-    work = _sums(table, batch, 1.0, 1.0) if staged else x.copy()
+    prompts, part, others, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, part, others)
+    staged = prompts < 1.0 or part < 1.0 or others < 1.0
+    work = _sums(table, batch, 1.0, 1.0, 1.0) if staged else x.copy()
     work[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
     work[X_LOGITS] = batch[LOGIT_SEQS]  # the FLOPs of a logit that a draft loses do not count
     worked, whole = _rows(table, FLOPS, BYTES, work), _growth(table, batch, 1.0, 1.0)
     steady, growth = _steady(table, x), _growth(table, batch, prompts, part)
-    comm, overhead, drafting = _besides(table, batch, x)
+    comm, overhead, drafting = _besides(table, batch, x, others)
     spent = (totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6])
     work_flops, work_bytes = totals[7], totals[8]
     for played in range(iterations):
@@ -569,6 +590,131 @@ def gap_of_bin(index: np.ndarray) -> np.ndarray:
     exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
     middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
     return np.asarray(np.where(index == 0, 0.0, middle))
+
+
+@numba.njit(cache=True)
+def join(table: np.ndarray, batches: np.ndarray) -> None:
+    """Let each group's batch, a row, know what the experts get from the others."""
+    total = most = decoded = most_decoded = 0.0
+    verified = table[TERMS, VERIFIED]
+    for g in range(batches.shape[0]):
+        decoding = batches[g, DECODE_SEQS] * verified
+        tokens = batches[g, PROMPT_TOKENS] + decoding
+        total, most = total + tokens, max(most, tokens)
+        decoded, most_decoded = decoded + decoding, max(most_decoded, decoding)
+    for g in range(batches.shape[0]):
+        decoding = batches[g, DECODE_SEQS] * verified
+        batches[g, OTHER_TOKENS] = total - batches[g, PROMPT_TOKENS] - decoding
+        batches[g, OTHER_DECODED] = decoded - decoding
+        batches[g, MOST_TOKENS], batches[g, MOST_DECODED] = most, most_decoded
+
+
+@numba.njit(cache=True)
+def _busy(batch: np.ndarray) -> bool:
+    """Whether a group has anything to do; one that has not waits for the others."""
+    return bool(batch[PROMPT_TOKENS] + batch[DECODE_SEQS] > 0.0)
+
+
+@numba.njit(cache=True)
+def _gain(batches: np.ndarray, firsts: np.ndarray, played: int, ppm: int, now: np.ndarray) -> None:
+    """Write to `now` the batches after iterations that were played: decoded tokens are in KV."""
+    for g in range(batches.shape[0]):
+        gained = _gained(firsts[g], played, ppm)
+        now[g] = batches[g]
+        now[g, DECODE_KV] += batches[g, DECODE_SEQS] * gained
+        now[g, DECODE_WINDOW_KV] += batches[g, GROWING] * gained
+
+
+@numba.njit(cache=True)
+def groups_s(table: np.ndarray, batches: np.ndarray) -> Parts:
+    """Time of one iteration of all groups and its parts, those of the fullest one [s]:
+
+    t = max over groups g of t(x_g)                                                       (10)
+    """
+    parts = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for g in range(batches.shape[0]):
+        if _busy(batches[g]):
+            of_group = iteration_s(table, batches[g])
+            if of_group[0] > parts[0]:
+                parts = of_group
+    return parts
+
+
+@numba.njit(cache=True)
+def groups_ns(table: np.ndarray, batches: np.ndarray) -> int:
+    """Time of one iteration of all groups [ns]."""
+    return _to_ns(groups_s(table, batches)[0])
+
+
+@numba.njit(cache=True)
+def run_groups_ns(
+    table: np.ndarray,
+    batches: np.ndarray,
+    iterations: int,
+    firsts: np.ndarray,
+    start_ns: int,
+    until_ns: int,
+) -> tuple[int, int]:
+    """`run_ns` of all groups together: a batch per row, the iterations that each decoded before."""
+    end, ppm, now = start_ns, int(table[TERMS, ACCEPTED_PPM]), np.empty_like(batches)
+    for played in range(iterations):
+        _gain(batches, firsts, played, ppm, now)
+        end += groups_ns(table, now)
+        if end >= until_ns:
+            return played + 1, end
+    return iterations, end
+
+
+@numba.njit(cache=True)
+def _work(table: np.ndarray, batches: np.ndarray) -> tuple[float, float]:
+    """FLOPs and bytes of an iteration of all groups; the experts they share are read once."""
+    flops = moved = 0.0
+    others = False
+    for g in range(batches.shape[0]):
+        if not _busy(batches[g]):
+            continue
+        batch, x = batches[g], _sums(table, batches[g], 1.0, 1.0, 1.0)
+        x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
+        x[X_LOGITS] = batch[LOGIT_SEQS]
+        if others:
+            x[X_EXPERTS] = 0.0
+        others = True
+        worked = _rows(table, FLOPS, BYTES, x)
+        of_group = _both(worked, _grown(_growth(table, batch, 1.0, 1.0), 0.0))
+        flops, moved = flops + of_group[0], moved + of_group[1]
+    return flops, moved
+
+
+@numba.njit(cache=True)
+def account_groups(
+    table: np.ndarray,
+    batches: np.ndarray,
+    totals: np.ndarray,
+    gaps: np.ndarray,
+    iterations: int,
+    firsts: np.ndarray,
+) -> int:
+    """`account` of all groups together: busy time by the fullest one's bounds, work by all."""
+    ppm, first_ns, now = int(table[TERMS, ACCEPTED_PPM]), 0, np.empty_like(batches)
+    for played in range(iterations):
+        _gain(batches, firsts, played, ppm, now)
+        parts = groups_s(table, now)
+        for index in range(len(PARTS)):
+            totals[index] += parts[index]
+        flops, moved = _work(table, now)
+        totals[7] += flops
+        totals[8] += moved
+        totals[9] += 1.0
+        gap_ns = _to_ns(parts[0])
+        if played == 0:
+            first_ns = gap_ns
+        for g in range(batches.shape[0]):
+            totals[10] += batches[g, PROMPT_TOKENS]
+            seqs, done = int(batches[g, DECODE_SEQS]), firsts[g] + played
+            if seqs > 0:
+                gaps[gap_bin(gap_ns)] += seqs
+                gaps[0] += seqs * (_gained(done, 1, ppm) - 1)
+    return first_ns
 
 
 @numba.njit(cache=True)

@@ -186,6 +186,8 @@ class Stack(Spec):
     """Of a request that goes on to another pool, beside the travel of its KV; 0 where left
     out.
     """
+    handoff_per_token: FixedSeconds | None = None
+    """Of a handoff too, for each token that travels: blocks that are registered and named."""
     tokenize_per_token: FixedSeconds | None = None
     """Of the host, for each token of a prompt, cached or not, before the request is queued;
     where left out it is part of request_overhead.

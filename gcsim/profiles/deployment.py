@@ -32,8 +32,9 @@ class ContextLimit(Spec):
 
 
 class Batching(Spec):
-    """The batching policy of a pool and its limits per iteration.
+    """The batching policy of a pool and its limits per iteration, of a replica's group each.
 
+    As serving stacks do, which state `max_seqs` and `max_iteration_tokens` per data-parallel rank.
     `max_seqs_by_context`: of a machine that runs graphs compiled for a context length and a batch
     size, its largest batch by context, ascending. The longest prompt of a batch decides, and what
     is longer than the last is refused.
@@ -99,9 +100,10 @@ class KvOffload(Spec):
 class Pool(Spec):
     """Identical replicas of the model; one replica spans tp x ep x pp chips.
 
-    Attention runs tensor-parallel over `tp` chips and data-parallel over `ep` groups of them;
-    experts are spread over all tp x ep; layers over `pp` stages. A group of tp chips stands within
-    the chip's scale-up domain; groups and stages may go beyond, over scale-out.
+    A request lives in one of `ep` groups of `tp` chips (data-parallel attention): each has its own
+    KV cache, batch and queue, and its own copy of all but the routed experts, which are spread over
+    all tp x ep chips. Layers are split over `pp` stages. A group stands within the chip's scale-up
+    domain; groups and stages may go beyond, over scale-out.
     """
 
     role: Literal["mixed", "prefill", "decode"] = "mixed"

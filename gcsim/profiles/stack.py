@@ -23,6 +23,7 @@ NEVER_FITTED = (
     "expert_imbalance",
     "runtime_reserve",
     "mxfp4_tile",
+    "handoff_per_token",
     "tokenize_per_token",
     "tokenizes_again",
 )
@@ -90,6 +91,7 @@ class ServingStack(Spec):
     expert_imbalance: Ratio | None = None
     runtime_reserve: Bytes | None = None
     mxfp4_tile: Chips | None = None
+    handoff_per_token: FixedSeconds | None = None
     tokenize_per_token: FixedSeconds | None = None
     tokenizes_again: bool = False
 

@@ -1,9 +1,11 @@
 """Whether a run was asked for more than it could serve, so that its means say nothing."""
 
+from dataclasses import dataclass
+
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from gcsim.engine.cluster import Cluster
 from gcsim.profiles.arrivals import Closed, Static
 from gcsim.profiles.scenario import Scenario
 
@@ -11,45 +13,65 @@ WINDOWS = 20  # parts of the time that is looked at
 T_LEAST = 4.0  # how many standard errors the slope must be from 0
 GROWTH_LEAST = 0.5  # of the mean load, over the time that is looked at
 PER_REPLICA = 4.0  # requests by which the load must grow for each replica
+IN_STEP = 0.5  # what is served grows by less than so much of the load's growth, relative to both
 Floats = NDArray[np.float64]
 
 
-def saturation(scenario: Scenario, timeline: pd.DataFrame, span: tuple[float, float]) -> str | None:
-    """Why a run counts as saturated, or None; span: from the window's opening to the last start
-    of a task.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How the load came: when each task started [s], and of requests how many were served by then,
+    and how long all of them were at the servers [s]."""
+
+    starts_s: Floats
+    served: Floats
+    spent_s: Floats
+
+    @property
+    def until_s(self) -> float:
+        """When the last task started."""
+        return float(self.starts_s[-1]) if len(self.starts_s) else 0.0
+
+    def served_since(self, time_s: float) -> int:
+        """Requests served from a time until the last task started."""
+        if not len(self.starts_s):
+            return 0
+        return round(float(self.served[-1] - np.interp(time_s, self.starts_s, self.served)))
+
+
+def load_of(cluster: Cluster) -> Load:
+    """The load that a cluster has had."""
+    starts, served = cluster.window.starts, cluster.window.served
+    spent_s = np.array(cluster.window.spent_ns, np.float64) * 1e-9
+    return Load(np.array(starts, np.float64) * 1e-9, np.array(served, np.float64), spent_s)
+
+
+def saturation(scenario: Scenario, load: Load, open_s: float) -> str | None:
+    """Why a run counts as saturated, or None.
 
     Where arrivals do not wait for answers (no closed loop, no batch job, no trace that ends) the
-    load, requests that wait or run, must settle. It has not when a straight line through it rises
-    by more than `GROWTH_LEAST` of its mean and `PER_REPLICA` requests for each replica, and its
-    slope is `T_LEAST` standard errors above 0 (corrected for the correlation of neighbouring
-    windows). The load stays on until every task that counts has ended, so a run that cannot be
-    served shows it, however few tasks count. A judgement, not a proof: a longer run decides.
+    requests under way must settle while the load is on (from the opening of the window to
+    the last start of a task). They have not when a straight line through them rises by more than
+    `GROWTH_LEAST` of their mean and `PER_REPLICA` for each replica, with a slope `T_LEAST` standard
+    errors above 0 (corrected for the correlation of neighbouring parts), *and* what is served does
+    not rise with them: by less than `IN_STEP` of their growth, both relative to their means. While
+    tasks only ramp up, both rise in step. A judgement, not a proof; how often it errs, by load and
+    length of run: docs/results.md.
     """
-    if isinstance(scenario.arrivals, Closed | Static) or span[1] <= span[0]:
+    if isinstance(scenario.arrivals, Closed | Static) or load.until_s <= open_s:
         return None
-    load = window_means(timeline, np.linspace(*span, WINDOWS + 1))
-    growth, t = trend(load)
+    edges = np.linspace(open_s, load.until_s, WINDOWS + 1)
+    under_way = np.diff(np.interp(edges, load.starts_s, load.spent_s)) / np.diff(edges)
+    growth, t = trend(under_way)
     replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())
-    if t < T_LEAST or growth < max(GROWTH_LEAST * load.mean(), PER_REPLICA * replicas):
+    middle = float(under_way.mean())
+    if t < T_LEAST or growth < max(GROWTH_LEAST * middle, PER_REPLICA * replicas):
         return None
-    middle = load.mean()
+    served = np.diff(np.interp(edges, load.starts_s, load.served))
+    more, _ = trend(served)
+    if more * middle >= IN_STEP * growth * float(served.mean()):
+        return None
     low, high = max(middle - growth / 2, 0.0), middle + growth / 2
-    return f"its load grows from {low:.0f} to {high:.0f} requests"
-
-
-def window_means(timeline: pd.DataFrame, edges: Floats) -> Floats:
-    """Mean number of requests that wait or run on all replicas, between the edges [s].
-
-    timeline: the table of a result; a row of a replica holds until its next one.
-    """
-    areas = np.zeros(len(edges))
-    for _, rows in timeline.groupby("replica", sort=False):
-        at = rows["time_s"].to_numpy()
-        load = (rows["waiting"] + rows["running"]).to_numpy()
-        ends = np.append(at[1:], max(float(edges[-1]), float(at[-1])))
-        upto = np.concatenate([[0.0], np.cumsum(load * (ends - at))])
-        areas += np.interp(edges, np.append(at, ends[-1]), upto)
-    return np.diff(areas) / np.diff(edges)
+    return f"its load grows from {low:.0f} to {high:.0f} requests, and what it serves does not"
 
 
 def trend(values: Floats) -> tuple[float, float]:

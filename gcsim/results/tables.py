@@ -55,6 +55,22 @@ def pool_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
     return pd.DataFrame([_pool(cluster, name, elapsed_s) for name in cluster.deployment.pools])
 
 
+def unused(cluster: Cluster) -> dict[str, dict[str, int]]:
+    """Of what the deployment has, what got no request since counting began, by pool.
+
+    unused_replicas: those of which no group got one; unused_groups: groups of the other replicas.
+    """
+    replicas, groups = dict[str, int](), dict[str, int]()
+    for replica in cluster.replicas:
+        idle = sum(not group.requests for group in replica.groups)
+        name = replica.pool_name
+        if idle == len(replica.groups):
+            replicas[name] = replicas.get(name, 0) + 1
+        elif idle:
+            groups[name] = groups.get(name, 0) + idle
+    return {"unused_replicas": replicas, "unused_groups": groups}
+
+
 def link_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
     """One row per link: transfers, bytes at both ends, use."""
     return pd.DataFrame(
@@ -81,7 +97,8 @@ def timeline_table(cluster: Cluster) -> pd.DataFrame:
     means = [replica.meter.timeline.means(cluster.env.now) for replica in cluster.replicas]
     lengths = [len(each) for each in means]
     flat = np.array([row for each in means for row in each], dtype=np.float64).reshape(-1, 4)
-    totals = np.repeat([replica.kv.total for replica in cluster.replicas], lengths)
+    blocks = [r.cost.groups * r.cost.kv_blocks for r in cluster.replicas]
+    totals = np.repeat(blocks, lengths)
     return pd.DataFrame(
         {
             "pool": np.repeat([r.pool_name for r in cluster.replicas], lengths),
@@ -128,6 +145,9 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
     busy = sum(split.values()) or 1.0
     span = elapsed_s * count or 1.0
     end_ns = cluster.env.now
+    groups = [group for replica in replicas for group in replica.groups]
+    caches = [group.kv for group in groups]
+    offloads = [group.offload for group in groups if group.offload]
     return {
         "pool": name,
         "role": pool.role,
@@ -142,9 +162,11 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "decoded_tokens": sum(r.meter.decoded_tokens for r in replicas),
         "mean_waiting": sum(r.meter.timeline.mean_waiting(end_ns) for r in replicas) / count,
         "peak_waiting": max(r.meter.timeline.peak_waiting for r in replicas),
-        "kv_tokens": cost.kv_blocks * pool.block_tokens,
-        "kv_peak": max(r.kv.peak for r in replicas) / cost.kv_blocks,
-        "kv_evicted_tokens": sum(r.kv.tree.evicted_blocks for r in replicas) * pool.block_tokens,
+        "kv_tokens": cost.groups * cost.kv_blocks * pool.block_tokens,
+        "kv_peak": max(kv.peak for kv in caches) / cost.kv_blocks,
+        "kv_evicted_tokens": sum(kv.tree.evicted_blocks for kv in caches) * pool.block_tokens,
+        "kv_offloaded_tokens": sum(link.written_tokens for link in offloads),
+        "kv_reloaded_tokens": sum(link.read_tokens for link in offloads),
         "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
         "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
         **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},

@@ -56,6 +56,7 @@ CAUSES = {  # of a chip, `stack`: its serving stack; a name stands for everythin
     "fixed time per request": (
         "stack.request_overhead",
         "stack.handoff_overhead",
+        "stack.handoff_per_token",
         "stack.tokenize_per_token",
     ),
     "room for KV": ("stack.runtime_reserve",),

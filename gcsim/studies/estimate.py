@@ -251,13 +251,20 @@ def _prefill_ms(machine: Machine, new: int, past: int, budget: int) -> dict[str,
 
 
 def _decode_ms(machine: Machine, context: float, seqs: float) -> dict[str, float]:
-    """The parts of one token of `seqs` sequences that decode with a mean context [ms]."""
+    """The parts of one token of `seqs` sequences that decode with a mean context [ms].
+
+    They are spread evenly over the groups of a replica.
+    """
+    every, seqs = seqs, max(1.0, seqs / machine.groups)
+    others = max(every - seqs, 0.0) * machine.tokens_per_seq
     windowed = min(context, float(machine.window)) if machine.window else 0.0
     decodes = batch(
         decode_seqs=seqs,
         logit_seqs=seqs,
         decode_kv=seqs * context,
         decode_window_kv=seqs * windowed,
+        other_tokens=others,
+        other_decoded=others,
     )
     parts = iteration_s(machine.table, decodes)
     return _ms(np.array(parts) * 1e6 / machine.accepted_ppm, machine)

@@ -6,6 +6,7 @@ random cases; `--hypothesis-profile=explore` plays 2,000.
 
 from dataclasses import dataclass
 
+import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -69,12 +70,15 @@ def attention_params(model: Model) -> int:
     return into + latent + a.q_heads * a.v_dim * d
 
 
-def flops_floor(model: Model, chip: Chip, pool: Pool, load: Load) -> float:
-    """2 FLOPs per active parameter and token, and the pairs of full layers, at the fastest peak."""
+def flops_floor(model: Model, chip: Chip, pool: Pool, load: Load, busy: int) -> float:
+    """2 FLOPs per active parameter and token, and the pairs of full layers, at the fastest peak.
+
+    A group's own on its chips; those of the experts, of all busy groups, on all chips.
+    """
     f, a = model.ffn, model.attention
     matrices = 3 if f.gated else 2
     per_token = model.layers * attention_params(model)
-    per_token += expert_layers(model) * f.experts_per_token * matrices * model.hidden * f.d_ff
+    expert = expert_layers(model) * f.experts_per_token * matrices * model.hidden * f.d_ff
     if not f.experts:
         per_token += model.layers * matrices * model.hidden * f.d_ff
     per_pair = 4 * a.q_heads * a.head_dim
@@ -84,17 +88,22 @@ def flops_floor(model: Model, chip: Chip, pool: Pool, load: Load) -> float:
     pairs += load.seqs * load.context
     peak = max(p.value for _, p in chip.compute if p is not None)
     work = 2 * load.tokens * per_token + pairs * per_pair * (model.layers - a.window_layers)
-    return work / (peak * pool.chips_per_replica)
+    work += 2 * load.tokens * busy * expert / pool.ep
+    return work / (peak * pool.tp * pool.pp)
 
 
-def bytes_floor(model: Model, chip: Chip, pool: Pool, load: Load) -> float:
-    """Weights that a token needs, once, and KV of full layers, at all bandwidth of the replica."""
+def bytes_floor(model: Model, chip: Chip, pool: Pool, load: Load, busy: int) -> float:
+    """Weights that a token needs, once, and KV of full layers, at all bandwidth of the chips.
+
+    A group's own on its chips; the experts that all busy groups touch, on all chips.
+    """
     f, a, w = model.ffn, model.attention, model.weights
-    read = model.layers * attention_params(model) * FORMAT_BYTES[w.attention] * pool.ep
+    read = model.layers * attention_params(model) * FORMAT_BYTES[w.attention]
     matrices = (3 if f.gated else 2) * model.hidden
     if f.experts:
-        touched = f.experts * (1 - (1 - f.experts_per_token / f.experts) ** load.tokens)
-        read += expert_layers(model) * touched * matrices * f.d_ff * FORMAT_BYTES[w.experts]
+        touched = f.experts * (1 - (1 - f.experts_per_token / f.experts) ** (load.tokens * busy))
+        size = matrices * f.d_ff * FORMAT_BYTES[w.experts]
+        read += expert_layers(model) * touched * size / pool.ep
     else:
         read += model.layers * matrices * f.d_ff * FORMAT_BYTES[w.ffn]
     per_token = a.kv_lora + a.rope_dim if a.kind == "mla" else 2 * a.kv_heads * a.head_dim
@@ -104,7 +113,7 @@ def bytes_floor(model: Model, chip: Chip, pool: Pool, load: Load) -> float:
     bandwidth = sum(
         t.bandwidth.value for t in chip.memory if {"weights", "kv"} & set(t.holds)
     )  # several tiers may stream at once
-    return read / (bandwidth * pool.chips_per_replica)
+    return read / (bandwidth * pool.tp * pool.pp)
 
 
 def links_floor(model: Model, chip: Chip, pool: Pool, load: Load) -> float:
@@ -119,11 +128,11 @@ def links_floor(model: Model, chip: Chip, pool: Pool, load: Load) -> float:
         mesh = up.mesh_chips or up.max_chips
         links = up.bandwidth.value * min(n - 1, mesh - 1) / (mesh - 1)
         links += up.switch_bandwidth.value if up.switch_bandwidth and n > mesh else 0
-    m = token * load.tokens / pool.ep
+    m = token * load.tokens
     took = (2 * model.layers - expert) * 2 * (n - 1) / n * m / links if n > 1 else 0.0
     domains = pool.tp * pool.ep / up.max_chips
     if expert and domains > 1:
-        out = chip.interconnect.scale_out.bandwidth.value * pool.tp * pool.ep
+        out = chip.interconnect.scale_out.bandwidth.value * pool.tp
         copies = min(model.ffn.experts_per_token, domains)
         took += 2 * expert * token * load.tokens * copies * (domains - 1) / domains / out
     return exposed * took / pool.pp
@@ -147,9 +156,10 @@ loads = st.builds(
     ep=st.sampled_from([1, 1, 2, 4, 8, 32]),
     pp=st.sampled_from([1, 1, 2, 3, 4, 8]),
     load=loads,
+    busy=st.sampled_from([1, 2, 32]),
 )
 def test_no_time_lies_below_its_floors(
-    chip: str, of: str, tp: int, ep: int, pp: int, load: Load
+    chip: str, of: str, tp: int, ep: int, pp: int, load: Load, busy: int
 ) -> None:
     model, kind = MODELS[of], CHIPS[chip]
     assume(ep == 1 or model.ffn.experts)
@@ -160,16 +170,13 @@ def test_no_time_lies_below_its_floors(
         machine = bind(model, pool)
     except (ValueError, CapacityError):  # does not fit, or reaches nobody
         assume(False)
-    found = dict(
-        zip(
-            roofline.PARTS,
-            roofline.iteration_s(machine.table, load.batch(model)),
-            strict=True,
-        )
-    )
+    batches, busy = np.zeros((ep, len(roofline.BATCH))), min(busy, ep)
+    batches[:busy] = load.batch(model)
+    roofline.join(machine.table, batches)
+    found = dict(zip(roofline.PARTS, roofline.groups_s(machine.table, batches), strict=True))
     floors = (
-        flops_floor(model, kind, pool, load),
-        bytes_floor(model, kind, pool, load),
+        flops_floor(model, kind, pool, load, busy),
+        bytes_floor(model, kind, pool, load, busy),
         links_floor(model, kind, pool, load),
     )
     assert found["busy_s"] >= max(floors) * EXACT

@@ -20,7 +20,7 @@ from gcsim.profiles.resolve import resolve_mapping
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 ROOT = Path(__file__).parents[2]
-INSTANT = {"bandwidth": "1e30 B/s", "efficiency": 1}
+INSTANT = {"bandwidth": "1e18 B/s", "efficiency": 1}
 PREFILL = {"role": "prefill", "batching": {"policy": "prefill_only"}}
 DECODE = {"role": "decode", "batching": {"policy": "decode_only"}}
 
@@ -228,7 +228,7 @@ def test_a_cache_of_zero_blocks_is_no_cache(seed: int) -> None:
     assert sorted(
         zip(column(fast, "trajectory"), column(fast, "isl"), column(fast, "osl"), strict=True)
     ) == sorted(flat)
-    assert fast.replicas[0].kv.tree.blocks[0] == 0
+    assert fast.groups[0].kv.tree.blocks[0] == 0
 
 
 def test_converting_kv_on_the_way_is_a_named_cost() -> None:
@@ -257,3 +257,16 @@ def test_a_handoff_takes_the_fixed_time_of_the_stack_that_prefills() -> None:
     plain = transfer_ns({}, {})
     assert transfer_ns({"chip": chip}, {}) == plain + 30_000_000
     assert transfer_ns({}, {"chip": chip}) == plain
+
+
+def test_a_handoff_takes_longer_by_what_travels_not_by_what_decode_has() -> None:
+    """T = fixed + n per token, of the n tokens that decode lacks: 2,000, then 100 of 2,101."""
+    stack = {**toys.NO_TIMES, "handoff_overhead": "30 ms", "handoff_per_token": "10 us"}
+    chip = toys.chip(stacks={"none": stack})
+    links = [{"from": "p", "to": "d", **INSTANT}]
+    pools = {"p": {**PREFILL, "chip": chip}, "d": {**DECODE, "block_tokens": 1}}
+    task = [chain(0, "a", [Step(((1, 2000),), 2), Step(((2, 100),), 2)], 0.0)]
+    cluster = toys.serve(toys.deployment(pools, links=links), task)
+    lacking = [2000, 2101 - 2001]
+    assert column(cluster, "isl") == [2000, 2101]
+    assert column(cluster, "kv_transfer_ns") == [30_000_000 + 10_000 * n for n in lacking]

@@ -207,7 +207,7 @@ def test_stages_in_different_meshes_talk_over_the_switch(
 
 
 def test_an_expert_layer_dispatches_and_combines() -> None:
-    """2 x 4 MoE layers x (a + b log2(8/2) + 7/8 m/B); m: 2 of 16 experts, 2 d bytes, 1/8 of T.
+    """2 x 4 MoE layers x (a + b log2(8/2) + 7/8 m/B); m: 2 of 16 experts, 2 d bytes, T of a group.
 
     tp 1: no all-reduce. Counted once, or without its chosen experts, it would be half.
     """
@@ -215,7 +215,7 @@ def test_an_expert_layer_dispatches_and_combines() -> None:
     times["all_reduce_latency_per_doubling"] = "3 us"
     chip, model = toys.chip(stacks={"none": times}), toys.model(ffn=MOE)
     tokens = 800
-    m = 2 * 2.0 * model.hidden * tokens / 8
+    m = 2 * 2.0 * model.hidden * tokens
     expected = 2 * 4 * (16 * US + 7 / 8 * m / 100e9)
     found = parts(Pool(chip=chip, ep=8), model, **prompts(1, tokens))["communication_s"]
     assert found == pytest.approx(expected, rel=1e-9)

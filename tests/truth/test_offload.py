@@ -10,6 +10,7 @@ from gcsim.errors import ProfileError
 from gcsim.machine.counts import kv_bytes_per_token
 from gcsim.profiles.library import shipped
 from gcsim.profiles.resolve import load_chip, resolve_mapping
+from gcsim.results.tables import pool_table
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 SLOW = {"bandwidth": "1 GB/s", "efficiency": 0.5}
@@ -59,8 +60,10 @@ def test_what_comes_back_takes_its_bytes_over_the_link() -> None:
     assert row["ttft_ns"] == back_ns + 1_000_000
     assert row["prefill_ns"] == row["ttft_ns"]
     assert 0 < offload.read_tokens <= offload.written_tokens, "what comes back went down before"
-    blocks = cluster.replicas[0].kv.tree.offloaded_blocks
-    assert offload.written_tokens == blocks * 16
+    assert offload.written_tokens == cluster.replicas[0].kv.tree.offloaded_blocks * 16
+    (pool,) = pool_table(cluster, 1.0).to_dict("records")
+    assert pool["kv_offloaded_tokens"] == offload.written_tokens
+    assert pool["kv_reloaded_tokens"] == offload.read_tokens
 
 
 def test_windows_of_sliding_layers_are_counted_as_in_a_handoff() -> None:

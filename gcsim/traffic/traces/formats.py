@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gcsim.errors import ProfileError, nearest
 from gcsim.profiles.bounds import STEPS_MAX, TOKENS_MAX
-from gcsim.traffic.traces import group, logs, parquet, requests, sessions
+from gcsim.traffic.traces import by_session, logs, parquet, requests, sessions
 from gcsim.traffic.traces.files import Line, members, numbered_lines, whole_json
 from gcsim.traffic.traces.row import (
     USUAL,
@@ -125,7 +125,7 @@ def _read(path: Path, options: Options, skipped: Skipped) -> Iterator[list[Row]]
     parsing = Parsing(options.block_tokens or form.block_tokens, options.columns, skipped=skipped)
 
     def parsed() -> Iterator[tuple[int, list[Row]]]:
-        for session in group.sessions(records, form, last, report):
+        for session in by_session.sessions(records, form, last, report):
             try:
                 rows = _checked(form.parse(session, parsing))
             except BadLineError as bad:
@@ -154,7 +154,7 @@ def _opened(
     if parquet.is_parquet(path):
         form = FORMATS[_known(file, name or detect_parquet(path))]
         if form.split is None:
-            last = group.last_records(parquet.records(path), form) if form.session else {}
+            last = by_session.last_records(parquet.records(path), form) if form.session else {}
         records = parquet.records(path)
     else:
         lines, first = first_line(path, skipped, options)
@@ -162,13 +162,13 @@ def _opened(
         header = _header(file, first, form)
         if form.split is None:
             again = numbered_lines(path, Skipped(True), options)
-            last = group.last_lines(again, form, header) if form.session else {}
+            last = by_session.last_lines(again, form, header) if form.session else {}
         body = lines if header is not None else chain([first], lines)
-        records = group.records(body, header, report)
+        records = by_session.records(body, header, report)
     if options.columns and form.split is None:
         raise ProfileError.one(file, "columns", dict(options.columns), "only a log has them")
     if form.split is not None:
-        records = group.split(records, form, report)
+        records = by_session.split(records, form, report)
         if "session" in options.columns:
             form = replace(form, session=(options.columns["session"].removeprefix("attributes."),))
     return form, records, last
@@ -239,9 +239,10 @@ def detect(file: str, first: Line) -> str:
     number, text = first
     kind = _kind(text)
     try:
-        found = (
-            group.record(text, None) if kind == "jsonl" else Cells.fromkeys(group.cells(text), "?")
-        )
+        if kind == "jsonl":
+            found = by_session.record(text, None)
+        else:
+            found = Cells.fromkeys(by_session.cells(text), "?")
     except BadLineError as bad:
         raise ProfileError([bad.at(file, number)]) from bad
     return _detect(file, number, found, kind)
@@ -289,7 +290,7 @@ def _header(file: str, first: Line, form: TraceFormat) -> list[str] | None:
     if form.kind == "jsonl" or (form.kind == "any" and _kind(first[1]) == "jsonl"):
         return None
     try:
-        header = group.cells(first[1])
+        header = by_session.cells(first[1])
     except BadLineError as bad:
         raise ProfileError([bad.at(file, first[0])]) from bad
     missing = sorted(form.needs - set(header))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gcsim.profiles.bounds import TOKENS_MAX
-from gcsim.traffic.traces import fields, group
+from gcsim.traffic.traces import by_session, fields
 from gcsim.traffic.traces.files import numbered_lines
 from gcsim.traffic.traces.row import USUAL, BadLineError, Options, Record, Skipped
 from gcsim.traffic.trajectory import Span, Step, Trajectory
@@ -59,7 +59,7 @@ def read(path: Path, skipped: Skipped, options: Options = USUAL) -> Iterator[Tra
         skipped.add(bad.at(str(path), line))
 
     index, last_s = 0, 0.0
-    for number, record in group.records(numbered_lines(path, skipped, options), None, report):
+    for number, record in by_session.records(numbered_lines(path, skipped, options), None, report):
         try:
             trajectory = _trajectory(index, record)
             if trajectory.start_s is not None:

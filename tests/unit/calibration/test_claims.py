@@ -65,8 +65,8 @@ def test_the_lightest_load_reaches_the_rate_and_the_heaviest_is_what_fits() -> N
         tokens = bind(scenario.model, laid, load.dtype).kv_blocks * pool.block_tokens  # type: ignore[arg-type]
         assert load.tp * load.ep == pool.tp
         assert load.users == load.most
-        assert load.users * (load.prompt + OUTPUT) <= tokens
-        assert light[key].users == 1
+        assert load.users // load.ep * (load.prompt + OUTPUT) <= tokens
+        assert light[key].users == light[key].ep
         assert light[key].rate < load.rate
         assert lightest(scenario, load.rate * 0.99)[key].rate >= load.rate * 0.99
         assert lightest(scenario, load.rate * 1.01)[key].rate == load.rate

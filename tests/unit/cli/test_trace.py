@@ -1,4 +1,4 @@
-"""`gcsim trace info`, `convert`, `generate`, and `run --budget`: gcsim.cli.trace, traces.whole."""
+"""`gcsim trace info`, `convert`, `generate`, and `run --budget`: gcsim.cli.trace, traces.atomic."""
 
 import gzip
 import json
@@ -13,8 +13,8 @@ import pytest
 from gcsim.cli import app as cli
 from gcsim.cli.trace import BINS_MAX, bins
 from gcsim.errors import ProfileError
+from gcsim.traffic.traces.atomic import write_atomic
 from gcsim.traffic.traces.describe import describe
-from gcsim.traffic.traces.whole import write_whole
 from gcsim.traffic.traces.write import WRITERS
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
@@ -217,10 +217,10 @@ def test_an_interrupted_writing_leaves_the_earlier_file(tmp_path: Path) -> None:
             yield from broken()
 
         with pytest.raises(interruption):
-            write_whole(target, stopped(), "gcsim")
+            write_atomic(target, stopped(), "gcsim")
         assert target.read_text() == "earlier"
         assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]
-    assert write_whole(target, [one()], "gcsim") == {}
+    assert write_atomic(target, [one()], "gcsim") == {}
     assert json.loads(target.read_text())["workload"] == "demo"
 
 

@@ -172,7 +172,7 @@ def test_kv_that_travels_back_is_that_of_the_request_though_its_context_was_cut_
         Step(((2, 200),), 2, 0.0, 0, (0,), keep=30),
     )
     cluster = toys.serve(what, [Trajectory(0, "t", steps, 0.0)])
-    prefill = cluster.replicas[0].kv.tree
+    prefill = cluster.groups[0].kv.tree
     first = [(1, 100), (-1, 5)]
     assert prefill.match(first, 0).depth == 105
     assert prefill.match([(1, 30), (2, 200)], 0).depth == 230

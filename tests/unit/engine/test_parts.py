@@ -2,6 +2,7 @@
 gcsim.engine.meter, gcsim.engine.timeline, gcsim.engine.handoff,
 gcsim.engine.kv_cache, gcsim.engine.prefix_cache."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,9 +14,10 @@ from gcsim.engine.clock import Call, Clock, to_ns
 from gcsim.engine.decode_set import DecodeSet
 from gcsim.engine.handoff import LinkUse
 from gcsim.engine.kv_cache import KvCache
-from gcsim.engine.meter import Meter
+from gcsim.engine.meter import Meter, Stalls
 from gcsim.engine.prefix_cache import PrefixCache
 from gcsim.engine.request import Context, Request
+from gcsim.engine.run import Run
 from gcsim.engine.timeline import MOST_SAMPLES, Timeline
 from gcsim.machine.roofline import batch, gap_bin
 from gcsim.profiles.deployment import Link
@@ -97,29 +99,47 @@ def test_iterations_within_a_budget_of_blocks() -> None:
         assert best == 100 or decode.blocks(best + 1) > blocks
 
 
-def test_a_stalled_sequence_has_one_long_gap() -> None:
-    meter, decode = Meter(0), DecodeSet(16, 0, 10**6)
-    new = request(0, 10)
-    new.generated = 1
-    decode.join(new)
+def played(groups: int, start: int, iterations: int = 1) -> Run:
+    """Iterations of a microsecond on a replica of so many groups."""
     what = toys.deployment({"main": {}})
-    table = toys.constant_cost(1e-6, what)["main"].table
-    meter.stall(1, 100)
-    meter.count(table, batch(decode_seqs=1), 1, 5000, 6000, decode=decode)
+    run = Run(replace(toys.constant_cost(1e-6, what)["main"], groups=groups))
+    run.start_ns, run.iterations = start, iterations
+    return run
+
+
+def count(meter: Meter, stalls: Stalls, iterations: int, start: int, end: int, **sums: int) -> None:
+    """Count iterations on a replica of one group."""
+    run = played(1, start, iterations)
+    run.rows[0][:] = batch(**sums)
+    meter.count(run, end, [stalls])
+
+
+def test_a_stalled_sequence_has_one_long_gap() -> None:
+    meter, stalls = Meter(0), Stalls()
+    stalls.all_wait(1, 100)
+    count(meter, stalls, 1, 5000, 6000, decode_seqs=1)
     assert meter.gaps.sum() == meter.gaps[gap_bin(5900)] == 1
-    meter.count(table, batch(decode_seqs=1), 2, 6000, 8000, decode=decode)
+    count(meter, stalls, 2, 6000, 8000, decode_seqs=1)
     assert meter.gaps[gap_bin(1000)] == 2
     assert meter.busy_ns == 3000
 
 
+def test_decode_that_goes_on_in_one_group_ends_no_wait_in_another() -> None:
+    meter, stalls = Meter(0), [Stalls(), Stalls()]
+    stalls[0].all_wait(2, 100)
+    stalls[1].all_wait(3, 300)
+    run = played(2, 5000)
+    run.rows[0][:], run.rows[1][:] = batch(prompt_tokens=5), batch(decode_seqs=3)
+    meter.count(run, 6000, stalls)
+    assert stalls == [[(2, 100)], []]
+    assert meter.gaps.sum() == meter.gaps[gap_bin(5700)] == 3
+
+
 def test_what_starts_in_the_warm_up_does_not_count() -> None:
-    meter, decode = Meter(1000), DecodeSet(16, 0, 10**6)
-    what = toys.deployment({"main": {}})
-    table = toys.constant_cost(1e-6, what)["main"].table
+    meter = Meter(1000)
     for start in (0, 999, 1000):
-        meter.count(table, batch(prompt_tokens=5), 1, start, start + 1, decode=None)
+        count(meter, Stalls(), 1, start, start + 1, prompt_tokens=5)
     assert meter.totals[9] == 1
-    del decode
 
 
 def test_a_timeline_stays_small_and_covers_the_whole_run() -> None:

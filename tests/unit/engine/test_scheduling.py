@@ -189,7 +189,7 @@ def test_prefix_affinity_weighs_the_cache_against_the_line(line: int, chosen: in
     def stub(index: int, cached: int, waiting: int) -> Any:
         match = SimpleNamespace(depth=cached, own=cached)
         kv = SimpleNamespace(look_up=lambda _: match, usable=min)
-        return Stub(index=index, load=waiting // 1000, line_tokens=waiting, kv=kv)
+        return Stub(index=index, load=waiting // 1000, line_tokens=waiting, fresh_work=1.0, kv=kv)
 
     home = stub(0, 4000, line)
     request: Any = SimpleNamespace(prompt_tokens=4500, context=SimpleNamespace(hints={home: None}))

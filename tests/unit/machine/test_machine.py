@@ -70,7 +70,21 @@ def test_mla_keeps_one_latent_per_chip_and_gqa_shards_heads() -> None:
 def test_expert_parallel_groups_hold_kv_of_their_own() -> None:
     model, chip = load_model("deepseek-r1"), load_chip("h200-sxm")
     shared, grouped = place(model, Pool(chip=chip, tp=8)), place(model, Pool(chip=chip, ep=8))
-    assert grouped.kv_tokens > 4 * shared.kv_tokens
+    # 8 latents of 8 sequences instead of 8 copies of one; the parts that are not shared cost room.
+    assert 8 * grouped.kv_tokens > 4 * shared.kv_tokens
+    per_chip = sum(sum(use.weights.values()) for use in grouped.tiers)
+    sizes = weight_bytes(model)
+    assert per_chip == pytest.approx(sizes.total - 7 / 8 * sizes.experts, rel=1e-9)
+    hbm = next(use for use in grouped.tiers if use.tier.tier == "hbm")
+    reserve = Pool(chip=chip).serving_stack.runtime_reserve
+    assert reserve is not None
+    room = hbm.tier.capacity.value * 0.92 - reserve.value - per_chip
+    assert grouped.kv_tokens == int(room / kv_bytes_per_token(model).full)
+
+
+def test_groups_without_experts_to_share_are_refused() -> None:
+    with pytest.raises(CapacityError, match=r"pools\.ep: .* has none \(got 4\); use replicas"):
+        bind(load_model("llama-3.3-70b"), Pool(chip=load_chip("h200-sxm"), tp=2, ep=4))
 
 
 def test_arithmetic_falls_back_to_bf16_where_a_format_is_not_native() -> None:

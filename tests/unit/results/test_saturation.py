@@ -1,32 +1,31 @@
 """Runs that were asked for too much: gcsim.results.saturation."""
 
 import numpy as np
-import pandas as pd
 import pytest
+import toys
 
 import gcsim
-from gcsim.results.saturation import trend, window_means
+from gcsim.results.saturation import load_of, trend
 
 pytestmark = pytest.mark.slow  # `make quick` leaves it out
 
-LOAD: dict[str, object] = {"run.trajectories": 40}
+LOAD: dict[str, object] = {"run.trajectories": 20}
 
 
 def at(rate: float, **more: object) -> dict[str, object]:
     return {**LOAD, "arrivals": {"process": "poisson", "rate": f"{rate} /s"}, **more}
 
 
-def test_means_of_windows_are_exact() -> None:
-    timeline = pd.DataFrame(
-        {
-            "replica": [0, 0, 1],
-            "time_s": [0.0, 3.0, 0.0],
-            "waiting": [1.0, 0.0, 0.0],
-            "running": [1.0, 4.0, 5.0],
-        }
-    )
-    found = window_means(timeline, np.array([0.0, 2.0, 6.0]))
-    assert found.tolist() == [2 + 5, (2 + 3 * 4) / 4 + 5]
+def test_the_load_is_what_requests_spend_at_the_servers() -> None:
+    """A request of 9 iterations of 1 ms from 0 s on, another from 4 ms on."""
+    what = toys.deployment({"main": {}})
+    tasks = [toys.one_step(0, 10, 9, start_s=0.0), toys.one_step(1, 10, 9, start_s=0.004)]
+    tasks.append(toys.one_step(2, 10, 9, start_s=0.02))
+    load = load_of(toys.serve(what, tasks, costs=toys.constant_cost(1e-3, what)))
+    assert load.starts_s.tolist() == pytest.approx([0.0, 0.004, 0.02])
+    assert load.served.tolist() == [0, 0, 2]
+    assert load.spent_s.tolist() == pytest.approx([0.0, 0.004, 0.018])
+    assert (load.served_since(0.0), load.until_s) == (2, pytest.approx(0.02))
 
 
 def test_a_trend_is_told_from_noise() -> None:
@@ -37,11 +36,17 @@ def test_a_trend_is_told_from_noise() -> None:
     assert trend(np.full(20, 3.0)) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize(("rate", "saturated"), [(0.02, False), (2.0, True)])
+@pytest.mark.parametrize(("rate", "saturated"), [(0.02, False), (0.5, True)])
 def test_an_overload_is_recognised(rate: float, saturated: bool) -> None:
     summary = gcsim.run("coding-agents", settings=at(rate)).summary
     assert summary["saturated"] is saturated
     assert bool(summary["saturated_why"]) is saturated
+
+
+def test_waiting_for_the_second_pool_counts() -> None:
+    """It decodes 0.14 tasks per second with all agents at work (a closed loop of 800)."""
+    settings = at(0.6, deployment="mi300x-prefill-sn50-decode")
+    assert gcsim.run("coding-agents", settings=settings).summary["saturated"]
 
 
 def test_the_horizon_does_not_hide_it() -> None:

@@ -9,7 +9,7 @@ from gcsim.traffic.traces.write import write
 from gcsim.traffic.trajectory import Trajectory
 
 
-def write_whole(target: Path, trajectories: Iterable[Trajectory], to: str) -> dict[str, int]:
+def write_atomic(target: Path, trajectories: Iterable[Trajectory], to: str) -> dict[str, int]:
     r"""`write` into a temporary folder beside the target, then rename: all of it, or nothing.
 
     An earlier file stays until then, so a trace may be converted into its own place. Returns what
@@ -19,7 +19,7 @@ def write_whole(target: Path, trajectories: Iterable[Trajectory], to: str) -> di
     >>> from gcsim.traffic.trajectory import Step, chain
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "one.jsonl"
-    ...     dropped = write_whole(file, [chain(0, "demo", [Step(((1, 9),), 4)], 0.0)], "mooncake")
+    ...     dropped = write_atomic(file, [chain(0, "demo", [Step(((1, 9),), 4)], 0.0)], "mooncake")
     ...     dropped, file.read_text()
     ({}, '{"timestamp": 0, "input_length": 9, "output_length": 4}\n')
     """

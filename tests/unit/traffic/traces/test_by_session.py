@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gcsim.errors import Problem, ProfileError
-from gcsim.traffic.traces import files, group
+from gcsim.traffic.traces import by_session, files
 from gcsim.traffic.traces.formats import FORMATS, read
 from gcsim.traffic.traces.row import BadLineError, Options, Skipped
 
@@ -25,11 +25,11 @@ def test_sessions_come_as_soon_as_they_are_whole_and_first_come_first() -> None:
         for number, name in enumerate(NAMES, start=1)
     ]
     lines = [(number, json.dumps(record)) for number, record in records]
-    last = group.last_lines(lines, MOONCAKE, None)
+    last = by_session.last_lines(lines, MOONCAKE, None)
     assert last == {"a": 7, "b": 6, "7": 5}
     read_so_far = []
     came = []
-    for session in group.sessions(
+    for session in by_session.sessions(
         (read_so_far.append(pair[0]) or pair for pair in records), MOONCAKE, last, refuse
     ):
         came.append([number for number, _ in session])
@@ -39,15 +39,15 @@ def test_sessions_come_as_soon_as_they_are_whole_and_first_come_first() -> None:
 
 def test_a_session_whose_last_line_is_bad_still_comes() -> None:
     records = [(1, {"session_id": "a"}), (3, {"session_id": "b"})]
-    found = list(group.sessions(records, MOONCAKE, {"a": 2, "b": 3}, refuse))
+    found = list(by_session.sessions(records, MOONCAKE, {"a": 2, "b": 3}, refuse))
     assert found == [[records[0]], [records[1]]]
 
 
 def test_sessions_of_a_csv_are_found_under_either_name() -> None:
     form = FORMATS["tracelab_csv"]
     lines = [(1, "id,x"), (2, "a,0"), (3, "b,0"), (4, "a,1"), (5, "cut")]
-    assert group.last_lines(lines, form, ["x", "id"]) == {"0": 3, "1": 4}
-    assert group.last_lines(lines, form, ["session_id", "x"]) == {"a": 4, "b": 3, "cut": 5}
+    assert by_session.last_lines(lines, form, ["x", "id"]) == {"0": 3, "1": 4}
+    assert by_session.last_lines(lines, form, ["session_id", "x"]) == {"a": 4, "b": 3, "cut": 5}
 
 
 def test_interleaved_sessions_are_read_whole(tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_interleaved_sessions_are_read_whole(tmp_path: Path) -> None:
 
 
 def test_cells_may_be_quoted() -> None:
-    assert group.cells('a, "b,c" ,d') == ["a", '"b', 'c"', "d"]
-    assert group.cells('a,"b,c",d ') == ["a", "b,c", "d"]
+    assert by_session.cells('a, "b,c" ,d') == ["a", '"b', 'c"', "d"]
+    assert by_session.cells('a,"b,c",d ') == ["a", "b,c", "d"]
 
 
 def test_lines_are_numbered_and_empty_ones_left_out(tmp_path: Path) -> None:
@@ -158,7 +158,9 @@ def test_a_session_is_found_wherever_its_name_stands(tmp_path: Path) -> None:
 def test_a_session_that_has_ended_does_not_go_on() -> None:
     bad: list[tuple[str, int]] = []
     records = [(1, {"session_id": "a"}), (2, {"session_id": "a"}), (3, {"session_id": []})]
-    found = group.sessions(records, MOONCAKE, {"a": 1}, lambda e, line: bad.append((e.why, line)))
+    found = by_session.sessions(
+        records, MOONCAKE, {"a": 1}, lambda e, line: bad.append((e.why, line))
+    )
     assert list(found) == [[records[0]]]
     assert bad == [("the session has ended before this line", 2), ("is no name", 3)]
 
@@ -176,15 +178,15 @@ def test_a_session_that_has_ended_does_not_go_on() -> None:
 )
 def test_what_is_no_record_is_told(text: str, why: str) -> None:
     with pytest.raises(BadLineError) as caught:
-        group.record(text, None)
+        by_session.record(text, None)
     assert why in caught.value.why
-    assert group.record(r'{"a": "\ud83d\ude00"}', None) == {"a": "\U0001f600"}
+    assert by_session.record(r'{"a": "\ud83d\ude00"}', None) == {"a": "\U0001f600"}
 
 
 @pytest.mark.parametrize("text", ['"a"b,c', '"a', '"' + "x" * 200_000 + '",1'])
 def test_what_is_no_csv_is_told(text: str) -> None:
     with pytest.raises(BadLineError, match="is not CSV"):
-        group.cells(text)
+        by_session.cells(text)
 
 
 def test_skipped_counts_along_and_keeps_the_first_problems() -> None:

@@ -77,6 +77,7 @@ class Group:
         self.events: list[Event] = []
         self.changed = False  # the batch is not the one of the last boundary
         self.held = False  # somebody was preempted at this boundary: admit nobody
+        self.awaits = False  # somebody was admitted whose KV is on its way: the line is another
         self.known_ns = NEVER  # who joined the line later is not seen by the scheduler yet
         self.offload = Offload(cost.offload) if cost.offload else None
         self._freed: list[Lease] = []  # places that are not needed after all
@@ -125,6 +126,7 @@ class Group:
         while self._freed:  # only now: what decode took so far, it took before
             self.kv.release(self._freed.pop())
         self._written(now)
+        self.awaits = False
         for _ in range(len(self.arrived)):
             request = self.arrived.popleft()
             if request.handoff.lease.ready_ns > now:
@@ -225,6 +227,7 @@ class Group:
         request.todo = request.prompt_tokens - lease.cached
         if lease.reload:
             self._bring_back(request, lease, now)
+            self.awaits = True
         if self._prefills:
             self.events.append(("admitted", request))
 

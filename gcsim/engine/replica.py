@@ -191,7 +191,7 @@ class Replica:
 
     def _steady(self, group: Group) -> int:
         """For how many iterations nothing changes in a group by itself."""
-        if group.held or group.late:
+        if group.held or group.late or group.awaits:
             return 1
         if not group.decodes:
             return NEVER

@@ -115,9 +115,7 @@ class Pool(Spec):
     tp: Chips = 1
     """Tensor-parallel chips: attention and dense layers are split over them."""
     ep: Chips = 1
-    """Expert-parallel groups of tp chips; each has attention of its own, experts are spread
-    over all.
-    """
+    """Groups of tp chips that share the routed experts; a request lives in one of them."""
     pp: Chips = 1
     """Pipeline stages, each with its part of the layers."""
     replicas: Annotated[int, Field(ge=1, le=10**4, strict=True)] = 1
@@ -131,11 +129,11 @@ class Pool(Spec):
     kv_reserve: Fraction = 0.1
     """Fraction of that kept for KV; weights that do not fit beside it go to the next tier."""
     kv_tokens: Annotated[int, Field(ge=1, le=10**12, strict=True)] | None = None
-    """Replaces the computed KV capacity of a replica, in studies of caches."""
+    """Replaces the computed KV capacity of a group, in studies of caches."""
     block_tokens: Length = 16
     """Tokens of a KV block."""
     prefix_cache_tokens: Whole | None = None
-    """Limits what the prefix cache keeps; 0: no prefix cache."""
+    """Limits what the prefix cache of a group keeps; 0: no prefix cache."""
     kv_offload: KvOffload | None = None
     """Where the prefix cache's evicted KV goes; without, it is gone."""
     kv_dtype: KvFormat | None = None

@@ -134,6 +134,8 @@ def _problems(
             known = _keys(cls, loc[:-1])
             now = RENAMED.get(str(loc[-1]))
             hint = f"now called {now!r}" if now in known else nearest(str(loc[-1]), known)
+            if loc[-1] in known:
+                hint = "it belongs to another dist, process or kind"
         elif item["type"] == "missing" and "ctx" not in item:
             why, value = "is missing", None
         elif isinstance(value, dict | list | BaseModel):

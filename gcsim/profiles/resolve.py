@@ -296,8 +296,9 @@ def _set(node: Any, keys: list[str], value: Any, dotted: str, names: Names) -> N
     if not isinstance(node, dict):
         raise ProfileError.one("--set", dotted, value, f"{key!r} leads into a plain value")
     if len(keys) == 1:
-        # Another arrival process has other keys: it replaces the whole.
-        if isinstance(value, dict) and isinstance(node.get(key), dict) and key != "arrivals":
+        # Another arrival process or distribution has other keys: it replaces the whole.
+        another = key == "arrivals" or (isinstance(value, dict) and "dist" in value)
+        if isinstance(value, dict) and isinstance(node.get(key), dict) and not another:
             node[key] = {**node[key], **value}
         else:
             node[key] = value

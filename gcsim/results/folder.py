@@ -17,7 +17,14 @@ from typing import IO, Any
 
 from gcsim.errors import ProfileError
 
-FILES = ("summary.json", "requests.parquet", "trajectories.parquet", "scenario.yaml")
+FILES = (
+    "summary.json",
+    "requests.parquet",
+    "trajectories.parquet",
+    "timeline.parquet",
+    "pools.csv",
+    "scenario.yaml",
+)
 REPLICATED = ("summary.json", "replications.parquet", "scenario.yaml")
 
 
@@ -145,9 +152,10 @@ def complete(folder: Path) -> dict[str, Any]:
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise _incomplete(folder, f"{', '.join(missing)} is missing")
-    for name, rows in _rows(summary).items():
-        found = _count(folder / name)
-        if found != rows:
+    wanted = _rows(summary)
+    for name in (name for name in files if name.endswith((".parquet", ".csv"))):
+        found, rows = _count(folder / name), wanted.get(name)
+        if found is None or rows not in (None, found):
             why = "cannot be read to its end" if found is None else f"has {found} rows, not {rows}"
             raise _incomplete(folder, f"{name} {why}")
     return summary
@@ -167,13 +175,23 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def _rows(summary: dict[str, Any]) -> dict[str, int]:
+    """How many rows a summary says that its tables have."""
     if "replications" in summary:
         return {"replications.parquet": summary["replications"]}
-    return {f"{name}.parquet": rows for name, rows in summary["recorded"].items()}
+    recorded, pools = summary.get("recorded"), summary.get("pools")
+    if not isinstance(recorded, dict) or not isinstance(pools, list):
+        return {"requests.parquet": -1}  # no summary of this version: nothing fits
+    return {f"{name}.parquet": rows for name, rows in recorded.items()} | {"pools.csv": len(pools)}
 
 
 def _count(path: Path) -> int | None:
-    """Rows of a parquet file, whose end says them; None for one that is cut off."""
+    """Rows of a table; None for one that is cut off."""
+    if path.suffix == ".csv":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
+        return text.count("\n") - 1 if text.endswith("\n") else None
     from pyarrow import ArrowException
     from pyarrow.parquet import read_table
 

@@ -196,7 +196,7 @@ def _pool(scenario: Scenario) -> Pool:
 def _room(scenario: Scenario, load: _Load) -> float:
     """How much longer than osl an output may be: 0.2 where context window and KV have room."""
     machine, pool = bind_pools(scenario)["serve"], _pool(scenario)
-    kv = (machine.kv_blocks - machine.blocks_per_seq) * pool.block_tokens // pool.ep
+    kv = (machine.kv_blocks - machine.blocks_per_seq) * pool.block_tokens
     longest = min(machine.context_window, kv) - load.isl - 1
     return min(SPREAD, max(longest / load.osl - 1, 0.0)) if load.concurrency > 1 else 0.0
 

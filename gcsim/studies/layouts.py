@@ -226,8 +226,8 @@ def floor(layout: Layout, demand: Demand, bounds: Sequence[Bound]) -> Floor:
         why = f"room for {room:,} tokens of KV, the longest sequence has {demand.longest:,}"
         return Floor(inf, inf, 0, inf, why)
     limits = {bound.time: bound.limit_s for bound in bounds if bound.statistic != "std"}
-    alone, context = decode_s(machine, 1, demand), demand.past + demand.new + demand.osl / 2
-    ttft_s = prompt_s(machine, demand.new, demand.past, 1)
+    alone, context = decode_s(machine, 1, demand, 1), demand.past + demand.new + demand.osl / 2
+    ttft_s = prompt_s(machine, demand.new, demand.past, 1, 1)
     task_s = demand.idle_s + demand.steps * (ttft_s + demand.osl * alone)
     why = ""
     if role != "decode" and ttft_s > limits.get("ttft", inf):
@@ -239,21 +239,26 @@ def floor(layout: Layout, demand: Demand, bounds: Sequence[Bound]) -> Floor:
     if why:
         return Floor(inf, inf, 0, task_s, why)
     most = max(min(int(room // context), layout.pool["batching"]["max_seqs"]), 1)
-    while most > 1 and decode_s(machine, most, demand) > limits.get("tpot", inf):
+    groups = machine.groups
+    while most > 1 and decode_s(machine, most, demand, groups) > limits.get("tpot", inf):
         most = most * 3 // 4
-    prefill = demand.steps * prompt_s(machine, demand.new, demand.past, PACKED)
-    token_s = min(alone, decode_s(machine, most, demand) / most)
-    return Floor(prefill, demand.steps * demand.osl * token_s, most, task_s)
+    prefill = demand.steps * prompt_s(machine, demand.new, demand.past, PACKED, groups) / groups
+    token_s = min(decode_s(machine, n, demand, groups) / (n * groups) for n in (1, most))
+    return Floor(prefill, demand.steps * demand.osl * token_s, most * groups, task_s)
 
 
-def prompt_s(machine: Machine, new: float, past: float, packed: int) -> float:
-    """Time of a prompt's share of an iteration that computes `packed` such prompts [s]."""
+def prompt_s(machine: Machine, new: float, past: float, packed: int, groups: int) -> float:
+    """Time of a prompt's share of an iteration with `packed` of them in each of so many groups [s].
+
+    The share is of its group's iteration, which the other groups play at the same time.
+    """
     part = batch(
         prompt_tokens=packed * new,
         prompts=packed,
         logit_seqs=packed,
         prefill_pairs=packed * causal_pairs(new, past),
         prefill_kv=packed * (past + new),
+        other_tokens=(groups - 1) * packed * new,
     )
     if machine.window:
         seen = float(machine.window)
@@ -264,8 +269,8 @@ def prompt_s(machine: Machine, new: float, past: float, packed: int) -> float:
     return float(iteration_s(machine.table, part)[0]) / packed
 
 
-def decode_s(machine: Machine, seqs: int, demand: Demand) -> float:
-    """Time between tokens of `seqs` sequences of the mean context [s]."""
+def decode_s(machine: Machine, seqs: int, demand: Demand, groups: int) -> float:
+    """Time between tokens of `seqs` sequences of the mean context in each of so many groups [s]."""
     context = demand.past + demand.new + demand.osl / 2
     windowed = min(context, float(machine.window)) if machine.window else 0.0
     part = batch(
@@ -273,6 +278,8 @@ def decode_s(machine: Machine, seqs: int, demand: Demand) -> float:
         logit_seqs=seqs,
         decode_kv=seqs * context,
         decode_window_kv=seqs * windowed,
+        other_tokens=(groups - 1) * seqs * machine.tokens_per_seq,
+        other_decoded=(groups - 1) * seqs * machine.tokens_per_seq,
     )
     return float(iteration_s(machine.table, part)[0]) * 1e6 / machine.accepted_ppm
 

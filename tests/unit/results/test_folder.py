@@ -1,13 +1,17 @@
 """Two processes, one folder: one whole result and one clear error (gcsim.results.folder)."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import gcsim
 from gcsim.errors import ProfileError
 from gcsim.results.folder import FILES, claimed, complete, write_folder
+from gcsim.studies.diff import difference
 
 HOLD = """
 import sys, time
@@ -78,3 +82,43 @@ def test_two_runs_at_once_leave_one_whole_result(tmp_path: Path) -> None:
     assert "is being written to by another run" in said
     assert complete(out)["completed"] > 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["gone", "cut", "empty"])
+def test_a_folder_that_lacks_any_of_its_files_is_refused(
+    name: str, how: str, tmp_path: Path, whole: Path
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(whole, folder)
+    assert complete(folder)["completed"] > 0
+    path = folder / name
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-3] if how == "cut" else b"")
+    if name == "scenario.yaml" and how != "gone":
+        return  # a text: `diff` reads it, and says what is wrong with it
+    with pytest.raises(ProfileError, match="is not a complete results folder"):
+        complete(folder)
+    with pytest.raises(ProfileError, match="is not a complete results folder"):
+        difference(folder, whole)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with all of its files."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    few = {"arrivals.agents": 1, "run.trajectories": 2}
+    gcsim.run("coding-agents", settings=few, out=folder)
+    return folder
+
+
+def test_a_summary_of_another_version_is_refused(tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(whole, folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["recorded"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(ProfileError, match="is not a complete results folder"):
+        complete(folder)

@@ -112,7 +112,7 @@ def test_what_decides_is_computed(three: Comparison) -> None:
 def render(what: Any) -> str:
     from rich.console import Console
 
-    console = Console(width=120)
+    console = Console(width=120, markup=False)
     with console.capture() as drawn:
         console.print(what)
     return drawn.get()

@@ -61,7 +61,7 @@ def more(monkeypatch: pytest.MonkeyPatch) -> None:
 def render(table: Any) -> str:
     from rich.console import Console
 
-    console = Console(width=200)
+    console = Console(width=200, markup=False)
     with console.capture() as drawn:
         console.print(table)
     return drawn.get()

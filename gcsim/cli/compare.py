@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gcsim.cli.run_text import caveats, plain_table, scaled
+from gcsim.cli.run_text import caveats, plain_table, scaled, size_text, verdict
 from gcsim.results.comparison import Comparison, decides
 from gcsim.results.metrics import Metric, named, using
 from gcsim.results.paired import Ratio
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gcsim.studies.compare import Series
 
 BAR = 24
+NAME = 18  # characters of a name that stay on one line
 GLYPHS = {"network": "░", "queue": "▒", "prefill": "▓", "kv_transfer": "×", "decode": "█"}
 _COLOURS = {
     "network": "bright_black",
@@ -36,7 +37,7 @@ def comparison_table(comparison: Comparison) -> "RenderableType":
     same = len({r.summary["scenario"] for r in comparison.results.values()}) == 1
     head = f"{first['scenario']}: {first['workload']} with {first['model']}" if same else "compare"
     parts: list[RenderableType] = [Text(f"{head}, seed {first['seed']}", style="bold")]
-    parts += [_side_by_side(comparison), _legend()]
+    parts += [_side_by_side(comparison), _legend(), _sizes(comparison)]
     if len(comparison.results) > 1:
         parts += [_ratios(comparison), Text(decides(comparison))]
     if comparison.normalize != "none":
@@ -59,23 +60,48 @@ def _caveats(comparison: Comparison) -> list[str]:
 
 
 def _side_by_side(comparison: Comparison) -> "Table":
-    heads = (_head(metric, comparison) for metric in using("compare"))
-    table = plain_table("", "chips", "kW", *heads, "time of a step")
-    table.columns[0].no_wrap = True
-    last = table.columns[-1]  # the one that shrinks where the terminal is narrow
-    last.justify, last.no_wrap, last.overflow = "left", False, "crop"
-    longest = max(r.summary["mean_e2el_ms"] or 0.0 for r in comparison.results.values())
+    """What users see: means and p95 of times, whether the SLO holds, where a step's time goes."""
+    results = comparison.results
+    units = {metric: _unit(metric, comparison) for metric in using("compare")}
+    titles = {m: m.head.split("\n")[0] or m.label for m in units}
+    heads = [h for m, unit in units.items() for h in (f"{titles[m]}\n{unit}", "\np95")]
+    table = plain_table("", *heads, "\nSLO", "time of a step")
+    for column in table.columns[-2:]:
+        column.justify = "left"
+    last = table.columns[-1]  # this one and the names shrink where the terminal is narrow
+    last.no_wrap, last.overflow, table.columns[0].overflow = False, "crop", "fold"
+    table.columns[0].min_width = min(NAME, max(map(len, results)))
+    longest = max(r.summary["mean_e2el_ms"] or 0.0 for r in results.values())
+    for name, result in results.items():
+        s = result.summary
+        cells = [
+            three(None if s[key] is None else s[key] * (1e-3 if unit == "s" else 1.0))
+            for metric, unit in units.items()
+            for key in metric.keys(("mean", "p95")).values()
+        ]
+        mark = " (!)" if s["saturated"] else ""
+        bar = stacked(s["breakdown_ms"], longest)
+        table.add_row(name + mark, *cells, verdict(s), bar)
+    return table
+
+
+def _unit(metric: Metric, comparison: Comparison) -> str:
+    """ms, or s where one of the times would have six digits."""
+    keys, results = metric.keys(("mean", "p95")).values(), comparison.results.values()
+    values = (result.summary[key] or 0.0 for result in results for key in keys)
+    return "s" if metric.unit == "s" or max(values) >= 99_950 else "ms"
+
+
+def _sizes(comparison: Comparison) -> "Table":
+    """What it takes: chips, power, price, and what a task costs."""
+    heads = (_head(metric, comparison) for metric in using("size"))
+    table = plain_table("", "chips", "kW", "USD/h", *heads)
+    table.columns[0].overflow = "fold"
     for name, result in comparison.results.items():
         s = result.summary
-        cells = (_cell(metric, comparison, name) for metric in using("compare"))
-        mark = " (!)" if s["saturated"] else ""
-        table.add_row(
-            name + mark,
-            str(result.pools["chips"].sum()),
-            three(float(result.pools["power_w"].sum()) / 1e3),
-            *cells,
-            stacked(s["breakdown_ms"], longest),
-        )
+        cells = (_cell(metric, comparison, name) for metric in using("size"))
+        size = (str(result.pools["chips"].sum()), three(s["power_w"] / 1e3))
+        table.add_row(name, *size, three(s["usd_per_hour"]), *cells)
     return table
 
 
@@ -155,7 +181,9 @@ def series_table(series: "Series") -> "RenderableType":
     head += f" {series.parameter}, seed {summary['seed']}"
     heads = (_head(metric, first) for metric in using("series"))
     table = plain_table(what, "", *heads, "wins by")
-    table.columns[1].justify = table.columns[-1].justify = "left"
+    table.columns[0].no_wrap = True
+    for column in (table.columns[1], table.columns[-1]):  # these shrink in a narrow terminal
+        column.justify, column.no_wrap, column.overflow = "left", False, "fold"
     notes = []
     for value, comparison in series.points:
         _series_rows(table, value, comparison)
@@ -163,6 +191,9 @@ def series_table(series: "Series") -> "RenderableType":
             f"{value}: {name} is saturated: {why}" for name, why in comparison.saturated.items()
         ]
     lines = [_crossover(c) for c in series.crossovers] or ["The order is the same at all values."]
+    lines += [
+        size_text(name, result.summary) for name, result in series.points[-1][1].results.items()
+    ]
     if series.unchanged:
         lines.append(f"Without such a setting, so the same: {', '.join(series.unchanged)}.")
     parts: list[RenderableType] = [Text(head, style="bold"), table, Text("\n".join(lines))]

@@ -51,6 +51,8 @@ def run_table(result: "Result") -> "RenderableType":
         f"{s['scenario']}: {s['workload']} with {s['model']} on {s['deployment']}, seed {s['seed']}"
     )
     parts: list[RenderableType] = [Text(head, style="bold"), _latencies(s)]
+    if any(one["slo"] for one in s["classes"]):
+        parts.append(slo_table(s))
     if s["counted"] and not s["saturated"]:
         parts.append(_breakdown(s["breakdown_ms"], f"A step takes {three(s['mean_e2el_ms'])} ms"))
     task = task_parts(result)
@@ -61,7 +63,7 @@ def run_table(result: "Result") -> "RenderableType":
         parts += class_tables(s["classes"])
     if s["steps_within_budget"]:
         parts.append(_budget(s))
-    parts += [Text(_rates(s)), _pools(s["pools"])]
+    parts += [Text(_rates(s)), Text(_costs(s)), _pools(s["pools"])]
     if s["links"]:
         parts.append(_links(s["links"]))
     if "bands" in s:
@@ -248,6 +250,78 @@ def _rates(s: dict[str, Any]) -> str:
     return "; ".join([text, *shares]) + "."
 
 
+def size_text(name: str, s: dict[str, Any]) -> str:
+    """What a deployment is: `sn40l-mono: 16 sn40l, 10.0 kW, 64.0 USD/h.`"""
+    chips: dict[str, int] = {}
+    for pool in s["pools"]:
+        chips[pool["chip"]] = chips.get(pool["chip"], 0) + pool["chips"]
+    parts = ", ".join(f"{count} {chip}" for chip, count in chips.items())
+    return f"{name}: {parts}, {three(s['power_w'] / 1e3)} kW, {three(s['usd_per_hour'])} USD/h."
+
+
+def _costs(s: dict[str, Any]) -> str:
+    """What it takes, how many requests that is at a time, and the figures of other benchmarks."""
+    text = size_text(s["deployment"], s)
+    if s["usd_per_task"] is not None:
+        text += f" A task costs {three(s['usd_per_task'])} USD and {_energy(s['joules_per_task'])}."
+    text += f" {three(s['mean_in_flight'])} requests are under way on average."
+    if s["tps_per_user"] is not None and not s["saturated"]:
+        text += f" MLPerf Endpoints: tps_per_user {three(s['tps_per_user'])} tokens/s,"
+        text += f" ttft_p90_ms {three(s['p90_ttft_ms'])}; AgentX: e2e_avg_interactivity"
+        text += f" {three(s['e2e_avg_interactivity'])} tokens/s."
+    return text
+
+
+def _energy(joules: float) -> str:
+    """In J, kJ or MJ."""
+    unit, one = next((u, n) for u, n in (("MJ", 1e6), ("kJ", 1e3), ("J", 0.0)) if joules >= n)
+    return f"{three(joules / (one or 1.0))} {unit}"
+
+
+def slo_table(s: dict[str, Any]) -> "Table":
+    """Every bound of every class with its p95, and whether that keeps it."""
+    table = plain_table("SLO", "bound", "p95", "", left=1)
+    several = len(s["classes"]) > 1
+    for one in s["classes"]:
+        for name, metric, bound, value in _bounds_of(one):
+            where = f"{one['workload']}: {name}" if several else name
+            kept = "-" if value is None else "holds" if value <= bound else "breaks"
+            cells = (three(number) for number in (bound, value))
+            table.add_row(f"{where} [{metric.unit}]", *cells, kept)
+    return table
+
+
+def verdict(s: dict[str, Any]) -> str:
+    """The bounds that p95 breaks, or `holds`; `-` where there is none.
+
+    >>> one = {"slo": {"ttft": 1.0, "tpot": 0.02}, "p95_ttft_ms": 900.0, "p95_tpot_ms": 21.0}
+    >>> verdict({"saturated": False, "classes": [one]})
+    'TPOT'
+    """
+    found = [bound for one in s["classes"] for bound in _bounds_of(one)]
+    if s["saturated"]:
+        return "saturated"
+    broken = [name for name, _, bound, value in found if value is not None and value > bound]
+    return ", ".join(dict.fromkeys(broken)) or ("holds" if found else "-")
+
+
+def _bounds_of(one: dict[str, Any]) -> list[tuple[str, Metric, float, float | None]]:
+    """(name, metric, bound, p95) of a class, in the unit that people see."""
+    keys = {
+        "ttft": "p95_ttft_ms",
+        "tpot": "p95_tpot_ms",
+        "e2e": "p95_e2el_ms",
+        "task": "p95_task_ms",
+    }
+    found = []
+    for name, bound_s in one["slo"].items():
+        metric, _ = metrics.named(keys[name])
+        value = one[keys[name]]
+        shown = None if value is None else value * metric.scale
+        found.append((metric.label, metric, bound_s * 1e3 * metric.scale, shown))
+    return found
+
+
 def sum_text(metric: Metric, value: float) -> str:
     """A sum in words.
 
@@ -262,7 +336,7 @@ def sum_text(metric: Metric, value: float) -> str:
 
 
 def _pools(pools: list[dict[str, Any]]) -> "Table":
-    headers = ("pool", "chips", "busy", "MFU", "MBU", "waiting", "KV peak", "busy time bound by")
+    headers = ("pool", "chips", "busy", "MFU", "MBU", "waiting", "batch", "KV peak", "bound by")
     table = plain_table(*headers)
     table.columns[1].justify = table.columns[-1].justify = "left"
     table.columns[-1].no_wrap = False
@@ -276,6 +350,7 @@ def _pools(pools: list[dict[str, Any]]) -> "Table":
             f"{pool['mfu']:.1%}",
             f"{pool['mbu']:.1%}",
             three(pool["mean_waiting"]),
+            three(pool["mean_running"] / pool["utilization"] if pool["utilization"] else None),
             f"{pool['kv_peak']:.0%}",
             ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
         )

@@ -179,7 +179,9 @@ def _at_slo(found: "Sweep") -> Iterator["RenderableType"]:
 def _amount(value: Any, column: str, load: str) -> str:
     """A number of the table of curves; agents and runs are whole."""
     whole = column == "runs" or (load == "agents" and "_per_" not in column)
-    return f"{value:,.0f}" if whole and not pd.isna(value) else three(value)
+    if pd.isna(value):
+        return "-"
+    return f"{value:,.0f}" if whole else three(value)
 
 
 def _failures(found: "Sweep") -> list[str]:

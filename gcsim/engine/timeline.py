@@ -67,6 +67,18 @@ class Timeline:
             if (span := b[0] - a[0])
         ]
 
+    def mean_running(self, end_ns: int) -> float:
+        """Mean number of running requests up to `end_ns`, over time.
+
+        >>> timeline = Timeline()
+        >>> timeline.sample(0, 0, 1, 5)
+        >>> timeline.sample(10, 0, 3, 9)
+        >>> timeline.mean_running(20)
+        2.0
+        """
+        area = self._running_area + self._running * (end_ns - self._sampled_ns)
+        return area / end_ns if end_ns else 0.0
+
     def mean_waiting(self, end_ns: int) -> float:
         """Mean length of the waiting line up to `end_ns`, over time.
 

@@ -102,9 +102,14 @@ class Comparison:
         scale = self.divisor(first) / self.divisor(other)
         return ratio(first, other, metric, scale).clear
 
-    def winner(self, metric: str) -> tuple[str, bool]:
-        """The best by a metric, and whether it is clearly better than the next."""
+    def winner(self, metric: str) -> tuple[str | None, bool]:
+        """The best by a metric, and whether it is clearly better than the next.
+
+        None where all are saturated.
+        """
         best, *others = self.order(metric)
+        if best in self.saturated:
+            return None, False
         return best, not others or self.apart(metric, best, others[0])
 
     def to_dict(self) -> dict[str, Any]:

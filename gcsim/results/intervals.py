@@ -8,7 +8,13 @@ import pandas as pd
 from gcsim.results.counted import Counted
 from gcsim.results.metrics import BOUNDED, METRICS, PERCENTILES, Metric, each
 from gcsim.results.per import answering, once, prompt_token, request, slow_token, task
-from gcsim.results.statistics import Interval, mean_interval, percentile_interval, t_quantile
+from gcsim.results.statistics import (
+    BATCHES,
+    Interval,
+    mean_interval,
+    percentile_interval,
+    t_quantile,
+)
 
 Bounds = list[float] | None
 
@@ -54,14 +60,19 @@ def rate_interval(metric: Metric, of: Counted) -> Interval | None:
     r = A / P,   s^2 = n/(n-1) sum (a_t - r p_t)^2 / P^2                                       (1)
 
     with the sums a_t of what each of n tasks brings and p_t of what it is per (its share of the
-    time under load). Ref: Cochran, Sampling Techniques, 1977, ch. 6.
+    time under load). Tasks that meet in a queue are not independent, so where there are enough, n
+    in (1) are `BATCHES` batches of tasks in the order of their starts, as in
+    `gcsim.results.statistics.batch_means`. Ref: Cochran, Sampling Techniques, 1977, ch. 6.
     """
     a, p = per_task(metric, of)
     count, whole = len(a), float(p.sum())
     if count < 2 or not whole:
         return None
     rate = float(a.sum()) / whole
-    rest = (a - rate * p).to_numpy(dtype=np.float64)
+    rest = (a - rate * p).sort_index().to_numpy(dtype=np.float64)
+    if count >= 2 * BATCHES:
+        rest = np.array([part.sum() for part in np.array_split(rest, BATCHES)])
+        count = BATCHES
     half = t_quantile(count - 1) * sqrt(count / (count - 1) * float(rest @ rest)) / whole
     return Interval(rate, rate - half, rate + half)
 

@@ -56,8 +56,8 @@ class Metric:
     per: what the sum is divided by; None: one value for each row, with statistics
     label, unit: for people; better: which direction is
     uses: `paired` (a ratio with a paired interval), `watched` (by diff, check and bands), `grows`
-    (with the length of a saturated run), and the tables for people that have it: `run`, `compare`,
-    `ratio`, `series`, `bands` (`tail`: its p99 too)
+    (with the length of a saturated run), and the tables for people that have it: `run`, `compare`
+    (with its p95), `size`, `ratio`, `series`, `bands` (`tail`: its p99 too)
     head: over its column in `compare` and `series`, where the label is too long
     """
 
@@ -93,8 +93,8 @@ class Metric:
     @property
     def scale(self) -> float:
         """What a value of the summary is multiplied by for people: a task's ms are shown as s."""
-        if self.unit == "%":
-            return 100.0
+        if self.unit in ("%", "kJ"):
+            return 100.0 if self.unit == "%" else 1e-3
         return 1e-3 if self.key.endswith("_ms") and self.unit == "s" else 1.0
 
     def keys(self, statistics: tuple[str, ...] = STATISTICS) -> dict[str, str]:
@@ -138,7 +138,7 @@ METRICS: tuple[Metric, ...] = (
         label="TPOT",
         unit="ms",
         better="lower",
-        uses="paired watched compare ratio bands",
+        uses="paired watched compare ratio series bands",
         definition="(E2E - TTFT) / (output tokens - 1), one value per request; none at one token",
     ),
     Metric(
@@ -178,7 +178,7 @@ METRICS: tuple[Metric, ...] = (
         label="output",
         unit="tokens/s",
         better="higher",
-        uses="paired watched run compare ratio bands",
+        uses="paired watched run size ratio bands",
         head="output\ntok/s",
         definition="output tokens of the counted requests, per second under load",
     ),
@@ -209,7 +209,7 @@ METRICS: tuple[Metric, ...] = (
         label="goodput",
         unit="1/s",
         better="higher",
-        uses="paired watched compare series bands",
+        uses="paired watched size series bands",
         definition="those of them that kept every bound of the SLO, per second",
     ),
     Metric(
@@ -363,7 +363,8 @@ METRICS: tuple[Metric, ...] = (
         per=loaded,
         label="requests under way",
         better="lower",
-        uses="run",
+        uses="size",
+        head="under\nway",
         definition="requests sent and not yet answered, on average (rate x E2E, Little's law)",
     ),
     Metric(
@@ -414,7 +415,7 @@ METRICS: tuple[Metric, ...] = (
         label="price of a task",
         unit="USD",
         better="lower",
-        uses="run compare",
+        uses="size series",
         head="task\nUSD",
         definition="price of the chips / tasks that complete in an hour",
     ),
@@ -424,9 +425,10 @@ METRICS: tuple[Metric, ...] = (
         column="power_w",
         per=tasks_per_second,
         label="energy of a task",
-        unit="J",
+        unit="kJ",
         better="lower",
-        uses="run",
+        uses="size",
+        head="task\nkJ",
         definition="node power of all pools / tasks that complete in a second",
     ),
 )

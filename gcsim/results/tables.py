@@ -161,6 +161,7 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "prompt_tokens": int(total["tokens"]),
         "decoded_tokens": sum(r.meter.decoded_tokens for r in replicas),
         "mean_waiting": sum(r.meter.timeline.mean_waiting(end_ns) for r in replicas) / count,
+        "mean_running": sum(r.meter.timeline.mean_running(end_ns) for r in replicas) / count,
         "peak_waiting": max(r.meter.timeline.peak_waiting for r in replicas),
         "kv_tokens": cost.groups * cost.kv_blocks * pool.block_tokens,
         "kv_peak": max(kv.peak for kv in caches) / cost.kv_blocks,

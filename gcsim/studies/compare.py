@@ -44,13 +44,17 @@ class Series:
 
     @property
     def crossovers(self) -> list[Crossover]:
-        """Every change of order between neighbouring values, by each of `DECIDED_BY`."""
+        """Every change of order between neighbouring values, by each of `DECIDED_BY`.
+
+        Two that are both saturated have none: their means say how long the run was.
+        """
         found = []
         for (low, before), (high, after) in zip(self.points, self.points[1:], strict=False):
             for metric in DECIDED_BY:
                 was, now = before.order(metric), after.order(metric)
                 for one, two in combinations(was, 2):
-                    if now.index(two) < now.index(one):
+                    none = any({one, two} <= c.saturated.keys() for c in (before, after))
+                    if now.index(two) < now.index(one) and not none:
                         clear = all(c.apart(metric, one, two) for c in (before, after))
                         found.append(Crossover(metric, one, two, low, high, clear))
         return found

@@ -53,8 +53,8 @@ def run(
 
     >>> import gcsim
     >>> result = gcsim.run("coding-agents", settings={"run.trajectories": 4}, seed=1)
-    >>> result.summary["completed"] == len(result.requests)
-    True
+    >>> result.summary["completed"] == result.requests["counted"].sum()
+    np.True_
     """
     extra = dict(settings or {}) | ({"engine": engine} if engine else {})
     ended = 0

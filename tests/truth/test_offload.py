@@ -52,7 +52,7 @@ def test_evicted_kv_is_gone_unless_the_deployment_says_otherwise() -> None:
 def test_what_comes_back_takes_its_bytes_over_the_link() -> None:
     """TTFT of the second step = its lost KV / (bandwidth x efficiency) + one iteration."""
     cluster = play(TASKS, SLOW)
-    offload = cluster.replicas[0].group.offload
+    offload = cluster.replicas[0].groups[0].offload
     assert offload is not None
     per_token = kv_bytes_per_token(toys.model()).full
     back_ns = round(offload.read_tokens * per_token / 0.5e9 * 1e9)
@@ -60,7 +60,7 @@ def test_what_comes_back_takes_its_bytes_over_the_link() -> None:
     assert row["ttft_ns"] == back_ns + 1_000_000
     assert row["prefill_ns"] == row["ttft_ns"]
     assert 0 < offload.read_tokens <= offload.written_tokens, "what comes back went down before"
-    assert offload.written_tokens == cluster.replicas[0].kv.tree.offloaded_blocks * 16
+    assert offload.written_tokens == cluster.replicas[0].groups[0].kv.tree.offloaded_blocks * 16
     (pool,) = pool_table(cluster, 1.0).to_dict("records")
     assert pool["kv_offloaded_tokens"] == offload.written_tokens
     assert pool["kv_reloaded_tokens"] == offload.read_tokens
@@ -74,7 +74,7 @@ def test_windows_of_sliding_layers_are_counted_as_in_a_handoff() -> None:
     times = {}
     for name, of in (("sliding", sliding), ("plain", plain)):
         cluster = play(TASKS, SLOW, of=of)
-        offload = cluster.replicas[0].group.offload
+        offload = cluster.replicas[0].groups[0].offload
         assert offload is not None
         kv = kv_bytes_per_token(of)
         moved = offload.read_tokens * kv.full + 40 * kv.window

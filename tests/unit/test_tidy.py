@@ -21,7 +21,7 @@ TEXTS = sorted(
     or path.suffix in {".csv", ".ipynb", ".lock", ".md", ".py", ".toml", ".yaml"}
 )
 MODULE_LINES_MAX = 500
-LONGER = {"roofline.py": 760}  # kernels that call each other share a file, or caches go stale
+LONGER = {"roofline.py": 800}  # kernels that call each other share a file, or caches go stale
 FUNCTION_LINES_MAX = 70
 ARGUMENTS_MAX, BY_PLACE_MAX = 8, 5
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")  # split: this file is read too

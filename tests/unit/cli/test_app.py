@@ -334,7 +334,7 @@ def test_a_saturated_run_shows_no_mean_that_grows_with_its_length() -> None:
     why = {"saturated": True, "saturated_why": "the queue grows"}
     texts = []
     for result in (sound, replace(sound, summary={**sound.summary, **why})):
-        console = Console(width=100, record=True, file=io.StringIO())
+        console = Console(width=100, markup=False, record=True, file=io.StringIO())
         console.print(run_table(result))
         texts.append(console.export_text())
     assert "saturated" not in texts[0]

@@ -1,6 +1,7 @@
 """Several runs side by side: gcsim.results.comparison, gcsim.studies.compare, gcsim.cli.compare."""
 
 import json
+import re
 from functools import partial
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_what_decides_is_computed(three: Comparison) -> None:
 def render(what: Any) -> str:
     from rich.console import Console
 
-    console = Console(width=120)
+    console = Console(width=120, markup=False)
     with console.capture() as drawn:
         console.print(what)
     return drawn.get()
@@ -217,3 +218,36 @@ def test_crossovers_are_found_between_neighbours(three: Comparison) -> None:
     clear = {"mean_task_ms": True, "request_goodput": three.apart("request_goodput", *names)}
     assert found["points"][2]["winner_clear"] == clear
     assert "The order is the same" in render(series_table(Series("rate", series.points[:2])))
+
+
+def test_between_saturated_runs_nobody_wins_and_nothing_crosses(three: Comparison) -> None:
+    names = NAMES[:2]
+
+    def point(saturated: list[str], *tasks_ms: float) -> Comparison:
+        found = {}
+        for name, ms in zip(names, tasks_ms, strict=True):
+            why = "too much" if name in saturated else None
+            more = {"mean_task_ms": ms, "saturated": why is not None, "saturated_why": why}
+            found[name] = changed(three.results[name], **more)
+        return Comparison(found)
+
+    before, after = point([], 1, 2), point(names, 5, 4)
+    assert Series("rate", ((1, before), (2, after))).crossovers == []
+    assert after.winner("mean_task_ms") == (None, False)
+    one = point(names[:1], 5, 9)
+    assert Series("rate", ((1, before), (2, one))).crossovers[0].then == names[1]
+
+
+def test_the_tables_say_what_holds_and_what_it_takes(three: Comparison) -> None:
+    text = render(comparison_table(three))
+    assert len(re.findall(r" holds ", text)) == 3
+    head, size = text.index("p95"), text.index("USD/h")
+    assert head < size
+    assert re.search(r"sn40l-mono +16 +10\.0 +64\.0 ", text)
+    slow = changed(three.results[NAMES[0]], p95_e2el_ms=123_456.0)
+    text = render(comparison_table(Comparison({NAMES[0]: slow})))
+    assert re.search(r" 123 ", text)
+    assert "123,4" not in text
+    broken = {**slow.summary["classes"][0], "p95_tpot_ms": 21.0}
+    text = render(comparison_table(Comparison({"x": changed(slow, classes=[broken])})))
+    assert re.search(r"^ *x .* TPOT ", text, re.MULTILINE)

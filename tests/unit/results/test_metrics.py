@@ -61,7 +61,7 @@ def more(monkeypatch: pytest.MonkeyPatch) -> None:
 def render(table: Any) -> str:
     from rich.console import Console
 
-    console = Console(width=200)
+    console = Console(width=200, markup=False)
     with console.capture() as drawn:
         console.print(table)
     return drawn.get()
@@ -147,7 +147,8 @@ def test_what_is_divided_by_nothing_is_undefined() -> None:
 
 
 def test_rows_are_well_formed() -> None:
-    uses = {"paired", "watched", "grows", "run", "compare", "ratio", "series", "bands", "tail"}
+    uses = {"paired", "watched", "grows", "run", "size"}
+    uses |= {"compare", "ratio", "series", "bands", "tail"}
     for metric in METRICS:
         assert set(metric.uses.split()) <= uses, metric.key
         assert "ratio" not in metric or "paired" in metric, metric.key
@@ -163,7 +164,8 @@ def test_the_documentation_has_the_table() -> None:
     for metric in METRICS:
         key = f"..._{metric.key}" if metric.per is None else metric.key
         unit = metric.key.rpartition("_")[2] if metric.per is None else metric.unit
-        lines.append(f"| `{key}` | {unit.replace('%', 'fraction')} | {metric.definition} |")
+        unit = {"%": "fraction", "kJ": "J"}.get(unit, unit)
+        lines.append(f"| `{key}` | {unit} | {metric.definition} |")
     text = RESULTS.read_text(encoding="utf-8")
     head, rest = text.split("<!-- metrics -->\n")
     _, tail = rest.split("\n<!-- end -->")

@@ -63,6 +63,18 @@ def test_a_timeline_keeps_the_means(both: Comparison) -> None:
     assert line.get_data().values.mean() == pytest.approx(wanted)
 
 
+def test_a_timeline_has_every_replica_with_its_share_of_kv(both: Comparison) -> None:
+    for result in both.results.values():
+        table = result.timeline
+        share = table["kv_occupancy"]
+        assert ((share >= 0) & (share <= 1)).all()
+        assert share.max() > 0
+        of_pools = table.groupby("pool")["replica"].nunique()
+        wanted = {n: p.replicas for n, p in result.resolved.scenario.deployment.pools.items()}
+        assert of_pools.to_dict() == wanted
+        assert (table.groupby("replica")["time_s"].diff().dropna() > 0).all()
+
+
 @pytest.mark.slow
 def test_every_picture_can_be_saved(both: Comparison, tmp_path: Path) -> None:
     result = both.results["sn40l-mono"]

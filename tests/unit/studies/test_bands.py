@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_said_and_has_no_rate() -> None:
 def told(summary: dict[str, Any]) -> str:
     from rich.console import Console
 
-    console = Console(width=200)
+    console = Console(width=200, markup=False)
     with console.capture() as drawn:
         console.print(bands_table(summary))
     return drawn.get()

@@ -55,9 +55,18 @@ def test_how_many_start() -> None:
     ],
 )
 def test_what_is_not_begun(settings: dict[str, Any], said: str) -> None:
+    large = resolve("coding-agents", settings)
     with pytest.raises(ProfileError) as caught:
-        gcsim.run("coding-agents", settings=settings)
+        check_size(large.scenario)
     assert said in str(caught.value)
+
+
+def test_every_study_asks_before_it_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gcsim.simulate.play_scenario", None)  # nothing may be played
+    large = resolve("coding-agents", {"run.trajectories": 10**9})
+    for study in (gcsim.run, gcsim.compare, gcsim.replicate):
+        with pytest.raises(ProfileError, match="and the limit is 1 h"):
+            study(*([large, 2] if study is gcsim.replicate else [large]))
 
 
 def test_what_fits_fits() -> None:

@@ -62,7 +62,8 @@ def _caveats(comparison: Comparison) -> list[str]:
 def _side_by_side(comparison: Comparison) -> "Table":
     """What users see: means and p95 of times, whether the SLO holds, where a step's time goes."""
     results = comparison.results
-    units = {metric: _unit(metric, comparison) for metric in using("compare")}
+    times = (metric for metric in using("compare") if metric.per is None)
+    units = {metric: _unit(metric, comparison) for metric in times}
     titles = {m: m.head.split("\n")[0] or m.label for m in units}
     heads = [h for m, unit in units.items() for h in (f"{titles[m]}\n{unit}", "\np95")]
     table = plain_table("", *heads, "\nSLO", "time of a step")
@@ -94,12 +95,13 @@ def _unit(metric: Metric, comparison: Comparison) -> str:
 
 def _sizes(comparison: Comparison) -> "Table":
     """What it takes: chips, power, price, and what a task costs."""
-    heads = (_head(metric, comparison) for metric in using("size"))
+    sums = [*using("size"), *(metric for metric in using("compare") if metric.per is not None)]
+    heads = (_head(metric, comparison) for metric in sums)
     table = plain_table("", "chips", "kW", "USD/h", *heads)
     table.columns[0].overflow = "fold"
     for name, result in comparison.results.items():
         s = result.summary
-        cells = (_cell(metric, comparison, name) for metric in using("size"))
+        cells = (_cell(metric, comparison, name) for metric in sums)
         size = (str(result.pools["chips"].sum()), three(s["power_w"] / 1e3))
         table.add_row(name, *size, three(s["usd_per_hour"]), *cells)
     return table

@@ -93,6 +93,7 @@ def _in_processes(waiting: deque[Point], ended: Ended, workers: int) -> None:
     except BaseException:
         get_reusable_executor().shutdown(wait=False, kill_workers=True)
         raise
+    executor.shutdown()  # joblib.Parallel cannot go on with an executor that it did not start
 
 
 def _into(waiting: deque[Point], ended: Ended) -> Ended:

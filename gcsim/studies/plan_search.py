@@ -32,6 +32,7 @@ from gcsim.studies.plan_question import Found, Player, Question, Trial, Unit
 LAYOUTS_PLAYED = 6  # of a family: the most promising by the roofline
 PAIRS_PLAYED = 3  # layouts of each of the two pools
 GROWN_MOST = 40.0  # times what the roofline asks for: beyond that a family does not serve it
+SCANNED = 4  # replicas: so few are all tried
 BUSY = 0.6  # how busy a pool is that keeps an SLO, for a first guess
 
 
@@ -209,7 +210,8 @@ def _bisect(
         while wanted > low + 1 and not allowed(of(wanted)):
             wanted = low + 1 + (wanted - low - 1) // 2
         if not allowed(of(wanted)) or wanted > GROWN_MOST * max(start.replicas[0], 1):
-            return None
+            few = range(least.replicas[0], min(start.replicas[0], SCANNED + 1))
+            return next((of(n) for n in few if allowed(of(n)) and holds(of(n))), None)
         number = wanted
     step = 1 if fine else max((high - low) // 2, 1)
     while high - low > 1:
@@ -220,7 +222,9 @@ def _bisect(
         else:
             low = middle
             step = max((high - low) // 2, 1)
-    return of(high)
+    # Where memory or a policy limits the batch, fewer replicas may keep a bound that more break.
+    few = range(least.replicas[0], min(high, SCANNED + 1))
+    return next((of(number) for number in few if holds(of(number))), of(high))
 
 
 def _balance(

@@ -37,7 +37,7 @@ def spread(low: int, high: int) -> st.SearchStrategy[dict[str, Any]]:
             "high": b[1],
         },
         bounds,
-        st.floats(0, 3),
+        st.floats(0, 3).map(lambda sigma: round(sigma, 6)),
     )
 
 
@@ -57,7 +57,7 @@ def workloads(draw: st.DrawFn) -> Workload:
             agent["user"] = {"append": draw(spread(1, 50)), "gap": "400 s", "every": every}
         if draw(st.booleans()):
             agent["fan_out"] = {
-                "share": draw(st.floats(0, 1)),
+                "share": round(draw(st.floats(0, 1)), 6),
                 "branches": draw(spread(1, 4)),
                 "steps": draw(spread(1, 3)),
                 "report": draw(spread(1, 90)),

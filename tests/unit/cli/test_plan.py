@@ -21,6 +21,7 @@ def ran(*arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_a_plan_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "planned.yaml"
     asked = ["plan", "coding-agents", "--agents", "4", "--slo", "tpot:mean<40ms", *SMALL]

@@ -65,6 +65,7 @@ def test_the_split_of_a_classs_task_time_sums_to_it(mixed: Result) -> None:
     assert coding["task_breakdown_ms"]["tools"] > 0 == coding["task_breakdown_ms"]["human"]
 
 
+@pytest.mark.slow
 def test_each_class_is_held_to_its_own_slo() -> None:
     tight: dict[str, Any] = {"run.trajectories": 40, "run.warmup": "0 s"}
     tight["workload.mix.1.slo.ttft"] = "1 ms"

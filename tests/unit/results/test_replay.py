@@ -12,6 +12,7 @@ SESSIONS = 80
 BOTH = ("sn40l-mono", "mi300x-prefill-sn50-decode")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deployment", BOTH)
 def test_weka_sessions_replay_and_only_those_beyond_the_window_are_rejected(
     deployment: str,

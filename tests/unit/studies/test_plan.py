@@ -70,6 +70,7 @@ def test_demand_counts_what_agents_send() -> None:
     assert fewer.new < found.new
 
 
+@pytest.mark.slow
 def test_floors_lie_below_what_is_played() -> None:
     chip = chips_of(["h200-sxm"])["h200-sxm"]
     asked = Question(BASE, "agents", 8, (), "cost", RENTED)

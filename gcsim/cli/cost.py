@@ -59,6 +59,7 @@ def _played(
     """The deployment and the summary of each run that is meant."""
     from gcsim.errors import ProfileError
     from gcsim.profiles.resolve import parse_settings, resolve
+    from gcsim.results.folder import complete
     from gcsim.simulate import simulate
 
     settings, seed = changes
@@ -66,27 +67,12 @@ def _played(
         if deployments or settings or seed is not None:
             why = "is a finished run: --deployment, --set and --seed do not change it"
             raise ProfileError.one("cost", "RUN", name, why, "name its scenario to play it again")
-        return [_saved(Path(name))]
+        summary = complete(Path(name))
+        return [(resolve(str(Path(name) / "scenario.yaml")).scenario.deployment, summary)]
     common = parse_settings(settings or ())
     every = [{"deployment": one} for one in deployments] or [{}]
     scenarios = [resolve(name, {**one, **common}, seed, library) for one in every]
     return [(one.scenario.deployment, simulate(one).summary) for one in scenarios]
-
-
-def _saved(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The deployment and the summary of a results folder."""
-    import json
-
-    from gcsim.errors import ProfileError
-    from gcsim.profiles.resolve import resolve
-
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        why = "has no readable summary.json"
-        hint = "gcsim run SCENARIO --out makes one"
-        raise ProfileError.one(str(folder), "", None, why, hint) from error
-    return resolve(str(folder / "scenario.yaml")).scenario.deployment, summary
 
 
 def cost_table(found: "list[tuple[str, Cost]]") -> "RenderableType":

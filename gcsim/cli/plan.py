@@ -85,6 +85,7 @@ def plan(
     """The cheapest deployment that serves a load within an SLO, searched over chips and layouts."""
     from gcsim.cli.plan_text import plan_table
     from gcsim.profiles.resolve import parse_settings
+    from gcsim.profiles.template import write_new
     from gcsim.studies.plan import Terms
     from gcsim.studies.plan import plan as find
 
@@ -117,7 +118,7 @@ def plan(
     if found.answer is None:
         raise typer.Exit(NOTHING_HOLDS)
     if out is not None:
-        _write(out, found.deployment_yaml())
+        write_new(out, found.deployment_yaml(), force)
         note(f"Written to {out}")
 
 
@@ -126,19 +127,6 @@ def _check_target(out: Path | None, force: bool) -> None:
 
     if out is not None and out.exists() and not force:
         raise ProfileError.one("plan", "--out", str(out), "is there already", "--force replaces it")
-
-
-def _write(out: Path, text: str) -> None:
-    """All of it, or nothing."""
-    from gcsim.results.folder import cannot_write
-
-    part = out.with_name(f"{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
 
 
 def _rate(text: str, agents: int | None) -> str:

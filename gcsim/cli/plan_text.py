@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 FAMILIES_SHOWN = 10
 FRONTIER_SHOWN = 6
 FAILED_SHOWN = 4
-_UNITS = {"cost": "USD/h", "power": "W", "racks": "racks", "chips": "chips"}
 
 
 def plan_table(found: "Plan") -> "RenderableType":
@@ -134,7 +133,9 @@ def _robust(found: "Plan") -> list[str]:
     family = found.answer.family if found.answer else ""
     moves = f"{len(found.sways)} moves of assumed and fitted values to their ends"
     lines = [f"{family} stays the choice in {stays} of {moves}."]
-    lines += [_turned(sway, _UNITS[found.question.aim]) for sway in turned]
+    from gcsim.studies.plan import AIMS
+
+    lines += [_turned(sway, AIMS[found.question.aim]) for sway in turned]
     return lines
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from gcsim.errors import ProfileError
 from gcsim.profiles.arrivals import Closed, GammaArrivals, Poisson
 from gcsim.profiles.resolve import Resolved
+from gcsim.studies.slo import NAMES, TIMES
 
 Summary = Mapping[str, Any]
 Kind = Literal["agents", "rate"]
@@ -28,8 +29,6 @@ KNEE_FINE = 1.25  # the knee to 25%, for it is flat there
 DOUBLINGS_MOST = 20
 HALVINGS_MOST = 10  # of a rate that is too much
 BEYOND = 3  # doublings after saturation, where the SLO still holds
-_TIMES = {"ttft": "ttft", "tpot": "tpot", "e2e": "e2el", "task": "task"}
-_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E", "task": "task time"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +134,9 @@ def _breached(one: Summary) -> list[str]:
     if one["slo"] and lost > (1 - PERCENT / 100) * (lost + one["completed"]):
         found.append(f"{lost:,} requests rejected or unfinished")
     for name, bound_s in one["slo"].items():
-        value = one.get(f"p{PERCENT}_{_TIMES[name]}_ms")
+        value = one.get(f"p{PERCENT}_{TIMES[name]}")
         if value is not None and value > bound_s * 1e3:
-            found.append(f"p{PERCENT} {_NAMES[name]} {_ms(value)} > {_ms(bound_s * 1e3)}")
+            found.append(f"p{PERCENT} {NAMES[name]} {_ms(value)} > {_ms(bound_s * 1e3)}")
     return found
 
 

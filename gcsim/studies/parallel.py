@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Any, TypeVar
 
 from gcsim.profiles.resolve import Resolved, content_hash
 from gcsim.results.result import Result
@@ -10,6 +11,7 @@ from gcsim.simulate import Progress, simulate
 
 WORTH_S = 4.0  # what starting processes costs, imports included
 Fraction = Callable[[float], None]
+T = TypeVar("T")
 
 
 def simulate_all(
@@ -20,7 +22,7 @@ def simulate_all(
     jobs: processes at once; None: here one after another, until what is left is worth starting
     processes for. progress: called with the fraction that is done.
     """
-    tell = progress or _nobody
+    tell = progress or nobody
     hashes = [content_hash(scenario.mapping) for scenario in scenarios]
     waiting = dict(zip(hashes, scenarios, strict=True))
     total = len(waiting)
@@ -49,17 +51,43 @@ def _size(scenario: Resolved) -> int:
 def _in_processes(
     waiting: dict[str, Resolved], workers: int, done: int, total: int, tell: Fraction
 ) -> dict[str, Result]:
+    keys = sorted(waiting, key=lambda key: -_size(waiting[key]))  # the longest first
+    calls = [(waiting[key],) for key in keys]
+
+    def share(part: float) -> None:
+        tell((done + part * len(keys)) / total)
+
+    return dict(zip(keys, called(simulate, calls, workers, share), strict=True))
+
+
+def called(
+    function: Callable[..., T],
+    calls: Sequence[tuple[Any, ...]],
+    jobs: int | None = None,
+    progress: Fraction | None = None,
+) -> list[T]:
+    """What a function returns for each of several calls, in their order, in `jobs` processes.
+
+    In this one where there is but one call, or one core. An interrupt ends the others.
+
+    >>> called(max, [(1, 2), (4, 3)], jobs=1)
+    [2, 4]
+    """
+    tell, results = progress or nobody, []
+    workers = min(jobs or cores(), len(calls))
+    if workers <= 1:
+        for arguments in calls:
+            results.append(function(*arguments))
+            tell(len(results) / len(calls))
+        return results
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
-    keys = sorted(waiting, key=lambda key: -_size(waiting[key]))  # the longest first
-    results = {}
     try:
         parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-        played = parallel(delayed(simulate)(waiting[key]) for key in keys)
-        for key, result in zip(keys, played, strict=True):
-            results[key] = result
-            tell((done + len(results)) / total)
+        for result in parallel(delayed(function)(*arguments) for arguments in calls):
+            results.append(result)
+            tell(len(results) / len(calls))
     except BaseException:
         get_reusable_executor().shutdown(wait=False, kill_workers=True)
         raise
@@ -72,7 +100,7 @@ def _share(scenario: Resolved, done: int, total: int, tell: Fraction) -> Progres
     return lambda ended: tell((done + (min(ended / count, 1.0) if count else 0.0)) / total)
 
 
-def _nobody(_: float) -> None:
+def nobody(_: float) -> None:
     """Nobody wants to know."""
 
 

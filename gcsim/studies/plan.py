@@ -21,11 +21,12 @@ from gcsim.profiles.resolve import Resolved, resolve
 from gcsim.profiles.site import Site, load_site
 from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import Kind, load_of
-from gcsim.studies.parallel import Fraction, cores
+from gcsim.studies.parallel import Fraction, called, nobody
 from gcsim.studies.plan_question import Aim, Found, Player, Question, Trial, Unit, checked
 from gcsim.studies.plan_robust import Sway, sways
-from gcsim.studies.plan_search import first_guess, search, settle
+from gcsim.studies.plan_search import guessed_pairs, search, settle
 from gcsim.studies.slo import Bound, parse_slo, slo_of
+from gcsim.studies.sweep_table import plain_rows
 from gcsim.version import __version__
 
 PAIRS_MOST = 12  # chip pairs that are searched: the most promising by the roofline
@@ -41,7 +42,8 @@ class Plan:
 
     families: the best of each, the cheapest first, then those without; runs: how many simulations;
     left_out: pairs that the roofline puts behind; headroom: the load up to which the answer holds,
-    None where the largest that was tried holds; sways: what could overturn the choice.
+    as a multiple, of those that were tried (`MORE`), None without an answer; sways: what could
+    overturn the choice.
     """
 
     question: Question = field(repr=False)
@@ -118,8 +120,8 @@ class Plan:
             "deployment": best.deployment() if best else None,
             "headroom": self.headroom,
             "runs": self.runs,
-            "families": _records(self.table),
-            "frontier": _records(self.frontier),
+            "families": plain_rows(self.table),
+            "frontier": plain_rows(self.frontier),
             "sways": [sway.to_dict() for sway in self.sways],
         }
 
@@ -175,14 +177,14 @@ def plan(
     checked(question)
     known = question.base.library
     found = chips_of(sorted(known.profiles("chip")) if chips is None else chips, known)
-    tell = progress or _nobody
-    singles = [(chip,) for chip in found.values()]
-    results = _searched(question, singles, jobs, lambda done: tell(0.35 * done))
-    couples: list[tuple[Chip, ...]] = []
+    tell = progress or nobody
+    singles = [(question, (chip,)) for chip in found.values()]
+    results = called(search, singles, jobs, lambda done: tell(0.35 * done))
     left_out = 0
     if terms.pairs:
         couples, left_out = _couples(question, list(found.values()), results)
-    results += _searched(question, couples, jobs, lambda done: tell(0.35 + 0.35 * done))
+        pairs = [(question, couple) for couple in couples]
+        results += called(search, pairs, jobs, lambda done: tell(0.35 + 0.35 * done))
     answer = _settled(question, results)
     tell(0.8)
     ordered = sorted(results, key=lambda one: (_costs(question, one), one.family))
@@ -217,40 +219,13 @@ def _question(
     return Question(base, kind, load, bounds, terms.minimize, site, chips, power_w, nodes)
 
 
-def _searched(
-    question: Question, families: Sequence[tuple[Chip, ...]], jobs: int | None, tell: Fraction
-) -> list[Found]:
-    """Every family searched, in `jobs` processes; in the order of the families."""
-    workers = min(jobs or cores(), max(len(families), 1))
-    if workers <= 1 or len(families) <= 1:
-        found = []
-        for number, chips in enumerate(families):
-            found.append(search(question, chips))
-            tell((number + 1) / len(families))
-        return found
-    from joblib import Parallel, delayed
-
-    parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-    results = []
-    for one in parallel(delayed(search)(question, chips) for chips in families):
-        results.append(one)
-        tell(len(results) / len(families))
-    return results
-
-
 def _couples(
     question: Question, chips: Sequence[Chip], singles: Sequence[Found]
 ) -> tuple[list[tuple[Chip, ...]], int]:
     """The pairs worth a search by what the roofline asks for, and how many are not."""
-    guesses: list[tuple[float, str, str, tuple[Chip, ...]]] = []
-    for one in chips:
-        for two in chips:
-            guess = first_guess(question, (one, two))
-            if guess is not None:
-                guesses.append((guess, one.name, two.name, (one, two)))
-    guesses.sort(key=lambda row: row[:3])
+    guesses = guessed_pairs(question, chips)
     best = min((_costs(question, one) for one in singles), default=inf)
-    worth = [row[3] for row in guesses if row[0] < 1.5 * best][:PAIRS_MOST]
+    worth = [pair for guess, pair in guesses if guess < 1.5 * best][:PAIRS_MOST]
     return worth, len(chips) ** 2 - len(worth)
 
 
@@ -275,7 +250,7 @@ def _settled(question: Question, results: list[Found]) -> Found | None:
     return min(whole, key=lambda one: (_costs(question, one), one.family), default=None)
 
 
-def _headroom(question: Question, answer: Found) -> float | None:
+def _headroom(question: Question, answer: Found) -> float:
     """The largest load of `MORE` up to which the answer holds, as a multiple; at the least 1."""
     player, held = Player(question, answer), 1.0
     for more in MORE:
@@ -324,12 +299,3 @@ def _point(trial: Trial) -> dict[str, Any]:
         "usd_per_task": unit.usd_per_hour / 3600 / tasks if tasks and sound else None,
         "tok_per_joule": rate / unit.power_w if sound else None,
     }
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    plain = table.astype(object).where(table.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
-
-
-def _nobody(_: float) -> None:
-    """Nobody wants to know."""

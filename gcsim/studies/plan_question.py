@@ -10,9 +10,7 @@ from gcsim.profiles.resolve import Resolved, with_settings
 from gcsim.profiles.site import Site
 from gcsim.profiles.workload import models
 from gcsim.simulate import simulate
-from gcsim.studies.layouts import (
-    Layout,
-)
+from gcsim.studies.layouts import Layout
 from gcsim.studies.slo import Bound, Verdict, verdict
 
 Aim = Literal["cost", "power", "racks", "chips"]
@@ -116,13 +114,11 @@ class Found:
     sliced: bool = False
     trials: list[Trial] = field(default_factory=list)
     whys: list[str] = field(default_factory=list)
-    nearest: Trial | None = None
 
-    def note(self, trial: Trial) -> None:
-        """Keep a run, and the one that came nearest to the SLO."""
-        self.trials.append(trial)
-        if self.nearest is None or trial.verdict.room > self.nearest.verdict.room:
-            self.nearest = trial
+    @property
+    def nearest(self) -> Trial | None:
+        """The run that came nearest to the SLO."""
+        return max(self.trials, key=lambda trial: trial.verdict.room, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +163,11 @@ class Question:
 
 
 class Player:
-    """Plays units, each once."""
+    """Plays units of one question, each once: what `found` has is not played again."""
 
     def __init__(self, question: Question, found: Found) -> None:
         self.question, self.found = question, found
-        self._known: dict[tuple[str, float], Trial] = {}
+        self._known = {(str(trial.unit), trial.load): trial for trial in found.trials}
 
     def whole(self, unit: Unit) -> Trial:
         """With the whole load."""
@@ -202,7 +198,7 @@ class Player:
             summary = simulate(self.question.resolved(unit, load)).summary
             trial = Trial(unit, load, verdict(summary, self.question.bounds), summary)
             self._known[key] = trial
-            self.found.note(trial)
+            self.found.trials.append(trial)
         return self._known[key]
 
 

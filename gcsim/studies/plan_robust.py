@@ -16,7 +16,7 @@ from gcsim.profiles.chip import Chip
 from gcsim.profiles.load import validate
 from gcsim.simulate import simulate
 from gcsim.studies.bands import CAUSES, shifted
-from gcsim.studies.parallel import Fraction, cores
+from gcsim.studies.parallel import Fraction, called
 from gcsim.studies.plan_question import Found, Player, Question, Unit
 from gcsim.studies.plan_search import search
 from gcsim.studies.slo import verdict
@@ -67,21 +67,7 @@ def sways(
         for end in ("slow", "fast")
         if any(_moves(question, unit, chip, cause, end) for unit in units)
     ]
-    workers = min(jobs or cores(), max(len(asked), 1))
-    if workers <= 1:
-        found = []
-        for number, one in enumerate(asked):
-            found.append(_sway(*one))
-            tell((number + 1) / len(asked))
-        return tuple(found)
-    from joblib import Parallel, delayed
-
-    parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-    results = []
-    for sway in parallel(delayed(_sway)(*one) for one in asked):
-        results.append(sway)
-        tell(len(results) / len(asked))
-    return tuple(results)
+    return tuple(called(_sway, asked, jobs, tell))
 
 
 def _moves(question: Question, unit: Unit, chip: str, cause: str, end: str) -> bool:

@@ -29,6 +29,7 @@ from gcsim.studies.layouts import (
 )
 from gcsim.studies.plan_question import Found, Player, Question, Trial, Unit
 
+PAIRED = ("prefill", "decode")
 LAYOUTS_PLAYED = 6  # of a family: the most promising by the roofline
 PAIRS_PLAYED = 3  # layouts of each of the two pools
 GROWN_MOST = 40.0  # times what the roofline asks for: beyond that a family does not serve it
@@ -44,9 +45,14 @@ def search(question: Question, chips: Sequence[Chip], whole: bool = False) -> Fo
     found = Found(" + ".join(chip.name for chip in chips))
     player = Player(question, found)
     demand = demand_of(question.base.scenario)
-    ways = _mixed(question, chips[0], demand, found)
-    if len(chips) == 2:
-        ways = _paired(question, chips, demand, found)
+    if len(chips) == 1:
+        ways = _mixed(question, chips[0], demand, found)
+    else:
+        first, second = (
+            _side(question, chip, role, demand, found)
+            for chip, role in zip(chips, PAIRED, strict=True)
+        )
+        ways = _paired(question, first, second)
     play = player.whole if whole else player.sliced
     slack = 1.0
     for number, (least, guess) in enumerate(ways):
@@ -64,16 +70,20 @@ def search(question: Question, chips: Sequence[Chip], whole: bool = False) -> Fo
     return found
 
 
-def first_guess(question: Question, chips: Sequence[Chip]) -> float | None:
-    """What a family costs by the roofline alone; None where no layout keeps the bounds."""
-    nothing, demand = Found(""), demand_of(question.base.scenario)
-    pair = len(chips) == 2
-    ways = (
-        _paired(question, chips, demand, nothing)
-        if pair
-        else _mixed(question, chips[0], demand, nothing)
-    )
-    return ways[0][1].costs(question.aim) if ways else None
+def guessed_pairs(
+    question: Question, chips: Sequence[Chip]
+) -> list[tuple[float, tuple[Chip, ...]]]:
+    """What each pair that keeps the bounds costs by the roofline alone, the cheapest first."""
+    demand, nothing = demand_of(question.base.scenario), Found("")
+    sides = {
+        role: [_side(question, chip, role, demand, nothing) for chip in chips] for role in PAIRED
+    }
+    guesses: list[tuple[float, tuple[Chip, ...]]] = []
+    for one, first in zip(chips, sides["prefill"], strict=True):
+        for two, second in zip(chips, sides["decode"], strict=True):
+            if ways := _paired(question, first, second):
+                guesses.append((ways[0][1].costs(question.aim), (one, two)))
+    return sorted(guesses, key=lambda row: (row[0], row[1][0].name, row[1][1].name))
 
 
 def settle(question: Question, found: Found) -> Found:
@@ -92,9 +102,7 @@ def _mixed(question: Question, chip: Chip, demand: Demand, found: Found) -> list
     """Layouts of a chip that does both: (at the least, a guess), the cheapest guess first."""
     ways = []
     for layout, low in _sound(question, chip, "mixed", demand, found):
-        rate = tasks_per_s(question.load, demand, question.bounds, low.task_s)
-        if question.kind == "rate":
-            rate = question.load
+        rate = _rate(question, demand, low)
         least = replicas_least(rate, low.busy_s)
         seqs = _at_once(question, demand, low)
         guess = max(ceil(rate * low.busy_s / BUSY), ceil(seqs / max(low.seqs, 1)), 1)
@@ -102,30 +110,38 @@ def _mixed(question: Question, chip: Chip, demand: Demand, found: Found) -> list
     return _ordered(question, ways)
 
 
-def _paired(
-    question: Question, chips: Sequence[Chip], demand: Demand, found: Found
+def _side(
+    question: Question, chip: Chip, role: str, demand: Demand, found: Found
 ) -> list[tuple[Unit, Unit]]:
-    """Layouts of two chips, the best few of each: (at the least, a guess)."""
-    sides: list[list[tuple[float, Layout, int, int]]] = []
-    for chip, role in zip(chips, ("prefill", "decode"), strict=True):
-        side = []
-        for layout, low in _sound(question, chip, role, demand, found):
-            rate = question.load
-            if question.kind == "agents":
-                rate = tasks_per_s(question.load, demand, question.bounds, low.task_s)
-            busy_s = low.prefill_s if role == "prefill" else low.decode_s
-            least, guess = replicas_least(rate, busy_s), max(ceil(rate * busy_s / BUSY), 1)
-            if role == "decode":
-                guess = max(guess, ceil(_at_once(question, demand, low) / max(low.seqs, 1)))
-            costs = Unit((layout,), (guess,)).costs(question.aim)
-            side.append((costs, layout, least, guess))
-        sides.append(sorted(side, key=lambda one: one[0])[:PAIRS_PLAYED])
-    ways = [
-        (Unit((one[1], two[1]), (one[2], two[2])), Unit((one[1], two[1]), (one[3], two[3])))
-        for one in sides[0]
-        for two in sides[1]
-    ]
+    """The best few layouts of one pool of a pair: (at the least, a guess)."""
+    ways = []
+    for layout, low in _sound(question, chip, role, demand, found):
+        rate = _rate(question, demand, low)
+        busy_s = low.prefill_s if role == "prefill" else low.decode_s
+        guess = max(ceil(rate * busy_s / BUSY), 1)
+        if role == "decode":
+            guess = max(guess, ceil(_at_once(question, demand, low) / max(low.seqs, 1)))
+        ways.append((Unit((layout,), (replicas_least(rate, busy_s),)), Unit((layout,), (guess,))))
+    return sorted(ways, key=lambda way: way[1].costs(question.aim))[:PAIRS_PLAYED]
+
+
+def _paired(
+    question: Question, first: list[tuple[Unit, Unit]], second: list[tuple[Unit, Unit]]
+) -> list[tuple[Unit, Unit]]:
+    """Every layout of one pool with every one of the other: (at the least, a guess)."""
+
+    def both(one: Unit, two: Unit) -> Unit:
+        return Unit(one.layouts + two.layouts, one.replicas + two.replicas)
+
+    ways = [(both(a[0], b[0]), both(a[1], b[1])) for a in first for b in second]
     return _ordered(question, ways)
+
+
+def _rate(question: Question, demand: Demand, low: Floor) -> float:
+    """Tasks per second that are asked for, at the least."""
+    if question.kind == "rate":
+        return question.load
+    return tasks_per_s(question.load, demand, question.bounds, low.task_s)
 
 
 def _sound(

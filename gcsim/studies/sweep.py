@@ -26,7 +26,7 @@ from gcsim.studies.load_curve import (
     reading,
 )
 from gcsim.studies.parallel import Fraction
-from gcsim.studies.sweep_table import at_slo_table, point_table
+from gcsim.studies.sweep_table import at_slo_table, plain_rows, point_table
 from gcsim.studies.workers import play_points
 from gcsim.version import __version__
 
@@ -84,10 +84,10 @@ class Sweep:
             ],
             "runs": len(self.table),
             "failed": len(self.errors),
-            "points": _rows(self.table),
+            "points": plain_rows(self.table),
         }
         if self.at_slo is not None:
-            found["at_slo"] = _rows(self.at_slo)
+            found["at_slo"] = plain_rows(self.at_slo)
         return found
 
     def to_json(self) -> str:
@@ -294,9 +294,3 @@ def _made(axes: tuple[Axis, ...], curves: Sequence[_Curve], played: int) -> Swee
         axes = (*axes, Axis(COLUMNS[kind], tuple(loads)))
     table = point_table([axis.column for axis in axes], rows)
     return Sweep(scenario, axes, table, at_slo, played)
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain data, every digit of their numbers, None for what is missing."""
-    plain = table.astype(object).where(table.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]

@@ -61,6 +61,12 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain data, every digit of their numbers, None for what is missing."""
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+
+
 def size_of(summary: Mapping[str, Any]) -> dict[str, float]:
     """Chips, power and rent of a run's deployment, all pools together."""
     pools = summary["pools"]

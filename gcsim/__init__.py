@@ -6,6 +6,7 @@ The facade is lazy: `import gcsim` loads nothing else, a name loads what it need
     compare    one scenario on several deployments, under common random numbers; over=: at each
                value of a parameter                         -> Comparison, or Series
     sweep      every combination of settings, deployments and loads, each a run  -> Sweep
+    plan       the cheapest deployment that serves a load within an SLO  -> Plan
     estimate   one operating point: equal requests, so many at a time, played on one replica
     replicate  one scenario with several seeds, until its intervals are narrow enough
     check      whether the scenarios of a baseline still give what was blessed

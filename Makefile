@@ -62,7 +62,9 @@ lock:  ## resolve the lock files, for Python 3.11 to 3.14 on any platform (FLAGS
 wheel: $(READY)  ## build dist/*.whl and the sdist
 	@$(BIN)/python -m build --no-isolation
 
-deep: $(READY)  ## break our own code in many places: each break must turn a test red (half an hour)
+deep: $(READY)  ## random scenarios, profiles and traces by the ten thousand; break our own code (1 h)
+	@$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=deep tests/property/test_engine.py \
+	  tests/property/test_profile_mutations.py tests/property/test_trace_mutations.py
 	@$(BIN)/python tests/deep/breaks.py
 
 clean:  ## remove the environment and everything built

@@ -42,8 +42,15 @@ EXAMPLES = {
 # The usual units by themselves, so that a run need not load pint: the factors that it finds.
 USUAL: dict[str, dict[str, float]] = {
     "bytes": {
-        "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-        "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40,
+        "B": 1.0,
+        "kB": 1e3,
+        "MB": 1e6,
+        "GB": 1e9,
+        "TB": 1e12,
+        "KiB": 2.0**10,
+        "MiB": 2.0**20,
+        "GiB": 2.0**30,
+        "TiB": 2.0**40,
     },
     "bytes_per_s": {"MB/s": 1e6, "GB/s": 1e9, "TB/s": 1e12, "Gbit/s": 1.25e8},
     "flops_per_s": {"TFLOP/s": 1e12, "PFLOP/s": 1e15},
@@ -54,7 +61,7 @@ USUAL: dict[str, dict[str, float]] = {
     "usd_per_kwh": {"USD/kWh": 1.0},
     "per_s": {"/s": 1.0},
     "number": {"": 1.0},
-}  # fmt: skip
+}
 
 _DEFINITIONS = """
 kilo- = 1e3 = k-

@@ -81,7 +81,7 @@ def banded(result: Result, jobs: int | None = None, progress: Fraction | None = 
 
     >>> from gcsim.simulate import simulate
     >>> from gcsim.profiles.resolve import resolve
-    >>> few = simulate(resolve("coding-agents", {"run.trajectories": 2}))
+    >>> few = simulate(resolve("coding-agents", {"run.trajectories": 1, "arrivals.agents": 1}))
     >>> band = banded(few).summary["bands"]["metrics"]["mean_e2el_ms"]
     >>> band["low"] < few.summary["mean_e2el_ms"] < band["high"]
     True

@@ -168,7 +168,7 @@ def plan(
     Errors: `ProfileError`.
 
     >>> import gcsim
-    >>> found = gcsim.plan("coding-agents", 4, "tpot:mean<30ms", chips=["h200-sxm"])
+    >>> found = gcsim.plan("coding-agents", 1, "tpot:mean<30ms", chips=["h200-sxm"])
     >>> found.answer.best.chips <= 8
     True
     """

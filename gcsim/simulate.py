@@ -21,7 +21,7 @@ from gcsim.profiles.arrivals import Static
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.resolve import Resolved
 from gcsim.profiles.scenario import Scenario
-from gcsim.results.classes import class_summaries, steps_within
+from gcsim.results.classes import class_summaries, steps_within, tier_summaries
 from gcsim.results.counted import count_run, window_s
 from gcsim.results.intervals import interval_summary
 from gcsim.results.result import Result
@@ -34,6 +34,7 @@ from gcsim.results.tables import (
     timeline_table,
     trajectory_table,
     unused,
+    with_tiers,
 )
 from gcsim.traffic.expected import check_size
 from gcsim.traffic.generate import trajectories, within
@@ -128,7 +129,9 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     scenario = resolved.scenario
     end_s, (open_s, close_s) = cluster.env.now * 1e-9, window_s(cluster)
     elapsed_s = max(end_s - open_s, 0.0)
-    requests, tasks = request_table(cluster), trajectory_table(cluster)
+    requests, tasks = (
+        with_tiers(table, scenario) for table in (request_table(cluster), trajectory_table(cluster))
+    )
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, end_s)
     timeline = timeline_table(cluster)
     load = load_of(cluster)
@@ -159,6 +162,7 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         "assumed_values": len(assumed_values(scenario)),
         "steps_within_budget": steps_within(counted, scenario.run.budget),
         "classes": class_summaries(scenario, counted),
+        "tiers": tier_summaries(scenario, counted),
         "pools": pools.replace({np.nan: None}).to_dict("records"),
         "links": links.to_dict("records"),
     }

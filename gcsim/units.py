@@ -21,6 +21,7 @@ DIMENSIONS = {
     "usd": "USD",
     "usd_per_hour": "USD/h",
     "usd_per_kwh": "USD/kWh",
+    "usd_per_mtok": "USD/Mtok",
     "per_s": "1/s",
     "number": "",
 }
@@ -35,6 +36,7 @@ EXAMPLES = {
     "usd": "25000 USD",
     "usd_per_hour": "2.5 USD/h",
     "usd_per_kwh": "0.08 USD/kWh",
+    "usd_per_mtok": "3 USD/Mtok",
     "per_s": "5/s",
     "number": "0.5",
 }
@@ -88,6 +90,7 @@ year = 8766 * hour = y
 watt = [power] = W
 watt_hour = watt * hour = Wh
 dollar = [money] = USD
+token = [text] = tok
 percent = 0.01 = %
 """
 
@@ -188,6 +191,7 @@ _NAMES = {
     "usd": "US dollars",
     "usd_per_hour": "US dollars per hour",
     "usd_per_kwh": "US dollars per kWh",
+    "usd_per_mtok": "US dollars per million tokens",
     "per_s": "a rate (1/s)",
     "number": "a number without a unit",
 }
@@ -207,6 +211,7 @@ def _unit_hint(text: str) -> str:
             return "bits and bytes differ: write 'Gbit/s' or 'GB/s'"
     known = [p + u for u in ("B", "bit", "FLOP") for p in ("", "k", "M", "G", "T", "P")]
     known += ["KiB", "MiB", "GiB", "TiB", "s", "ms", "us", "ns", "min", "h", "W", "kW", "USD", "%"]
+    known.append("Mtok")
     unknown = [word for word in words if word and word not in known]
     return nearest(unknown[0], known) if unknown else ""
 
@@ -220,7 +225,7 @@ def show(value: float, dimension: str) -> str:
     unit = DIMENSIONS[dimension]
     if dimension == "per_s":
         return f"{value:.6g}/s"
-    if dimension in ("number", "usd", "usd_per_hour", "usd_per_kwh") or value == 0:
+    if dimension == "number" or dimension.startswith("usd") or value == 0:
         return f"{value:.6g} {unit}".strip()
     prefixes = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")]
     if dimension == "seconds":

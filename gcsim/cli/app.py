@@ -23,6 +23,7 @@ from gcsim.cli.options import (
 )
 from gcsim.cli.plan import plan
 from gcsim.cli.sweep import sweep
+from gcsim.cli.tiers import tiers
 from gcsim.cli.trace import trace
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ def show(
     emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, plan, cost, bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, plan, tiers, cost, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

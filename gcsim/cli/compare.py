@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from gcsim.cli.run_text import caveats, plain_table, scaled, size_text, verdict
 from gcsim.results.comparison import Comparison, decides
-from gcsim.results.metrics import Metric, named, using
+from gcsim.results.metric import Metric
+from gcsim.results.metrics import named, using
 from gcsim.results.paired import Ratio
 from gcsim.results.text import PHASE_NAMES, three
 from gcsim.studies.compare import DECIDED_BY, Crossover

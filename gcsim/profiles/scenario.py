@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcsim.profiles.arrivals import Arrivals, Closed, Slo, Static, TraceArrivals
+from gcsim.profiles.arrivals import Arrivals, Closed, Price, Slo, Static, TraceArrivals
 from gcsim.profiles.base import Count, Name, PlainSeconds, Spec, si
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model, WeightFormat
@@ -75,6 +75,8 @@ class Scenario(Spec):
     """
     slo: Slo | None = None
     """In place of the workload's."""
+    price: Price | None = None
+    """In place of the workload's: {input, cached, output}, as in 3 USD/Mtok."""
     network: Network = Network()
     """Between client and deployment."""
     run: RunSettings = RunSettings()

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from gcsim.results.counted import Counted, count_run
 from gcsim.results.intervals import per_task
-from gcsim.results.metrics import BOUNDED, PERCENTILES, Metric, named, using
+from gcsim.results.metric import BOUNDED, PERCENTILES, Metric
+from gcsim.results.metrics import named, using
 from gcsim.results.result import Result
 from gcsim.results.statistics import cluster_error, t_quantile
 

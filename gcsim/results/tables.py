@@ -12,6 +12,8 @@ from gcsim.engine.replica import Replica
 from gcsim.engine.window import Part
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import TOTALS
+from gcsim.profiles.scenario import Scenario
+from gcsim.results.counted import tiers_of
 
 NS = 1e-9
 
@@ -43,6 +45,16 @@ def trajectory_table(cluster: Cluster) -> pd.DataFrame:
     table["counted"] = table.pop("part") == Part.COUNTED
     task = (table["end_s"] - table["start_s"]).where(table["status"] == "completed")
     table.insert(list(table.columns).index("end_s") + 1, "task_s", task)
+    return table
+
+
+def with_tiers(table: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
+    """A table of requests or trajectories, with the tier of each where the workload has tiers."""
+    classes = {name: tier for tier, names in tiers_of(scenario).items() for name in names}
+    if classes:
+        tiers = table["workload"].astype(str).map(classes)
+        known = pd.CategoricalDtype(list(dict.fromkeys(classes.values())))
+        table.insert(list(table.columns).index("workload") + 1, "tier", tiers.astype(known))
     return table
 
 

@@ -21,8 +21,8 @@ from gcsim.studies.load_curve import (
 _WORDS = frozenset({"error", "lacks", "saturated_why", "slo_broken_by", "breaks"})
 # What a load at SLO is given per: column, name, how many of it are one.
 _PER = (("chips", "chip", 1.0), ("power_w", "kw", 1e3), ("usd_per_hour", "usd_per_hour", 1.0))
-# The first key of a table's row that is its name: pools, links, classes.
-_NAMED_BY = ("pool", "link", "workload", "name")
+# The first key of a table's row that is its name: pools, links, classes, tiers.
+_NAMED_BY = ("pool", "link", "workload", "tier", "name")
 
 
 def point_table(keys: Sequence[str], rows: Sequence[tuple[Point, Record]]) -> pd.DataFrame:

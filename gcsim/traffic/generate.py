@@ -55,20 +55,22 @@ def trajectories(
     """
     parts = leaves(workload)
     notes = skipped or Skipped()
-    plans = [_plans(leaf, slot, seed, notes) for slot, leaf in enumerate(parts)]
+    plans: dict[str, Iterator[Plan]] = {}  # one for each workload, whatever its tiers
+    for slot, leaf in enumerate(parts):
+        plans.setdefault(leaf.workload.name, _plans(leaf, slot, seed, notes))
     times = starts(arrivals, generator(seed, ARRIVALS))
     own = arrivals if isinstance(arrivals, TraceArrivals) else None
     for index, (slot, time_s) in enumerate(zip(_slots(parts, seed), times, strict=False)):
         if index == count:
             return
-        plan = next(plans[slot], None)
-        if plan is None:
-            _check_enough(arrivals, index, parts[slot].workload.name)
-            return
         leaf = parts[slot]
+        plan = next(plans[leaf.workload.name], None)
+        if plan is None:
+            _check_enough(arrivals, index, leaf.workload.name)
+            return
         if own:
             time_s = _own_time(plan, leaf, own)
-        yield Trajectory(index, leaf.workload.name, plan.steps, time_s, leaf.priority)
+        yield Trajectory(index, leaf.name, plan.steps, time_s, leaf.priority)
 
 
 def within(workload: Workload, context_window: int) -> Workload:

@@ -221,6 +221,23 @@ def test_an_expert_layer_dispatches_and_combines() -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_an_expert_layer_reduces_once_over_the_chips_of_its_group() -> None:
+    """tp 2 x ep 4: attention is added up over 2 chips, and dispatch and combine do the rest.
+
+    4 x (a + m/B), for the one-shot of two chips sends each its all, and 2 x 4 x (a + b log2(8/2) +
+    7/8 min(k, 8)/8 4 m/B), k = 2; m: 2 d bytes of T tokens of a group, of which there are 4.
+    """
+    times = {**toys.NO_TIMES, "all_reduce_latency": "10 us"}
+    times["all_reduce_latency_per_doubling"] = "3 us"
+    chip, model, tokens = toys.chip(stacks={"none": times}), toys.model(ffn=MOE), 800
+    m = 2.0 * model.hidden * tokens
+    expected = 4 * (10 * US + m / 100e9) + 2 * 4 * (16 * US + 7 / 8 * 2 / 8 * 4 * m / 100e9)
+    found = parts(Pool(chip=chip, tp=2, ep=4), model, **prompts(1, tokens))
+    assert found["communication_s"] == pytest.approx(expected, rel=1e-9)
+    whole = parts(Pool(chip=chip, tp=2), model, **prompts(1, tokens))["communication_s"]
+    assert whole == pytest.approx(2 * 4 * (10 * US + m / 100e9), rel=1e-9)
+
+
 def test_communication_that_overlaps_is_not_waited_for() -> None:
     def communication_s(**more: Any) -> float:
         chip = toys.chip(stacks={"none": {**toys.NO_TIMES, **more}})

@@ -95,8 +95,10 @@ EXPOSED, EXPANDED, ABSORBED = range(10, 13)
 # and time per token of two ways to do it [s] (`gcsim.machine.network`).
 COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
 
-# The time of an iteration and its parts, and what `account` adds up besides.
-PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "communication_s", "overhead_s")
+# The time of an iteration and its parts, and what `account` adds up besides. Links: what their
+# bandwidth takes; latency: all that is there however small a batch is, the starts and hops of
+# collectives and h x (launches, layers, sequences).
+PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "links_s", "latency_s")
 TOTALS = (*PARTS, "flops", "bytes", "iterations", "tokens")
 
 GAP_BINS_PER_OCTAVE = 128
@@ -108,6 +110,7 @@ Bounds = tuple[float, float, float, float]
 Rows = tuple[float, float, float, float, float, float, float, float]
 Growth = tuple[float, float, float, float, float, float, float, float]
 Steady = tuple[bool, Rows, Bounds, float, np.ndarray]
+Comm = tuple[float, float]  # comm(x), and what of it is fixed [s]
 Drafting = tuple[float, float]  # as a fraction of the iteration, and a time [s]
 Parts = tuple[float, float, float, float, float, float, float]
 # Called in every iteration of a run: twice as fast as LLVM's own choice.
@@ -206,18 +209,20 @@ def fullest(trials: float, chance: float, ranks: float) -> float:
 
 
 @numba.njit(cache=True)
-def _communication_s(table: np.ndarray, tokens: float, most: float = 0.0) -> float:
+def _communication_s(table: np.ndarray, tokens: float, most: float = 0.0) -> tuple[float, float]:
     """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s].
 
-    Dispatches join the groups of a replica, so that they last as long as that of `most` tokens.
+    Also what of it is fixed: starts and hops. Dispatches join the groups of a replica, so that
+    they last as long as that of `most` tokens.
     """
-    total = 0.0
+    total = fixed = 0.0
     for row in (ALL_REDUCE, DISPATCH, HANDOVER):
         moved = max(tokens, most) if row == DISPATCH else tokens
         one = table[row, ONE_S] + table[row, ONE_S_PER_TOKEN] * moved
         other = table[row, OTHER_S] + table[row, OTHER_S_PER_TOKEN] * moved
         total += table[row, COUNT] * min(one, other)
-    return float(table[TERMS, EXPOSED] * total)
+        fixed += table[row, COUNT] * (table[row, ONE_S] if one <= other else table[row, OTHER_S])
+    return float(table[TERMS, EXPOSED] * total), float(table[TERMS, EXPOSED] * fixed)
 
 
 @numba.njit(cache=True)
@@ -404,17 +409,21 @@ def _bounds(steady: Steady, grown: Grown) -> Bounds:
 
 
 @_inlined
-def _parts(
-    bounds: Bounds, comm: float, overhead: float, drafting: Drafting, rounds: float
-) -> Parts:
-    """The whole and its parts (`PARTS`) [s]; drafting takes its time besides."""
+def _parts(bounds: Bounds, comm: Comm, overhead: float, drafting: Drafting, rounds: float) -> Parts:
+    """The whole and its parts (`PARTS`) [s]; drafting takes its time besides, of the same kinds."""
     compute, weights = bounds[0] * rounds, bounds[1] * rounds
     experts, kv = bounds[2] * rounds, bounds[3] * rounds
-    comm, overhead = comm * rounds, overhead * rounds
+    both, overhead = comm[0] * rounds, overhead * rounds
+    fixed = comm[1] * rounds
+    total = compute + weights + experts + kv + both + overhead
+    links, latency = both - fixed, overhead + fixed
     if drafting[0] + drafting[1] > 0.0:
-        overhead += (compute + weights + experts + kv + comm + overhead) * drafting[0] + drafting[1]
-    total = compute + weights + experts + kv + comm + overhead
-    return total, compute, weights, experts, kv, comm, overhead
+        overhead += total * drafting[0] + drafting[1]
+        drafted = compute + weights + experts + kv + both + overhead
+        more, total = drafted / total, drafted
+        compute, weights, experts, kv = compute * more, weights * more, experts * more, kv * more
+        links, latency = links * more, latency * more
+    return total, compute, weights, experts, kv, links, latency
 
 
 @numba.njit(cache=True)
@@ -447,7 +456,7 @@ def _drafting(table: np.ndarray, batch: np.ndarray) -> Drafting:
 @numba.njit(cache=True)
 def _besides(
     table: np.ndarray, batch: np.ndarray, x: np.ndarray, others: float
-) -> tuple[float, float, Drafting]:
+) -> tuple[Comm, float, Drafting]:
     """comm(x) and h x [s], and what drafting takes."""
     comm = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * others)
     return comm, _times(table, OVERHEAD, x), _drafting(table, batch)

@@ -61,6 +61,7 @@ USUAL: dict[str, dict[str, float]] = {
     "usd": {"USD": 1.0},
     "usd_per_hour": {"USD/h": 1.0},
     "usd_per_kwh": {"USD/kWh": 1.0},
+    "usd_per_mtok": {"USD/Mtok": 1.0},
     "per_s": {"/s": 1.0},
     "number": {"": 1.0},
 }

@@ -112,7 +112,7 @@ Growth = tuple[float, float, float, float, float, float, float, float]
 Steady = tuple[bool, Rows, Bounds, float, np.ndarray]
 Comm = tuple[float, float]  # comm(x), and what of it is fixed [s]
 Drafting = tuple[float, float]  # as a fraction of the iteration, and a time [s]
-Constants = tuple[Steady, Growth, float, float, Drafting, float]  # of a run of decode alone
+Constants = tuple[Steady, Growth, Comm, float, Drafting, float]  # of a run of decode alone
 Parts = tuple[float, float, float, float, float, float, float]
 # Called in every iteration of a run: twice as fast as LLVM's own choice.
 _inlined = numba.njit(cache=True, forceinline=True)

@@ -122,9 +122,16 @@ def _row(keys: Sequence[str], point: Point, record: Record) -> dict[str, Any]:
         "slo_holds": None if broken is None else not broken,
         "slo_broken_by": "; ".join(broken or ()) or None,
     }
+    row |= {f"slo_{time}_s": bound for time, bound in _bounds(summary["classes"]).items()}
     classes = summary["classes"] if len(summary["classes"]) > 1 else []
     rest = flat({**summary, "classes": classes})
     return row | {key: value for key, value in rest.items() if key not in row and value != []}
+
+
+def _bounds(classes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The bounds of the SLO that all classes have alike [s]."""
+    slos = [one["slo"] for one in classes]
+    return {time: s for time, s in slos[0].items() if all(slo.get(time) == s for slo in slos)}
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:

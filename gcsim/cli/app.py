@@ -246,7 +246,8 @@ def compare(
     if over is not None:
         emit(series.to_json() if output is Format.json else series_table(series))
     else:
-        emit(comparison.to_json() if output is Format.json else comparison_table(comparison))
+        found = {**comparison.to_dict(), "at_slo": study.at_slo(comparison)}
+        emit(found if output is Format.json else comparison_table(comparison))
 
 
 @app.command()

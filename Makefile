@@ -8,15 +8,15 @@ LOCKED := $(VENV)/.locked
 # Published points to calibrate on; the large set is not part of the repository.
 POINTS ?= ../shared/facts/points.csv
 
-DEMO := coding-agents --load 1,8,32,128,256 --set run.trajectories=64 \
-	--deployment sn40l-mono --deployment mi300x-mono --deployment sn50-mono --deployment h100-mono
+DEMO := coding-agents --load 1,8,64,256 --chips sn40l,mi300x,sn50,h100-sxm --no-pairs \
+	--set run.trajectories=32
 
 .PHONY: help demo test quick bench deep examples calibrate format lock audit wheel clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## four machines serving 1 to 256 coding agents
-	$(BIN)/gcsim sweep $(DEMO)
+demo: $(READY)  ## what four chips take to serve 1 to 256 coding agents, and what that costs
+	$(BIN)/gcsim plan $(DEMO)
 
 test: $(READY)  ## everything CI runs: lint, types, import contracts, tests, doctests
 	@$(BIN)/ruff check --quiet

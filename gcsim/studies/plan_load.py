@@ -142,7 +142,8 @@ def plan_over_load(
     """The cheapest deployment of each family of chips at each load, with its range.
 
     loads: agents of closed loops, or tasks per second where the scenario's arrivals are open; the
-    rest as `gcsim.studies.plan.plan` has it. `terms.robustness`: also at both ends of the values.
+    rest as `gcsim.studies.plan.plan` has it. chips: `a+b` is prefill on one, decode on the other;
+    with any such no other pairs are searched. `terms.robustness`: also at both ends of the values.
     Errors: `ProfileError`.
 
     >>> import gcsim
@@ -156,20 +157,10 @@ def plan_over_load(
     loads = check_loads(asked.kind, loads)
     checked(asked)
     asked = replace(asked, load=loads[-1])
-    known = base.library
-    names = sorted(known.profiles("chip")) if chips is None else chips
-    found = list(chips_of(names, known).values())
     tell = progress or nobody
-    families: list[Family] = [(chip,) for chip in found]
-    played = called(
-        over_loads, [(asked, loads, one) for one in families], jobs, lambda done: tell(0.4 * done)
-    )
-    if terms.pairs:
-        pairs = _pairs(asked, loads, found, played)
-        families += pairs
-        played += called(
-            over_loads, [(asked, loads, one) for one in pairs], jobs, lambda d: tell(0.4 + 0.2 * d)
-        )
+    families = _families(asked, loads, chips, terms.pairs)
+    calls = [(asked, loads, one) for one in families]
+    played = called(over_loads, calls, jobs, lambda done: tell(0.6 * done))
     served, runs = _with_ends(asked, loads, families, played, terms.robustness, jobs, tell)
     ordered = sorted(served, key=lambda one: (one.load, one.usd_per_task(), one.family))
     return PlanOverLoad(asked, tuple(ordered), runs, terms.robustness)
@@ -204,19 +195,35 @@ def over_loads(
     return every
 
 
-def _pairs(
-    question: Question, loads: Sequence[float], chips: Sequence[Chip], played: list[list[Found]]
+def _families(
+    question: Question, loads: Sequence[float], names: Sequence[str] | None, pairs: bool
 ) -> list[Family]:
-    """The pairs of chips that are worth a search at some load by what the roofline asks for."""
+    """Each chip, and pairs: those that are named (`a+b`), else the cheapest by the roofline."""
+    known = question.base.library
+    given = [name.split("+") for name in names or sorted(known.profiles("chip"))]
+    asked = [tuple(part.strip() for part in parts) for parts in given]
+    if odd := ["+".join(parts) for parts in asked if len(parts) > 2]:
+        raise ProfileError.one("plan", "--chips", odd[0], "is no pair", "write prefill+decode")
+    every = dict.fromkeys(name for parts in asked for name in parts)
+    chips_of(list(every), known)  # says all that is wrong at once
+    chips = {name: next(iter(chips_of([name], known).values())) for name in every}
+    families = [tuple(chips[name] for name in parts) for parts in asked]
+    if pairs and all(len(family) == 1 for family in families):
+        families += _pairs(question, loads, [family[0] for family in families])
+    return families
+
+
+def _pairs(question: Question, loads: Sequence[float], chips: Sequence[Chip]) -> list[Family]:
+    """The pairs of chips, also of one with itself, that the roofline finds cheapest at some load.
+
+    Those that are within `PAIRS_MOST` by the least of what they cost per agent.
+    """
     found: dict[str, tuple[float, Family]] = {}
-    for place, load in enumerate(loads):
-        at = replace(question, load=load)
-        units = [family[place].best for family in played]
-        best = min((unit.costs(question.aim) for unit in units if unit), default=inf)
-        for guess, pair in guessed_pairs(at, chips):
-            name = " + ".join(chip.name for chip in pair)
-            if len({chip.name for chip in pair}) > 1 and guess < 3 * best:
-                found[name] = min(found.get(name, (inf, pair)), (guess / best, pair), key=_guess)
+    for load in loads:
+        for guess, pair in guessed_pairs(replace(question, load=load), chips):
+            row = guess / load, pair
+            name = _guess(row)[1]
+            found[name] = min(found.get(name, row), row, key=_guess)
     return [pair for _, pair in sorted(found.values(), key=_guess)[:PAIRS_MOST]]
 
 

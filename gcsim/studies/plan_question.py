@@ -1,7 +1,7 @@
 """What a plan asks and what it knows: units of a deployment, the question, its runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from typing import Any, Literal
 
@@ -163,7 +163,7 @@ class Question:
         if tasks is None:
             tasks = max(round(load), 64) if self.kind == "agents" else 200
         mapping = {**self.base.mapping, "run": {**run, "trajectories": tasks}}
-        plain, deployment = Resolved(self.base.scenario, mapping), unit.deployment()
+        plain, deployment = replace(self.base, mapping=mapping), unit.deployment()
         for pool in deployment["pools"].values():
             pool["chip"] = self.replaced.get(pool["chip"], pool["chip"])
         return with_settings(plain, {"deployment": deployment, "arrivals": arrivals})

@@ -76,7 +76,7 @@ def play_scenario(
     unless the scenario has a warm-up
     skipped: counts the lines of a trace that were left out
     """
-    window = window_of(scenario, ends=scenario.ends or traffic is not None)
+    window = window_of(scenario, own=traffic is None)
     if traffic is None:
         workload = within(scenario.workload, scenario.model.context_window)
         seed = np.random.SeedSequence(scenario.run.seed)
@@ -95,14 +95,15 @@ def play_scenario(
     )
 
 
-def window_of(scenario: Scenario, ends: bool) -> Window:
-    """What of a run of a scenario counts; ends: whether its load does."""
+def window_of(scenario: Scenario, own: bool = True) -> Window:
+    """What of a run of a scenario counts; own: it plays its own traffic, not other trajectories."""
     run, warmup_s = scenario.run, scenario.warmup_s
-    tasks = scenario.tasks if not ends or scenario.ends else run.trajectories
-    if warmup_s is None and ends:
+    tasks = scenario.tasks if own or scenario.ends else run.trajectories
+    if warmup_s is None and not own:
         warmup_s = 0.0
     warmup_ns = None if warmup_s is None else to_ns(warmup_s)
-    return Window(tasks, warmup_ns, None if run.time is None else to_ns(run.time))
+    time_ns = None if run.time is None else to_ns(run.time)
+    return Window(tasks, warmup_ns, time_ns, scenario.midway if own else 0)
 
 
 def bind_pools(scenario: Scenario) -> dict[str, Machine]:

@@ -41,6 +41,31 @@ EXAMPLES = {
     "number": "0.5",
 }
 
+# The usual units by themselves, so that a run need not load pint: the factors that it finds.
+USUAL: dict[str, dict[str, float]] = {
+    "bytes": {
+        "B": 1.0,
+        "kB": 1e3,
+        "MB": 1e6,
+        "GB": 1e9,
+        "TB": 1e12,
+        "KiB": 2.0**10,
+        "MiB": 2.0**20,
+        "GiB": 2.0**30,
+        "TiB": 2.0**40,
+    },
+    "bytes_per_s": {"MB/s": 1e6, "GB/s": 1e9, "TB/s": 1e12, "Gbit/s": 1.25e8},
+    "flops_per_s": {"TFLOP/s": 1e12, "PFLOP/s": 1e15},
+    "seconds": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0, "d": 86400.0},
+    "watts": {"W": 1.0, "kW": 1e3, "MW": 1e6},
+    "usd": {"USD": 1.0},
+    "usd_per_hour": {"USD/h": 1.0},
+    "usd_per_kwh": {"USD/kWh": 1.0},
+    "usd_per_mtok": {"USD/Mtok": 1.0},
+    "per_s": {"/s": 1.0},
+    "number": {"": 1.0},
+}
+
 _DEFINITIONS = """
 kilo- = 1e3 = k-
 mega- = 1e6 = M-
@@ -136,6 +161,9 @@ def _read(text: str, dimension: str) -> float:
         if number == 0:
             return number
         raise UnitError("has no unit", _example(dimension))
+    factor = USUAL[dimension].get(unit)
+    if factor is not None:
+        return number * factor
     if _TINY.match(unit):
         hint = "prefixes are case-sensitive: 'MB' is a million bytes, 'mB' a thousandth of one"
         raise UnitError("cannot be read as a quantity", hint)

@@ -79,6 +79,33 @@ def case(rng: Random) -> Case:
     )
 
 
+def several(rng: Random) -> Case:
+    """A random case in which steps ask for other models too: one that is served, one that is not.
+
+    Contexts go from model to model, each with a prefix cache of its own.
+    """
+    one = case(rng)
+    more = {}
+    for k in range(rng.choice([1, 1, 2])):
+        more[f"o{k}"] = pool(rng, "mixed", [1]) | {"model": toys.model(name="other", layers=2)}
+    while True:
+        try:
+            beside = toys.deployment(more).pools
+            break
+        except ValueError:
+            more = {"o0": pool(rng, "mixed", [1]) | {"model": toys.model(name="other", layers=2)}}
+    pools = {**one.deployment.pools, **beside}
+    if rng.random() < 0.5:
+        pools = dict(reversed(pools.items()))
+    asked = [None, None, "other", "other", "nobody's"]
+    tasks = [
+        replace(task, steps=tuple(replace(s, model=rng.choice(asked)) for s in task.steps))
+        for task in one.trajectories
+    ]
+    what = one.deployment.model_copy(update={"pools": pools})
+    return replace(one, deployment=what, trajectories=tasks)
+
+
 def chip(rng: Random) -> Any:
     """A toy chip: fast or slow, small or large spill, one of two ways to execute."""
     spill = {

@@ -7,7 +7,7 @@ from gcsim.results.comparison import Comparison, decides
 from gcsim.results.metric import Metric
 from gcsim.results.metrics import named, using
 from gcsim.results.paired import Ratio
-from gcsim.results.text import PHASE_NAMES, three
+from gcsim.results.text import PHASE_NAMES, causes, three
 from gcsim.studies.compare import DECIDED_BY, Crossover, at_slo
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def comparison_table(comparison: Comparison) -> "RenderableType":
     same = len({r.summary["scenario"] for r in comparison.results.values()}) == 1
     head = f"{first['scenario']}: {first['workload']} with {first['model']}" if same else "compare"
     parts: list[RenderableType] = [Text(f"{head}, seed {first['seed']}", style="bold")]
-    parts += [_side_by_side(comparison), _legend(), _sizes(comparison)]
+    parts += [_side_by_side(comparison), _legend(), _sizes(comparison), _busy(comparison)]
     parts += _at_slo(at_slo(comparison))
     if len(comparison.results) > 1:
         parts += [_ratios(comparison), Text(decides(comparison))]
@@ -124,6 +124,20 @@ def _at_slo(rows: list[dict[str, Any]]) -> "list[RenderableType]":
         cells = [mark + three(known / size) for size in sizes]
         table.add_row(row["name"], f"{mark}{known:g}", *cells, row["breaks"] or "")
     return [table]
+
+
+def _busy(comparison: Comparison) -> "Table":
+    """What the busy time of every pool goes to."""
+    pools = [(name, p) for name, r in comparison.results.items() for p in r.summary["pools"]]
+    shares = [causes(pool) for _, pool in pools]
+    heads = list(dict.fromkeys(key for share in shares for key in share))
+    heads.sort(key=lambda key: (key == "latency", "links" in key, key != "arithmetic"))
+    table = plain_table("Of its busy time", "pool", "busy", *heads)
+    table.columns[0].overflow, table.columns[1].justify = "fold", "left"
+    for (name, pool), share in zip(pools, shares, strict=True):
+        cells = (f"{share[key]:.0%}" if key in share else "-" for key in heads)
+        table.add_row(name, pool["pool"], f"{pool['utilization']:.0%}", *cells)
+    return table
 
 
 def _head(metric: Metric, comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcsim.results import metrics
 from gcsim.results.metric import PERCENTILES, Metric
-from gcsim.results.text import PHASE_NAMES, bound_name, three
+from gcsim.results.text import PHASE_NAMES, bound_name, causes, three
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,6 +66,7 @@ def run_table(result: "Result") -> "RenderableType":
     if s["steps_within_budget"]:
         parts.append(_budget(s))
     parts += [Text(_rates(s)), Text(_costs(s)), _pools(s["pools"])]
+    parts += [busy_table(pool) for pool in s["pools"] if causes(pool)]
     if s["links"]:
         parts.append(_links(s["links"]))
     if "bands" in s:
@@ -354,13 +355,10 @@ def sum_text(metric: Metric, value: float) -> str:
 
 
 def _pools(pools: list[dict[str, Any]]) -> "Table":
-    headers = ("pool", "chips", "busy", "MFU", "MBU", "waiting", "batch", "KV peak", "bound by")
+    headers = ("pool", "chips", "busy", "MFU", "MBU", "waiting", "batch", "KV peak")
     table = plain_table(*headers)
-    table.columns[1].justify = table.columns[-1].justify = "left"
-    table.columns[-1].no_wrap = False
+    table.columns[1].justify = "left"
     for pool in pools:
-        bounds = {k[6:]: v for k, v in pool.items() if k.startswith("bound_") and v}
-        top = sorted(bounds.items(), key=lambda item: -item[1])[:3]
         table.add_row(
             pool["pool"],
             f"{pool['chips']} {pool['chip']}",
@@ -370,9 +368,14 @@ def _pools(pools: list[dict[str, Any]]) -> "Table":
             three(pool["mean_waiting"]),
             three(pool["mean_running"] / pool["utilization"] if pool["utilization"] else None),
             f"{pool['kv_peak']:.0%}",
-            ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
         )
     return table
+
+
+def busy_table(pool: dict[str, Any]) -> "Table":
+    """What a second of a pool's chips goes to while they are busy, by what bounds it [ms]."""
+    parts = {name: 1e3 * share for name, share in causes(pool).items()}
+    return _breakdown(parts, f"A busy second of {pool['pool']}")
 
 
 def _links(links: list[dict[str, Any]]) -> "Table":

@@ -69,6 +69,8 @@ class Closed(Spec):
     """How many at any time."""
     ramp: PlainSeconds = 0.0
     """The first ones start spread evenly over this time, not all at once."""
+    start: Literal["fresh", "midway"] = "fresh"
+    """midway: the first session of each is under way, at a random step of it; it does not count."""
 
 
 class Static(Spec):

@@ -43,8 +43,8 @@ class RunSettings(Spec):
     horizon: PlainSeconds | None = None
     """The run is cut off here, with what is unfinished then."""
     warmup: Annotated[float, BeforeValidator(_warmup), "seconds"] = nan
-    """A time, or auto: until twice as many tasks have ended as are under way; a trace and a batch
-    have none.
+    """A time, or auto: until twice as many tasks have ended as are under way, or each that was
+    entered midway has its first answer; a trace and a batch have none.
     """
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 1
     """Of every random stream."""
@@ -91,6 +91,13 @@ class Scenario(Spec):
         return recorded or isinstance(self.arrivals, Static | TraceArrivals)
 
     @property
+    def midway(self) -> int:
+        """How many sessions are under way when the run begins."""
+        if isinstance(self.arrivals, Closed) and self.arrivals.start == "midway":
+            return self.arrivals.agents
+        return 0
+
+    @property
     def tasks(self) -> int | None:
         """How many tasks count; None: all of a trace, or those that start in `run.time`.
 
@@ -106,10 +113,10 @@ class Scenario(Spec):
 
     @property
     def warmup_s(self) -> float | None:
-        """When the window opens [s]; None: when as many tasks have ended as are under way."""
+        """When the window opens [s]; None: as `gcsim.engine.window` says."""
         if not isnan(self.run.warmup):
             return self.run.warmup
-        return 0.0 if self.ends else None
+        return 0.0 if self.ends and not self.midway else None
 
     def contradictions(self) -> Iterator[tuple[str, object, str, str]]:
         """Settings that leave nothing to count: (field, value, reason, what to do)."""

@@ -11,7 +11,7 @@ from gcsim.results.metrics import named, rates
 from gcsim.results.paired import Ratio, ratio, ratios
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
-from gcsim.results.text import PHASE_NAMES, bound_name, three
+from gcsim.results.text import PHASE_NAMES, causes, three
 from gcsim.version import __version__
 
 Normalize = Literal["none", "power", "cost", "chips"]
@@ -200,13 +200,9 @@ def _bound(result: Result, phase: str) -> str:
     if phase in _ROLES:
         pools = pools[pools["role"].isin(_ROLES[phase])]
     pool = pools.sort_values("utilization", ascending=False, kind="stable").iloc[0]
-    shares = {
-        str(key).removeprefix("bound_"): float(value)
-        for key, value in pool.items()
-        if str(key).startswith("bound_") and pd.notna(value)
-    }
+    shares = causes({str(key): value for key, value in pool.items()})
     name = max(shares, key=lambda key: shares[key])
-    return f"{bound_name(name)} ({shares[name]:.0%} of its time)"
+    return f"{name} ({shares[name]:.0%} of its time)"
 
 
 def _waiting_share(result: Result) -> float:

@@ -214,7 +214,8 @@ def _sums(metric: Metric, first: Counted, other: Counted, together: bool, scale:
     totals = [float(x.sum()) for x in (a, p, b, q)]
     if not (totals[0] and totals[1] and totals[3]):
         return Ratio(None)
-    ratio = totals[2] / totals[3] * totals[1] / totals[0] * (scale if metric.rate else 1.0)
+    # Each side by itself first: a run is exactly once itself.
+    ratio = (totals[2] / totals[3]) / (totals[0] / totals[1]) * (scale if metric.rate else 1.0)
     count = min(len(a), len(b))
     if not together or count < 2 or not totals[2]:
         return Ratio(ratio)

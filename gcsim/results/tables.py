@@ -124,7 +124,7 @@ def timeline_table(cluster: Cluster) -> pd.DataFrame:
 
 
 def bound_seconds(replica: Replica) -> dict[str, float]:
-    """Busy seconds of a replica by what bounded them: compute, memory per tier, comm, overhead."""
+    """Busy seconds of a replica by what bounded them: compute, memory per tier, links, latency."""
     return split_bounds(dict(zip(TOTALS, replica.meter.totals.tolist(), strict=True)), replica.cost)
 
 
@@ -140,8 +140,7 @@ def split_bounds(total: dict[str, float], cost: Machine) -> dict[str, float]:
         for tier, share in tiers.items():
             name = f"memory_{tier}"
             split[name] = split.get(name, 0.0) + seconds * share
-    split["communication"] = total["communication_s"]
-    split["overhead"] = total["overhead_s"]
+    split["links"], split["latency"] = total["links_s"], total["latency_s"]
     return split
 
 

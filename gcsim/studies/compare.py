@@ -182,7 +182,7 @@ def compare(
     jobs: processes; None: as many as are worth it. The result does not depend on it.
 
     >>> import gcsim
-    >>> few = {"run.trajectories": 4}
+    >>> few = {"run.trajectories": 2, "arrivals.agents": 1}
     >>> both = gcsim.compare("coding-agents", deployments=["sn40l-mono", "sn50-mono"], settings=few)
     >>> both.ratio_to_first["sn50-mono"]["mean_tpot_ms"].ratio < 1
     True

@@ -49,7 +49,7 @@ def test_several_loads_are_a_curve_as_of_a_sweep() -> None:
 
 
 def test_what_has_no_load_or_no_slo_says_nothing() -> None:
-    assert at_slo(compared(slo=None, **{"workload.slo": {}})) == []
+    assert at_slo(compared(slo={"ttft": None, "tpot": None})) == []
     assert at_slo(compared(arrivals={"process": "static"})) == []
     other = ("deployment.pools.serve.tp", [8, 16])
     assert gcsim.compare("coding-agents", over=other, settings=FEW).at_slo == []

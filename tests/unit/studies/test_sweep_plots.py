@@ -12,7 +12,7 @@ from gcsim.results.plots import new_axes
 from gcsim.studies.sweep import Sweep
 from gcsim.studies.sweep_plots import check_plot, latency_against_load, load_curves, write_plot
 
-LOADS = [1.0, 64.0]
+LOADS = [1.0, 300.0]
 
 
 @pytest.fixture(scope="module")

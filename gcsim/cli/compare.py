@@ -109,7 +109,6 @@ def _sizes(comparison: Comparison) -> "Table":
     return table
 
 
-<<<<<<< HEAD
 def _busy(comparison: Comparison) -> "Table":
     """What the busy time of every pool goes to."""
     pools = [(name, p) for name, r in comparison.results.items() for p in r.summary["pools"]]
@@ -124,8 +123,6 @@ def _busy(comparison: Comparison) -> "Table":
     return table
 
 
-=======
->>>>>>> tiers
 def _at_slo(rows: list[dict[str, Any]]) -> "list[RenderableType]":
     """What each takes at the SLO, per chip, kW and dollar; one load says only: no less, or less."""
     if not rows:
@@ -141,23 +138,6 @@ def _at_slo(rows: list[dict[str, Any]]) -> "list[RenderableType]":
         cells = [mark + three(known / size) for size in sizes]
         table.add_row(row["name"], f"{mark}{known:g}", *cells, row["breaks"] or "")
     return [table]
-<<<<<<< HEAD
-=======
-
-
-def _busy(comparison: Comparison) -> "Table":
-    """What the busy time of every pool goes to."""
-    pools = [(name, p) for name, r in comparison.results.items() for p in r.summary["pools"]]
-    shares = [causes(pool) for _, pool in pools]
-    heads = list(dict.fromkeys(key for share in shares for key in share))
-    heads.sort(key=lambda key: (key == "latency", "links" in key, key != "arithmetic"))
-    table = plain_table("Of its busy time", "pool", "busy", *heads)
-    table.columns[0].overflow, table.columns[1].justify = "fold", "left"
-    for (name, pool), share in zip(pools, shares, strict=True):
-        cells = (f"{share[key]:.0%}" if key in share else "-" for key in heads)
-        table.add_row(name, pool["pool"], f"{pool['utilization']:.0%}", *cells)
-    return table
->>>>>>> tiers
 
 
 def _head(metric: Metric, comparison: Comparison) -> str:

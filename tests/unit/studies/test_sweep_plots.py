@@ -12,14 +12,14 @@ from gcsim.results.plots import new_axes
 from gcsim.studies.sweep import Sweep
 from gcsim.studies.sweep_plots import check_plot, latency_against_load, load_curves, write_plot
 
-LOADS = [1.0, 300.0]
+LOADS = [1.0, 64.0]
 
 
 @pytest.fixture(scope="module")
 def found() -> Sweep:
     """Two deployments of which one is saturated at the higher load."""
     grid = {"deployment": ["sn40l-mono", "h100-mono"]}
-    return gcsim.sweep("chatbot", grid, LOADS, settings={"run.trajectories": 40}, jobs=1)
+    return gcsim.sweep("chatbot", grid, LOADS, settings={"run.trajectories": 120}, jobs=1)
 
 
 def test_curves_are_the_table(found: Sweep) -> None:

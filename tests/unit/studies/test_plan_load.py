@@ -46,17 +46,19 @@ def test_more_agents_never_need_fewer_chips(found: PlanOverLoad) -> None:
 def test_the_range_holds_the_value_and_moves_with_what_is_assumed(found: PlanOverLoad) -> None:
     for one in found.served:
         low, high = one.ends
-        assert low <= one.usd_per_task() <= high
+        assert low <= one.usd_per_hour <= high
         assert one.slow is not None
         assert one.fast is not None
-        slow, fast = one.usd_per_task("slow"), one.usd_per_task("fast")
-        assert fast <= one.usd_per_task() * 1.02  # a slower machine has its agents wait longer
-        assert slow >= one.usd_per_task() * 0.98
+        assert one.best.best is not None
+        units = [end.best for end in (one.fast, one.slow)]
+        assert units[0] is not None
+        assert units[0].chips <= one.best.best.chips
+        assert units[1] is None or units[1].chips >= one.best.best.chips
     widest = {
         chip: max(one.ends[1] / one.ends[0] for one in found.served if one.family == chip)
         for chip in CHIPS
     }
-    assert widest["sn50"] > widest["h100-sxm"] > 1  # every efficiency of SN50 is assumed
+    assert widest["sn50"] > max(widest["h100-sxm"], 1.2)  # every efficiency of SN50 is assumed
 
 
 def test_an_answer_is_that_of_a_plan_at_its_load(found: PlanOverLoad) -> None:
@@ -79,17 +81,12 @@ def test_per_chip_kw_and_dollar_are_of_the_same_deployment(found: PlanOverLoad) 
         assert row["load_per_chip"] * row["chips"] == pytest.approx(row["load"])
         assert row["load_per_kw"] * row["power_w"] == pytest.approx(row["load"] * 1e3)
         assert row["load_per_usd_per_hour"] * row["usd_per_hour"] == pytest.approx(row["load"])
-    first = found.served[0]
-    trial = first.best.trial
-    assert trial is not None
-    hours = 1 / (trial.summary["task_throughput"] * 3600)
-    assert first.usd_per_task() == pytest.approx(hours * trial.unit.usd_per_hour)
 
 
 def test_rivals_are_those_whose_range_begins_below_the_firsts_end(found: PlanOverLoad) -> None:
     for load in found.loads:
         first, *others = found.at(load)
-        assert all(first.usd_per_task() <= one.usd_per_task() for one in others)
+        assert all(first.usd_per_hour <= one.usd_per_hour for one in others)
         rivals = [one.family for one in found.rivals(load)]
         assert rivals == [one.family for one in others if one.ends[0] < first.ends[1]]
 
@@ -117,7 +114,7 @@ def test_an_slo_that_nothing_keeps_says_why() -> None:
     (one,) = found.served
     assert one.best.best is None
     assert "a sequence alone takes" in one.why
-    assert found.to_dict()["families"][0]["usd_per_task"] is None
+    assert found.to_dict()["families"][0]["usd_per_hour"] is None
 
 
 @pytest.mark.parametrize("loads", [[0], [1.5], [], ["many"]])

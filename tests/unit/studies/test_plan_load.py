@@ -1,16 +1,20 @@
 """A plan over load: what a buyer takes from its table must hold."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import gcsim
 from gcsim.errors import ProfileError
+from gcsim.profiles.chip import Chip
 from gcsim.profiles.resolve import Resolved, resolve, with_settings
+from gcsim.studies.layouts import chips_of, demand_of, floor, layouts
 from gcsim.studies.plan import Terms
 from gcsim.studies.plan_load import PlanOverLoad, plan_over_load
-from gcsim.studies.plan_question import Found
+from gcsim.studies.plan_question import Found, Player, Unit
 from gcsim.studies.plan_search import search
+from gcsim.studies.slo import parse_slo
 
 SLO = "tpot:mean<14ms ttft:p95<2s"
 LOADS = [2, 12, 48]
@@ -29,6 +33,10 @@ def small(**settings: Any) -> Resolved:
     }
     base = resolve("coding-agents", {"model": "gpt-oss-20b", **settings})
     return with_settings(base, {"workload": {"name": "small", "agent": agent}})
+
+
+def _chip(name: str) -> Chip:
+    return chips_of([name])[name]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +109,7 @@ def test_the_table_does_not_depend_on_the_processes() -> None:
 
 def test_runs_that_are_known_are_not_played_again() -> None:
     asked = plan_over_load(small(), [12], SLO, chips=["h100-sxm"], terms=QUICK, jobs=1)
-    chips = _chips(asked)
+    chips = [_chip("h100-sxm")]
     first = search(asked.question, chips)
     again = search(asked.question, chips, known=first.trials)
     assert str(again.best) == str(first.best)
@@ -123,8 +131,47 @@ def test_loads_that_are_none_are_refused(loads: list[Any]) -> None:
         plan_over_load(small(), loads, SLO, chips=["sn50"], terms=QUICK)
 
 
-def _chips(asked: PlanOverLoad) -> list[Any]:
-    from gcsim.studies.layouts import chips_of
+def test_pairs_are_those_that_are_named(found: PlanOverLoad) -> None:
+    named = ["h100-sxm", "sn50+h100-sxm"]
+    pair = plan_over_load(small(), [2], SLO, chips=named, terms=Terms(robustness=False), jobs=1)
+    assert {one.family for one in pair.served} == {"h100-sxm", "sn50 + h100-sxm"}
+    unit = next(one.best.best for one in pair.served if "+" in one.family)
+    assert unit is not None
+    assert [layout.pool["role"] for layout in unit.layouts] == ["prefill", "decode"]
+    with pytest.raises(ProfileError, match="is no pair"):
+        plan_over_load(small(), [2], SLO, chips=["sn50+sn50+sn50"], terms=QUICK)
 
-    assert isinstance(asked.served[0].best, Found)
-    return list(chips_of(["h100-sxm"]).values())
+
+def test_chips_of_a_library_may_be_planned_with(tmp_path: Path) -> None:
+    folder = tmp_path / "hardware_profiles" / "chips"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(
+        "base: sn50\nname: mine\nprice: {usd_per_chip_hour: 1 USD/h}\n"
+    )
+    base = gcsim.load("coding-agents", library=tmp_path)
+    asked = with_settings(base, {"model": "gpt-oss-20b", "workload": small().mapping["workload"]})
+    (one,) = plan_over_load(asked, [2], SLO, chips=["mine"], terms=QUICK, jobs=1).served
+    assert one.best.best is not None
+    assert one.usd_per_hour == pytest.approx(one.best.best.chips)
+
+
+def test_as_many_tasks_count_as_the_scenario_says() -> None:
+    few = plan_over_load(
+        small(**{"run.trajectories": 20}), [2], SLO, chips=["h100-sxm"], terms=QUICK, jobs=1
+    )
+    trial = few.served[0].best.trial
+    assert trial is not None
+    assert trial.summary["completed"] == 20 * 3
+
+
+def test_what_a_tail_bound_discards_breaks_it_alone() -> None:
+    """One prompt in twenty has so much to compute; the mean one would keep the bound."""
+    base = resolve("coding-agents", {"run.trajectories": 16})
+    demand, chip = demand_of(base.scenario), _chip("sn40l")
+    asked = plan_over_load(base, [1], "ttft:p95<2s", chips=["sn40l"], terms=QUICK, jobs=1).question
+    made = layouts(base.scenario, chip, "mixed", asked.site)[0]
+    layout = next(one for one in made if one.name == "sn40l tp 1")
+    assert not floor(layout, demand, parse_slo("ttft:mean<2s")).why
+    assert floor(layout, demand, parse_slo("ttft:p95<2s")).why.startswith("TTFT")
+    played = Player(asked, Found("")).at(Unit((layout,), (1,)), 1).summary
+    assert played["p95_ttft_ms"] > 2000

@@ -1,6 +1,6 @@
 """The table of `gcsim plan --load`: per chip, kW and dollar over load, with ranges and order."""
 
-from math import inf, isnan
+from math import inf
 from typing import TYPE_CHECKING
 
 from gcsim.cli.run_text import plain_table
@@ -15,7 +15,7 @@ WHYS_SHOWN = 4
 
 
 def plan_load_table(found: "PlanOverLoad") -> "RenderableType":
-    """A row per load and family, the cheapest task first; then what of the order is known."""
+    """A row per load and family, the cheapest first; then what of the order is known."""
     from rich.console import Group
     from rich.text import Text
 
@@ -29,7 +29,8 @@ def plan_load_table(found: "PlanOverLoad") -> "RenderableType":
 def _table(found: "PlanOverLoad") -> "RenderableType":
     unit = "agents" if found.question.kind == "agents" else "tasks/s"
     ends = ["range"] if found.ranges else []
-    names = ["chips", f"{unit}\n/chip", f"{unit}\n/kW", "USD\n/task", *ends, "TTFT\nms"]
+    per = ["per\nchip", "per\nkW", "per\nUSD/h"]
+    names = ["chips", *per, "USD/h", *ends, "TTFT\nms"]
     table = plain_table(unit, "deployment", *names, "tok/s\n/user", "binds", left=2)
     table.columns[0].justify, table.columns[-1].justify = "right", "left"
     table.columns[1].no_wrap, table.columns[1].overflow = False, "fold"
@@ -45,14 +46,15 @@ def _cells(found: "PlanOverLoad", one: "Served") -> list[str]:
     unit, trial = one.best.best, one.best.trial
     ends = [_range(one)] if found.ranges else []
     if unit is None or trial is None:
-        return [one.family, "none", "-", "-", "-", *ends, "-", "-", ""]
+        return [one.family, "none", "-", "-", "-", "-", *ends, "-", "-", ""]
     tpot = trial.summary["mean_tpot_ms"]
     return [
         str(unit),
         f"{unit.chips}",
         three(one.load / unit.chips),
         three(one.load / unit.power_w * 1e3),
-        three(one.usd_per_task()),
+        three(one.load / unit.usd_per_hour),
+        three(unit.usd_per_hour),
         *ends,
         three(trial.summary["mean_ttft_ms"]),
         three(1e3 / tpot if tpot else None),
@@ -62,9 +64,9 @@ def _cells(found: "PlanOverLoad", one: "Served") -> list[str]:
 
 def _range(one: "Served") -> str:
     low, high = one.ends
-    if isnan(low) or low == inf:
+    if low == inf:
         return "-"
-    return f"{three(low)} to {three(high) if high < inf else 'none'}"
+    return f"{three(low)}–{three(high) if high < inf else 'none'}"
 
 
 def _order(found: "PlanOverLoad", load: float) -> str:
@@ -86,7 +88,7 @@ def _words(found: "PlanOverLoad") -> list[str]:
     lines = []
     if found.ranges:
         lines.append(
-            "range: USD per task with the chips' assumed values at their fast, at their slow end."
+            "range: USD/h with the chips' assumed values at their fast, at their slow end."
         )
     failed = [one for one in found.served if one.best.best is None]
     lines += [

@@ -187,6 +187,13 @@ def test_kv_blocks_are_conserved_and_shared() -> None:
     kv.check()
 
 
+def test_what_fits_is_what_an_empty_cache_admits() -> None:
+    """10 blocks of 16 tokens, 3 of them for the windows of each sequence: 112 tokens fit."""
+    for tokens in (1, 111, 112, 113, 160):
+        kv = KvCache(0, 10, 16, 3)
+        assert kv.fits(tokens) == (kv.admit(request(0, tokens), 0) is not None) == (tokens <= 112)
+
+
 def test_admission_that_fails_changes_nothing() -> None:
     kv = KvCache(0, 10, 16, 0)
     first = request(1, 100)

@@ -51,6 +51,13 @@ def test_the_load_stays_on_until_the_last_that_counts_has_ended_and_no_longer() 
     assert window.closed_ns <= last_ns
 
 
+def test_a_window_is_open_from_its_first_nanosecond_to_before_its_last() -> None:
+    window = Window(warmup_ns=5, time_ns=3)
+    parts = [window.start("w", now) for now in (4, 5, 7, 8, 9)]
+    assert parts == [Part.BEFORE, Part.COUNTED, Part.COUNTED, Part.AFTER, Part.AFTER]
+    assert (window.opened_ns, window.closed_ns) == (5, 8)
+
+
 def test_what_fills_is_felt_by_what_counts() -> None:
     """Alone at its end a task would be faster: with the load on, the last is as slow as any."""
     what = toys.deployment({"main": {"batching": {"max_seqs": 1}}})

@@ -167,6 +167,25 @@ def test_the_link_ramp_follows_the_published_sizes(moved: float, line_share: flo
     assert moved / seconds / 200e9 == pytest.approx(line_share, rel=0.25)
 
 
+def test_a_transfer_takes_the_lanes_of_both_its_ends() -> None:
+    """100 MB over 2 lanes of 50 MB/s x 0.5 take 2 s, and 3 s more to set up and to arrive."""
+
+    def carried(*ends: tuple[int, int], **when: int) -> list[float]:
+        link = Link(**{"from": "p", "to": "d", "bandwidth": "50 MB/s", "lanes": 2, "efficiency": 0.5,
+                       "setup": "1 s", "latency": "2 s"})  # fmt: skip
+        use = LinkUse(link)
+        times = {"earliest_ns": 0, "computed_ns": 0, "layers": 4, **when}
+        return [use.carry(*end, 100e6, **times) * 1e-9 for end in ends]
+
+    assert carried((0, 5)) == [5.0]
+    assert carried((0, 5), (1, 6)) == [5.0, 5.0]
+    assert carried((0, 5), (1, 5)) == [5.0, 7.0], "the receiver's lanes are taken"
+    assert carried((0, 5), (0, 6)) == [5.0, 7.0], "the sender's are"
+    assert carried((0, 5), (5, 0)) == [5.0, 5.0], "each way has lanes of its own"
+    assert carried((0, 5), earliest_ns=10**9) == [6.0]
+    assert carried((0, 5), computed_ns=10 * 10**9) == [13.5], "the last of four layers comes last"
+
+
 def test_kv_blocks_are_conserved_and_shared() -> None:
     kv = KvCache(0, 100, 16, 0)
     first = request(1, 160)

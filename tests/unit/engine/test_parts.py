@@ -171,11 +171,10 @@ def test_a_transfer_takes_the_lanes_of_both_its_ends() -> None:
     """100 MB over 2 lanes of 50 MB/s x 0.5 take 2 s, and 3 s more to set up and to arrive."""
 
     def carried(*ends: tuple[int, int], **when: int) -> list[float]:
-        link = Link(**{"from": "p", "to": "d", "bandwidth": "50 MB/s", "lanes": 2, "efficiency": 0.5,
-                       "setup": "1 s", "latency": "2 s"})  # fmt: skip
-        use = LinkUse(link)
-        times = {"earliest_ns": 0, "computed_ns": 0, "layers": 4, **when}
-        return [use.carry(*end, 100e6, **times) * 1e-9 for end in ends]
+        times = {"setup": "1 s", "latency": "2 s", "bandwidth": "50 MB/s", "efficiency": 0.5}
+        use = LinkUse(Link(**{"from": "p", "to": "d", "lanes": 2, **times}))
+        how = {"earliest_ns": 0, "computed_ns": 0, "layers": 4, **when}
+        return [use.carry(*end, 100e6, **how) * 1e-9 for end in ends]
 
     assert carried((0, 5)) == [5.0]
     assert carried((0, 5), (1, 6)) == [5.0, 5.0]

@@ -93,7 +93,8 @@ def cost_table(found: "list[tuple[str, Cost]]") -> "RenderableType":
         ("USD/M\ncached", lambda one: three(one.usd_per_million["cached"])),
         ("USD/M\noutput", lambda one: three(one.usd_per_million["output"])),
         ("USD\n/task", lambda one: three(one.usd_per_task)),
-        ("J\n/token", lambda one: three(one.joules_per_output_token)),
+        ("J/token\ninput", lambda one: three(one.joules_per_token["input"])),
+        ("\noutput", lambda one: three(one.joules_per_token["output"])),
         ("kW\nmean", lambda one: three(one.power_w / 1e3)),
         ("kW\nsite", lambda one: three(one.site_power_w / 1e3)),
     ]

@@ -97,8 +97,8 @@ class Cluster:
         for use in self.links:
             self._weigh(use)
         self._policy = POLICIES[deployment.router.policy]
-        self._up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
-        self._down_ns = [
+        self.up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
+        self.down_ns = [
             to_ns(terms.round_trip_s / 2 + r.cost.request_overhead_s) for r in self.replicas
         ]
         # The call at which each replica has its next boundary.
@@ -122,7 +122,7 @@ class Cluster:
             osl = max(min(osl, service.context_window - context.tokens), 1)
         request = Request(self.created, session, step, context, osl=osl, sent_ns=at_ns)
         request.service = service
-        request.in_ns = self._up_ns
+        request.in_ns = self.up_ns
         if service is not None and service.tokenize_s:
             request.in_ns += to_ns(request.isl * service.tokenize_s)
         self.created += 1
@@ -179,7 +179,7 @@ class Cluster:
         now = self.env.now
         request.status = status
         del self.live[request]
-        down_ns = self._down_ns[max(request.replica, 0)]
+        down_ns = self.down_ns[max(request.replica, 0)]
         network_ns, client_ns = request.in_ns + down_ns, now + down_ns
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
@@ -191,6 +191,11 @@ class Cluster:
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)
             self.session_ended(session)
+
+    @property
+    def service(self) -> Service:
+        """The service of the one model that is served here (of the first, where there are more)."""
+        return self._services[self.replicas[0].cost.model]
 
     @property
     def spent_ns(self) -> int:

@@ -1,0 +1,133 @@
+"""All that the compiled loop knows, as arrays: a record for each object of the SimPy engine.
+
+A record has the fields of the class that it stands for, under the same names; what is a reference
+there is a number here: the place of another record, -1 for none. `World` holds all arrays.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+NEVER = 1 << 62
+UNLIMITED = 1 << 62
+NONE = -1
+
+# Every function of the loop is compiled by this: only `gcsim.engine.compiled.loop.run` is called
+# from Python and kept on disk, with all that it calls.
+compiled = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
+
+
+def _record(text: str, floats: str = "") -> "np.dtype[np.void]":
+    fields: list[tuple[str, Any]] = [(name, np.int64) for name in text.split()]
+    return np.dtype(fields + [(name, np.float64) for name in floats.split()], align=True)
+
+
+# The one record of a run: of the clock, the cluster, the load and the window; then how much of
+# each array is in use (`free_...`: the first of a chain of places that are free again).
+NOW = _record(
+    """
+    time calls created served under_way moment_ns sessions coming ended epochs uids
+    next draw started checking told_at stopped full
+    tasks warmup_ns window_ns opened_ns closed_ns counted live starts
+    up_ns coalesce policy turns drawn offered exhausted
+    requests free_requests session_places free_sessions contexts free_contexts nodes free_nodes
+    rows tasks_done most_steps most_seqs horizon_ns
+    """,
+)
+REPLICA = _record(
+    """
+    pool first_group groups next_ns call overlap down_ns
+    start_ns end_ns iterations most until_ns interruptible first
+    count_from_ns busy_ns decoded_tokens
+    peak_waiting step_ns next_sample_ns area last_ns waiting running used running_area used_area
+    sampled_ns samples
+    """,
+)
+GROUP = _record(
+    """
+    replica load line_tokens coming requests changed held awaits known_ns decodes
+    rank form max_seqs limit_tokens tokens_per_seq prefills first_token_here
+    running first_running last_running prefilling first_prefilling last_prefilling added returned
+    seqs clock iterations kv window_kv growing block_tokens window accepted_ppm
+    total extra limit private peak chunk cached pinned evicted tick root
+    """,
+    "fresh_work",
+)
+REQUEST = _record(
+    """
+    index session step context isl osl owner priority sent_ns in_ns first_token_ns last_token_ns
+    phase_ns queue_ns prefill_ns kv_transfer_ns decode_ns status reason replica group preemptions
+    hit hit_own estimate prompt_tokens past todo generated epoch join_clock end_clock served live
+    node held cached own shared
+    previous next in_prefill previous_prefill next_prefill free
+    """,
+)
+SESSION = _record(
+    """
+    trajectory workload priority start_ns begin_ns steps place size_class part status end_ns done
+    live alive number at spans_class home free
+    """,
+)
+# A step of a session: what the trajectory says (`spans`: place of what it appends in `cells`), and
+# what becomes of it: steps to wait for, steps that continue its context, that context.
+STEP = _record(
+    "osl delay_ns parent human keep served spans span_count heirs heir_count missing users context"
+)
+NODE = _record(
+    "uid parent length depth owner children pins last_used queued content start chain group free"
+)
+# A trajectory as it is handed over: `gcsim.engine.compiled.feed`.
+TASK = _record("trajectory workload priority start_ns first steps cells cell_count")
+
+# The lists of a group, rows of up to four numbers each (heaps by the first three), then two of all.
+LINE, ENDS, CROSSINGS, LEAVES, STALLS, CHUNKS, EVENTS = range(7)
+LISTS = 7
+CALLS, TOLD = range(2)  # behind those of all groups
+# What happened to a request in a group.
+COMPLETED, REJECTED = range(2)
+
+TOKENS = 3  # in `spans`, behind place, length and class: all tokens of a context
+
+# Paths of a step: `PATH` when it was sent; when what it waits for ended last (and when that was).
+PATHS = 7
+LATEST, LATEST_NS = 7, 14
+
+
+class World(NamedTuple):
+    """The arrays; `lists`, `labels`, `spans`, `hints`: (place, length, size class) of lists of
+    rows in `cells` (`gcsim.engine.compiled.lists`): of groups and of all, by node, by context.
+    """
+
+    now: Array
+    replicas: Array
+    groups: Array
+    requests: Array
+    sessions: Array
+    steps: Array
+    step_free: Array
+    paths: Array
+    nodes: Array
+    buckets: Array
+    lists: Array
+    labels: Array
+    spans: Array
+    hints: Array
+    cells: Array
+    free: Array
+    phases: Array
+    tables: Array
+    batches: Array
+    totals: Array
+    gaps: Array
+    samples: Array
+    unsettled: Array
+    starts: Array
+    rows: Array
+    tasks: Array
+    tokenize_s: Array
+    context_window: Array
+    feed_tasks: Array
+    feed_steps: Array
+    feed_cells: Array

@@ -6,17 +6,12 @@ there is a number here: the place of another record, -1 for none. `World` holds 
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 Array = np.ndarray[Any, Any]
 NEVER = 1 << 62
 UNLIMITED = 1 << 62
 NONE = -1
-
-# Every function of the loop is compiled by this: only `gcsim.engine.compiled.loop.run` is called
-# from Python and kept on disk, with all that it calls.
-compiled = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 
 
 def _record(text: str, floats: str = "") -> "np.dtype[np.void]":
@@ -131,3 +126,39 @@ class World(NamedTuple):
     feed_tasks: Array
     feed_steps: Array
     feed_cells: Array
+
+
+# What each array holds, and how many axes it has.
+SHAPES: dict[str, tuple[Any, int]] = {
+    "now": (NOW, 1),
+    "replicas": (REPLICA, 1),
+    "groups": (GROUP, 1),
+    "requests": (REQUEST, 1),
+    "sessions": (SESSION, 1),
+    "steps": (STEP, 1),
+    "step_free": (np.int64, 1),
+    "paths": (np.int64, 2),
+    "nodes": (NODE, 1),
+    "buckets": (np.int64, 1),
+    "lists": (np.int64, 2),
+    "labels": (np.int64, 2),
+    "spans": (np.int64, 2),
+    "hints": (np.int64, 2),
+    "cells": (np.int64, 2),
+    "free": (np.int64, 1),
+    "phases": (np.int64, 2),
+    "tables": (np.float64, 3),
+    "batches": (np.float64, 2),
+    "totals": (np.float64, 2),
+    "gaps": (np.int64, 2),
+    "samples": (np.int64, 3),
+    "unsettled": (np.int64, 1),
+    "starts": (np.int64, 2),
+    "rows": (np.int64, 2),
+    "tasks": (np.int64, 2),
+    "tokenize_s": (np.float64, 1),
+    "context_window": (np.int64, 1),
+    "feed_tasks": (TASK, 1),
+    "feed_steps": (STEP, 1),
+    "feed_cells": (np.int64, 2),
+}

@@ -4,8 +4,9 @@ What is called stands in the last column: a kind, and its argument. A call of a 
 while it is the one that the replica knows; a cancelled one moves no clock.
 """
 
-from gcsim.engine.compiled.arrays import CALLS, LISTS, World, compiled
+from gcsim.engine.compiled.arrays import CALLS, LISTS, World
 from gcsim.engine.compiled.lists import heap_push
+from gcsim.engine.compiled.parts import compiled
 
 START, ARRIVE, BOUNDARY, STOP = range(4)
 KINDS = 8

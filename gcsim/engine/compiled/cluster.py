@@ -1,10 +1,11 @@
 """`gcsim.engine.cluster` over arrays: the router in front of the replicas, and records."""
 
 from gcsim.engine.compiled import replica
-from gcsim.engine.compiled.arrays import NEVER, NONE, World, compiled
+from gcsim.engine.compiled.arrays import NEVER, NONE, PATHS, World
 from gcsim.engine.compiled.clock import BOUNDARY, call
 from gcsim.engine.compiled.group import KV_CAPACITY
 from gcsim.engine.compiled.kv_cache import fits, look_up, usable
+from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.compiled.request import COMPLETED, REJECTED
 from gcsim.engine.compiled.router import route
 from gcsim.engine.compiled.session import ended
@@ -84,7 +85,8 @@ def _record_task(w: World, s: int) -> None:
     row[0], row[1] = session.trajectory, session.workload
     row[2], row[3] = session.start_ns, session.end_ns
     row[4], row[5], row[6], row[7] = session.steps, session.done, session.status, session.part
-    row[8:] = w.paths[session.place + session.steps, : row.shape[0] - 8]
+    for k in range(PATHS):
+        row[8 + k] = w.paths[session.place + session.steps, k]
 
 
 @compiled

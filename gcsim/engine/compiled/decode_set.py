@@ -1,7 +1,8 @@
 """`gcsim.engine.decode_set` over arrays: the sequences of a group that decode, as sums."""
 
-from gcsim.engine.compiled.arrays import CROSSINGS, ENDS, LISTS, Array, World, compiled
+from gcsim.engine.compiled.arrays import CROSSINGS, ENDS, LISTS, Array, World
 from gcsim.engine.compiled.lists import LENGTH, PLACE, heap_pop, heap_push
+from gcsim.engine.compiled.parts import compiled
 
 PPM = 1_000_000
 

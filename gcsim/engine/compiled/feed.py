@@ -85,5 +85,3 @@ class Feed:
 def _view(numbers: "array[int]", record: Any) -> Array:
     flat = np.array(numbers, dtype=np.int64)
     return flat.reshape(-1, 4) if record is None else flat.view(record)
-
-

@@ -12,7 +12,6 @@ from gcsim.engine.compiled.arrays import (
     REJECTED,
     TOKENS,
     World,
-    compiled,
 )
 from gcsim.engine.compiled.decode_set import (
     advance,
@@ -26,6 +25,7 @@ from gcsim.engine.compiled.kv_cache import fits, grow, release, reserve, room_of
 from gcsim.engine.compiled.line import head, put_back, take_head, waiting
 from gcsim.engine.compiled.lists import LENGTH, PLACE, push
 from gcsim.engine.compiled.meter import all_wait, one_gap, one_joins, one_leaves
+from gcsim.engine.compiled.parts import compiled
 
 KV_CAPACITY = 1  # of `REASONS` in `gcsim.engine.compiled.play`
 MIXED, PROMPTS_FIRST, BATCH_BY_BATCH = range(3)  # `gcsim.engine.batching`: how to form

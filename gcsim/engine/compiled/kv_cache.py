@@ -1,7 +1,8 @@
 """`gcsim.engine.kv_cache` over arrays: the block ledger of a group."""
 
-from gcsim.engine.compiled.arrays import NONE, UNLIMITED, World, compiled
+from gcsim.engine.compiled.arrays import NONE, UNLIMITED, World
 from gcsim.engine.compiled.lists import LENGTH, PLACE, push
+from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.compiled.prefix_cache import (
     Match,
     child_of,

@@ -3,8 +3,9 @@
 The place among equals is a number in the group: `added` counts up, `returned` down.
 """
 
-from gcsim.engine.compiled.arrays import LINE, LISTS, World, compiled
+from gcsim.engine.compiled.arrays import LINE, LISTS, World
 from gcsim.engine.compiled.lists import LENGTH, PLACE, heap_pop, heap_push
+from gcsim.engine.compiled.parts import compiled
 
 ARRIVAL, SHORTEST = range(2)  # `gcsim.engine.batching`: arrival, shortest_prompt
 

@@ -4,7 +4,8 @@ A list is a row of `heads`: where its block begins, its length, and the size cla
 which has 2^class rows (-1: none yet). Blocks that are free again are chained, class by class.
 """
 
-from gcsim.engine.compiled.arrays import Array, compiled
+from gcsim.engine.compiled.arrays import Array
+from gcsim.engine.compiled.parts import compiled
 
 PLACE, LENGTH, CLASS = range(3)
 CLASSES = 48

@@ -5,12 +5,13 @@ more in between. So starting one, and what follows an end, are two functions eac
 """
 
 from gcsim.engine.compiled import window
-from gcsim.engine.compiled.arrays import LATEST_NS, NEVER, NONE, PATHS, World, compiled
+from gcsim.engine.compiled.arrays import LATEST_NS, NEVER, NONE, World
 from gcsim.engine.compiled.clock import START, STOP, call
 from gcsim.engine.compiled.cluster import count_from, spent_ns
 from gcsim.engine.compiled.lists import TOP, class_of, give, take
+from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.compiled.request import UNFINISHED
-from gcsim.engine.compiled.session import start
+from gcsim.engine.compiled.session import no_path, start
 
 
 @compiled
@@ -98,7 +99,7 @@ def begin_session(w: World, s: int) -> None:
     session.start_ns = session.end_ns = now.time
     session.done = session.live = 0
     session.status, session.alive = UNFINISHED, 1
-    w.paths[session.place + session.steps, :PATHS] = 0
+    no_path(w.paths[session.place + session.steps])
     if not was_open and now.opened_ns >= 0:
         count_from(w)
     now.sessions += 1

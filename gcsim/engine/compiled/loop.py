@@ -1,22 +1,23 @@
 """The loop: one call after another, until the run ends or Python has something to do."""
 
-import numba
-
 from gcsim.engine.compiled import cluster, load, replica, window
-from gcsim.engine.compiled.arrays import CALLS, LISTS, TOLD, World, compiled
+from gcsim.engine.compiled.arrays import CALLS, LISTS, TOLD, World
 from gcsim.engine.compiled.clock import ARRIVE, BOUNDARY, KINDS, START
 from gcsim.engine.compiled.lists import LARGEST, LENGTH, PLACE, TOP, heap_pop
+from gcsim.engine.compiled.parts import compiled, entry
 from gcsim.engine.compiled.prefix_cache import link
 from gcsim.engine.compiled.request import drop_request
+from gcsim.engine.compiled.world import at
 
 # Why it stops: the run is over; trajectories are wanted; an array is nearly full (which); a pause.
 OVER, FEED, GROW, PAUSE = range(4)
 REQUESTS, SESSIONS, STEPS, CONTEXTS, NODES, CELLS, ROWS, TASKS, STARTS = range(9)
 
 
-@numba.njit(cache=True, error_model="numpy")
-def run(w: World, turns: int) -> int:
-    """Play up to so many turns; why it stops."""
+@entry
+def run(address: int, turns: int) -> int:
+    """Play up to so many turns of the world at an address; why it stops."""
+    w = at(address)
     now, told, calls = w.now[0], w.groups.shape[0] * LISTS + TOLD, w.groups.shape[0] * LISTS + CALLS
     for _ in range(turns):
         if _short(w) >= 0:
@@ -58,20 +59,22 @@ def run(w: World, turns: int) -> int:
     return PAUSE
 
 
-@numba.njit(cache=True, error_model="numpy")
-def stop(w: World) -> None:
+@entry
+def stop(address: int) -> None:
     """The run is over: count the iterations that have ended."""
+    w = at(address)
     for p in range(w.replicas.shape[0]):
         replica.stop(w, p, w.now[0].time)
 
 
-@numba.njit(cache=True, error_model="numpy")
-def rehash(w: World) -> None:
+@entry
+def rehash(address: int) -> None:
     """Fill a larger table of children."""
+    w = at(address)
     w.buckets[:] = -1
-    for at in range(w.groups.shape[0], w.now[0].nodes):
-        if w.nodes[at].uid >= 0:
-            link(w.nodes, w.buckets, at)
+    for k in range(w.groups.shape[0], w.now[0].nodes):
+        if w.nodes[k].uid >= 0:
+            link(w.nodes, w.buckets, k)
 
 
 @compiled

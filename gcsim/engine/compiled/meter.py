@@ -1,7 +1,8 @@
 """`gcsim.engine.meter` and `gcsim.engine.timeline` over arrays."""
 
-from gcsim.engine.compiled.arrays import LISTS, STALLS, World, compiled
+from gcsim.engine.compiled.arrays import LISTS, STALLS, World
 from gcsim.engine.compiled.lists import LENGTH, PLACE, push
+from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.compiled.run import account_run
 from gcsim.engine.timeline import MOST_SAMPLES
 from gcsim.machine.roofline import DECODE_SEQS, gap_bin
@@ -100,6 +101,7 @@ def sample(w: World, p: int, now: int, waiting: int, running: int, used: int) ->
         replica.step_ns = max(2 * replica.step_ns, 2 * now // MOST_SAMPLES)
         kept = (replica.samples + 1) // 2
         for k in range(kept):
-            samples[k] = samples[2 * k]
+            for column in range(4):
+                samples[k, column] = samples[2 * k, column]
         replica.samples = kept
     replica.next_sample_ns = now + replica.step_ns

@@ -17,6 +17,7 @@ from gcsim.engine.compiled.arrays import LISTS, NONE, Array, World
 from gcsim.engine.compiled.feed import Feed
 from gcsim.engine.compiled.lists import FREE, TOP
 from gcsim.engine.compiled.window import AFTER
+from gcsim.engine.compiled.world import table_of
 from gcsim.engine.records import REQUEST, TRAJECTORY, Names
 from gcsim.engine.timeline import MOST_SAMPLES
 from gcsim.machine.machine import Machine
@@ -38,7 +39,7 @@ ROUTES: list[Any] = [
 ]
 REASONS = ("", "kv_capacity", "context_window", "model_not_served")
 TURNS = 200_000  # then Python may look: at progress, at an interrupt
-MOST_WORKLOADS = 4096
+MOST_WORKLOADS = 256
 
 
 class GaveUpError(Exception):
@@ -83,12 +84,14 @@ def play(
     feed = Feed(trajectories, terms.model, {r.cost.model for r in cluster.replicas}, ahead)
     w = world(cluster, None if horizon_s is None else to_ns(horizon_s) + 1)
     now, told = w.now[0], 0
+    table = table_of(w)
     try:
-        while (why := loop.run(w, TURNS)) != loop.OVER:
+        while (why := loop.run(table.ctypes.data, TURNS)) != loop.OVER:
             if why == loop.FEED:
                 w = _fed(w, feed)
             elif why == loop.GROW:
                 w = _grown(w, int(now["full"]))
+            table = table_of(w)
             ended = int(now["counted"] - now["live"])
             if progress is not None and ended > told:
                 told = ended
@@ -97,7 +100,7 @@ def play(
         raise GaveUpError("its arrays are full") from error
     if progress is not None and now["counted"] - now["live"] > told:
         progress(int(now["counted"] - now["live"]))
-    loop.stop(w)
+    loop.stop(table.ctypes.data)
     _write(cluster, w, feed.workloads)
 
 
@@ -268,7 +271,7 @@ def _grown(w: World, which: int) -> World:
         larger[name][: len(array)] = array
     w = w._replace(**larger)
     if which == loop.NODES:
-        loop.rehash(w)
+        loop.rehash(table_of(w).ctypes.data)
     return w
 
 
@@ -325,8 +328,7 @@ def _write_timeline(timeline: Any, record: Any, samples: Array) -> None:
     found: list[tuple[int, ...]] = []
     for time, *areas in rows:
         last = tuple(
-            before + (area - before) % (1 << 64)
-            for before, area in zip(last, areas, strict=True)
+            before + (area - before) % (1 << 64) for before, area in zip(last, areas, strict=True)
         )
         found.append((time, *last))
     _, timeline._area, timeline._running_area, timeline._used_area = found.pop()

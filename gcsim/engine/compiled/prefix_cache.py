@@ -5,8 +5,9 @@ through the nodes. A match is a tuple: (node, depth, index, offset, own). What a
 taken the place of is known by its `uid`, which no other node ever has.
 """
 
-from gcsim.engine.compiled.arrays import LEAVES, LISTS, NONE, Array, World, compiled
+from gcsim.engine.compiled.arrays import LEAVES, LISTS, NONE, Array, World
 from gcsim.engine.compiled.lists import CLASS, LENGTH, PLACE, clear, heap_pop, heap_push, push, room
+from gcsim.engine.compiled.parts import compiled
 
 Match = tuple[int, int, int, int, int]
 

@@ -8,12 +8,12 @@ from gcsim.engine.compiled.arrays import (
     NEVER,
     TOLD,
     World,
-    compiled,
 )
 from gcsim.engine.compiled.decode_set import iterations_within, steady_iterations
 from gcsim.engine.compiled.line import add, waiting
 from gcsim.engine.compiled.lists import LENGTH, PLACE, push
 from gcsim.engine.compiled.meter import count, line_now, sample
+from gcsim.engine.compiled.parts import compiled
 
 
 @compiled

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from gcsim.engine.compiled.arrays import NONE, TOKENS, World, compiled
+from gcsim.engine.compiled.arrays import NONE, TOKENS, World
 from gcsim.engine.compiled.clock import ARRIVE, call
 from gcsim.engine.compiled.lists import CLASS, LENGTH, PLACE, clear, push, room
+from gcsim.engine.compiled.parts import compiled
 
 COMPLETED, REJECTED, UNFINISHED = range(3)  # as in `gcsim.engine.records.STATUSES`
 

@@ -1,8 +1,9 @@
 """`gcsim.engine.router` over arrays: which group gets a request."""
 
-from gcsim.engine.compiled.arrays import NONE, World, compiled
+from gcsim.engine.compiled.arrays import NONE, World
 from gcsim.engine.compiled.kv_cache import look_up, usable
 from gcsim.engine.compiled.lists import LENGTH, PLACE
+from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.router import SEQ_TOKENS
 
 ROUND_ROBIN, LEAST_LOADED, STICKY, PREFIX_AFFINITY = range(4)

@@ -3,8 +3,9 @@
 The batch of a group is a row of `batches`; the kernels are those of `gcsim.machine.roofline`.
 """
 
-from gcsim.engine.compiled.arrays import CHUNKS, LISTS, NEVER, World, compiled
+from gcsim.engine.compiled.arrays import CHUNKS, LISTS, NEVER, World
 from gcsim.engine.compiled.lists import LENGTH, PLACE
+from gcsim.engine.compiled.parts import compiled
 from gcsim.machine.roofline import (
     DECODE_KV,
     DECODE_SEQS,

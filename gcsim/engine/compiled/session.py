@@ -1,6 +1,7 @@
 """`gcsim.engine.session` over arrays: a trajectory played step by step."""
 
-from gcsim.engine.compiled.arrays import LATEST, LATEST_NS, NONE, PATHS, World, compiled
+from gcsim.engine.compiled.arrays import LATEST, LATEST_NS, NONE, PATHS, Array, World
+from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.compiled.request import (
     COMPLETED,
     UNFINISHED,
@@ -16,13 +17,27 @@ TOOLS, HUMAN, NETWORK, QUEUE, PREFILL, KV_TRANSFER, DECODE = range(PATHS)
 
 
 @compiled
+def no_path(path: Array) -> None:
+    """Nothing has taken time yet."""
+    for k in range(PATHS):
+        path[k] = 0
+
+
+@compiled
+def copy_path(path: Array, to: int, other: Array, from_: int) -> None:
+    """Copy the parts of a path from one place to another."""
+    for k in range(PATHS):
+        path[to + k] = other[from_ + k]
+
+
+@compiled
 def start(w: World, s: int) -> None:
     """Send every step that waits for nothing."""
     session = w.sessions[s]
     for k in range(session.steps):
         row = session.place + k
         if w.steps[row].missing == 0:
-            w.paths[row, :PATHS] = 0
+            no_path(w.paths[row])
             _release(w, s, k, session.start_ns)
 
 
@@ -67,7 +82,7 @@ def ended(w: World, r: int, client_ns: int, network_ns: int) -> bool:
     path[DECODE] += request.decode_ns
     if client_ns >= session.end_ns:
         session.end_ns = client_ns
-        w.paths[last, :PATHS] = path[:PATHS]
+        copy_path(w.paths[last], 0, path, 0)
     if request.status != COMPLETED:
         session.status = request.status
     else:
@@ -94,14 +109,14 @@ def _arrive(w: World, s: int, heir: int, client_ns: int, row: int) -> None:
     place = w.sessions[s].place + heir
     step, path = w.steps[place], w.paths[place]
     if step.missing == 1 and path[LATEST_NS] < 0:
-        path[:PATHS] = w.paths[row, :PATHS]
+        copy_path(path, 0, w.paths[row], 0)
     else:
         step.missing -= 1
         if client_ns >= path[LATEST_NS]:
-            path[LATEST : LATEST + PATHS] = w.paths[row, :PATHS]
+            copy_path(path, LATEST, w.paths[row], 0)
             path[LATEST_NS] = client_ns
         if step.missing:
             return
         client_ns = path[LATEST_NS]
-        path[:PATHS] = path[LATEST : LATEST + PATHS]
+        copy_path(path, 0, path, LATEST)
     _release(w, s, heir, client_ns)

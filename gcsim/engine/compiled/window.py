@@ -1,6 +1,7 @@
 """`gcsim.engine.window` over arrays: what of a run counts."""
 
-from gcsim.engine.compiled.arrays import World, compiled
+from gcsim.engine.compiled.arrays import World
+from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.window import FILL_WINDOWS, WARM, WARMUP_WINDOWS, Part
 
 BEFORE, COUNTED, AFTER = int(Part.BEFORE), int(Part.COUNTED), int(Part.AFTER)
@@ -42,8 +43,17 @@ def end(w: World, workload: int, part: int, at_ns: int) -> None:
         now.live -= 1
     if now.opened_ns < 0:
         w.unsettled[workload] -= WARM + 1
-        if now.warmup_ns < 0 and w.unsettled.max() <= 0:
+        if now.warmup_ns < 0 and _settled(w):
             now.opened_ns = at_ns
+
+
+@compiled
+def _settled(w: World) -> bool:
+    """Whether of every class as many tasks have ended as it takes."""
+    for k in range(w.unsettled.shape[0]):
+        if w.unsettled[k] > 0:
+            return False
+    return True
 
 
 @compiled

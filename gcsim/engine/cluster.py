@@ -105,6 +105,7 @@ class Cluster:
         self._calls: list[Call | None] = [None] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
+        self.played = ""  # by which engine, and why that one
         self.served = self.under_way = 0  # requests completed, requests here now
         self._moment_ns = 0  # sum of the times of their ends - of the arrivals of all
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.

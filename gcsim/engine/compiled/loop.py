@@ -2,7 +2,7 @@
 
 from gcsim.engine.compiled import cluster, load, replica, window
 from gcsim.engine.compiled.arrays import CALLS, LISTS, TOLD, World
-from gcsim.engine.compiled.clock import ARRIVE, BOUNDARY, KINDS, START
+from gcsim.engine.compiled.clock import ARRIVE, BOUNDARY, KINDS, STOP
 from gcsim.engine.compiled.lists import LARGEST, LENGTH, PLACE, TOP, heap_pop
 from gcsim.engine.compiled.parts import compiled, entry
 from gcsim.engine.compiled.prefix_cache import link
@@ -44,18 +44,12 @@ def run(address: int, turns: int) -> int:
             kind, argument = what % KINDS, what // KINDS
             if kind == BOUNDARY and w.replicas[argument].call != number:
                 continue
-            if 0 <= now.horizon_ns <= at_ns:
-                now.time = now.horizon_ns
+            now.time = min(at_ns, now.horizon_ns) if now.horizon_ns >= 0 else at_ns
+            if now.time == now.horizon_ns:
                 return OVER
-            now.time = at_ns
-            if kind == BOUNDARY:
-                cluster.boundary(w, argument)
-            elif kind == ARRIVE:
-                _arrive(w, argument)
-            elif kind == START:
-                load.begin_session(w, argument)
-            else:
+            if kind == STOP:
                 return OVER
+            _act(w, kind, argument)
     return PAUSE
 
 
@@ -75,6 +69,16 @@ def rehash(address: int) -> None:
     for k in range(w.groups.shape[0], w.now[0].nodes):
         if w.nodes[k].uid >= 0:
             link(w.nodes, w.buckets, k)
+
+
+@compiled
+def _act(w: World, kind: int, argument: int) -> None:
+    if kind == BOUNDARY:
+        cluster.boundary(w, argument)
+    elif kind == ARRIVE:
+        _arrive(w, argument)
+    else:
+        load.begin_session(w, argument)
 
 
 @compiled

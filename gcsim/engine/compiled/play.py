@@ -11,60 +11,22 @@ import numpy as np
 
 from gcsim.engine import batching, router
 from gcsim.engine.clock import to_ns
-from gcsim.engine.cluster import Cluster, Terms
-from gcsim.engine.compiled import arrays, group, line, loop
+from gcsim.engine.cluster import Cluster
+from gcsim.engine.compiled import arrays, loop
 from gcsim.engine.compiled.arrays import LISTS, NONE, Array, World
 from gcsim.engine.compiled.feed import Feed
 from gcsim.engine.compiled.lists import FREE, TOP
+from gcsim.engine.compiled.why import FORMS, RANKS, ROUTES, GaveUpError
 from gcsim.engine.compiled.window import AFTER
 from gcsim.engine.compiled.world import table_of
 from gcsim.engine.records import REQUEST, TRAJECTORY, Names
 from gcsim.engine.timeline import MOST_SAMPLES
-from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import BATCH, GAP_BINS, TOTALS
-from gcsim.profiles.deployment import Deployment
 from gcsim.traffic.trajectory import Trajectory
 
-RANKS: dict[Any, int] = {batching.arrival: line.ARRIVAL, batching.shortest_prompt: line.SHORTEST}
-FORMS: dict[Any, int] = {
-    batching.mixed: group.MIXED,
-    batching.prompts_first: group.PROMPTS_FIRST,
-    batching.batch_by_batch: group.BATCH_BY_BATCH,
-}
-ROUTES: list[Any] = [
-    router.round_robin,
-    router.least_loaded,
-    router.sticky,
-    router.prefix_affinity,
-]
 REASONS = ("", "kv_capacity", "context_window", "model_not_served")
 TURNS = 200_000  # then Python may look: at progress, at an interrupt
 MOST_WORKLOADS = 256
-
-
-class GaveUpError(Exception):
-    """The compiled loop cannot go on; the message says why. The other engine plays all of it."""
-
-
-def unplayable(deployment: Deployment, costs: dict[str, Machine]) -> str | None:
-    """Why the compiled loop cannot play a deployment; None where it can."""
-    if ROUTES.count(router.POLICIES[deployment.router.policy]) == 0:
-        return f"router policy {deployment.router.policy} is not compiled"
-    if len({cost.model for cost in costs.values()}) > 1:
-        return "pools serve different models"
-    for name, pool in deployment.pools.items():
-        policy, cost = batching.POLICIES[pool.batching.policy], costs[name]
-        if policy.rank not in RANKS or policy.form not in FORMS:
-            return f"batching policy {pool.batching.policy} is not compiled"
-        if pool.role != "mixed":
-            return "prefill and decode are apart"
-        if cost.groups > 1:
-            return f"pool {name} has groups (ep)"
-        if cost.offload is not None or cost.spill_blocks:
-            return f"pool {name} offloads KV"
-        if pool.batching.max_seqs_by_context:
-            return f"pool {name} limits its batch by context"
-    return None
 
 
 def play(

@@ -2,7 +2,7 @@
 
 A function that took thirty arrays would hand over two hundred numbers at every call, and take long
 to compile. So the loop is given the address of a table, (address, length) for every array, and
-`w.groups` reads the array from there. Python keeps the arrays alive; nothing here counts references.
+`w.groups` reads the array from there. Python keeps the arrays alive; nothing counts references.
 """
 
 from typing import Any
@@ -96,7 +96,7 @@ def table_of(w: World) -> Array:
     """The table that the loop is given the address of (`table.ctypes.data`)."""
     table = np.zeros((len(w), WORDS), np.int64)
     for row, (name, array) in zip(table, w._asdict().items(), strict=True):
-        assert array.flags.c_contiguous and array.dtype == SHAPES[name][0], name
-        assert array.ndim == SHAPES[name][1], name
+        assert (array.dtype, array.ndim) == SHAPES[name], name
+        assert array.flags.c_contiguous, name
         row[0], row[1 : 1 + array.ndim] = array.ctypes.data, array.shape
     return table

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+Record = Any  # one of an array of records
 NEVER = 1 << 62
 UNLIMITED = 1 << 62
 NONE = -1

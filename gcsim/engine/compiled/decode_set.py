@@ -1,6 +1,6 @@
 """`gcsim.engine.decode_set` over arrays: the sequences of a group that decode, as sums."""
 
-from gcsim.engine.compiled.arrays import CROSSINGS, ENDS, LISTS, Array, World
+from gcsim.engine.compiled.arrays import CROSSINGS, ENDS, LISTS, Array, Record, World
 from gcsim.engine.compiled.lists import LENGTH, PLACE, heap_pop, heap_push
 from gcsim.engine.compiled.parts import compiled
 
@@ -49,7 +49,7 @@ def remove(w: World, g: int, r: int) -> int:
 
 
 @compiled
-def gain(group: Array, iterations: int) -> int:
+def gain(group: Record, iterations: int) -> int:
     """Tokens that each sequence gains in the next iterations."""
     done, ppm = group.iterations, group.accepted_ppm
     if ppm == PPM:
@@ -58,7 +58,7 @@ def gain(group: Array, iterations: int) -> int:
 
 
 @compiled
-def blocks(group: Array, phases: Array, tokens: int) -> int:
+def blocks(group: Record, phases: Array, tokens: int) -> int:
     """KV blocks that the sequences need for their next `tokens` tokens; phases: of the group."""
     if group.seqs == 0:
         return 0
@@ -124,7 +124,7 @@ def steady_iterations(w: World, g: int) -> int:
 
 
 @compiled
-def iterations_within(group: Array, phases: Array, most: int, free: int) -> int:
+def iterations_within(group: Record, phases: Array, most: int, free: int) -> int:
     """The most iterations, 1 to `most`, that need no more than `free` KV blocks."""
     if group.seqs * (gain(group, most) // group.block_tokens + 1) <= free:
         return most

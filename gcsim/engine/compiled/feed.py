@@ -12,6 +12,8 @@ from gcsim.engine.compiled.arrays import NEVER, NONE, STEP, TASK, Array
 from gcsim.engine.records import Names
 from gcsim.traffic.trajectory import Trajectory
 
+STEP_FIELDS = len(STEP.names or ())
+
 
 class Feed:
     """Trajectories, so many at a time.
@@ -33,7 +35,7 @@ class Feed:
         tasks, steps, cells = array("q"), array("q"), array("q")
         most = 0
         for t in islice(self._rest, self._ahead):
-            first, at = len(steps) // len(STEP), len(cells) // 4
+            first, at = len(steps) // STEP_FIELDS, len(cells) // 4
             self._add(t, steps, cells)
             start_ns = -NEVER if t.start_s is None else to_ns(t.start_s)
             workload, count = self.workloads[t.workload], len(t.steps)

@@ -17,7 +17,7 @@ REQUESTS, SESSIONS, STEPS, CONTEXTS, NODES, CELLS, ROWS, TASKS, STARTS = range(9
 @entry
 def run(address: int, turns: int) -> int:
     """Play up to so many turns of the world at an address; why it stops."""
-    w = at(address)
+    w: World = at(address)
     now, told, calls = w.now[0], w.groups.shape[0] * LISTS + TOLD, w.groups.shape[0] * LISTS + CALLS
     for _ in range(turns):
         if _short(w) >= 0:
@@ -56,7 +56,7 @@ def run(address: int, turns: int) -> int:
 @entry
 def stop(address: int) -> None:
     """The run is over: count the iterations that have ended."""
-    w = at(address)
+    w: World = at(address)
     for p in range(w.replicas.shape[0]):
         replica.stop(w, p, w.now[0].time)
 
@@ -64,7 +64,7 @@ def stop(address: int) -> None:
 @entry
 def rehash(address: int) -> None:
     """Fill a larger table of children."""
-    w = at(address)
+    w: World = at(address)
     w.buckets[:] = -1
     for k in range(w.groups.shape[0], w.now[0].nodes):
         if w.nodes[k].uid >= 0:

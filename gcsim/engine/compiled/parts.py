@@ -6,6 +6,8 @@ calls the parts is compiled as usual, which links, inlines and optimises all of 
 be called from Python.
 """
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -15,7 +17,7 @@ from numba.core.compiler_machinery import LoweringPass, register_pass
 from numba.core.typed_passes import NativeLowering
 
 
-class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+class _PartLibrary(JITCodeLibrary):
     """Code that is linked into others and not run by itself."""
 
     def finalize(self) -> None:
@@ -27,7 +29,7 @@ class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
-class _Lowered(LoweringPass):  # type: ignore[misc]
+class _Lowered(LoweringPass):
     """Lets callers find a part, which has no address."""
 
     _name = "gcsim_part"
@@ -43,7 +45,7 @@ class _Lowered(LoweringPass):  # type: ignore[misc]
         return True
 
 
-class _Part(CompilerBase):  # type: ignore[misc]
+class _Part(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         self.state.flags.no_compile = True
         self.state.library = _PartLibrary(self.state.targetctx.codegen(), "gcsim part")
@@ -55,7 +57,20 @@ class _Part(CompilerBase):  # type: ignore[misc]
 
 # Nothing counts references, for Python keeps all arrays alive (`gcsim.engine.compiled.world`).
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
-compiled = numba.njit(
-    pipeline_class=_Part, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS
-)
-entry = numba.njit(cache=True, **_OPTIONS)
+_PART: dict[str, Any] = {"pipeline_class": _Part, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+compiled: Any = numba.njit(**_PART, **_OPTIONS)
+
+
+def _stamp() -> tuple[tuple[str, float, int], ...]:
+    """Of all sources that are compiled into the loop: numba looks at the caller's file alone."""
+    engine = Path(__file__).parents[1]
+    files = [*engine.rglob("*.py"), engine.parent / "machine" / "roofline.py"]
+    found = sorted((str(file.relative_to(engine.parent)), file.stat()) for file in files)
+    return tuple((name, stat.st_mtime, stat.st_size) for name, stat in found)
+
+
+def entry(function: Callable[..., Any]) -> Any:
+    """Compile what Python calls, and keep it on disk as long as no source changes."""
+    made = numba.njit(cache=True, **_OPTIONS)(function)
+    made._cache._cache_file._source_stamp = _stamp()
+    return made

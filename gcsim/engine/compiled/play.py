@@ -27,6 +27,7 @@ from gcsim.traffic.trajectory import Trajectory
 REASONS = ("", "kv_capacity", "context_window", "model_not_served")
 TURNS = 200_000  # then Python may look: at progress, at an interrupt
 MOST_WORKLOADS = 256
+REQUEST_FIELDS, TRAJECTORY_FIELDS = len(REQUEST.names or ()), len(TRAJECTORY.names or ())
 
 
 def play(
@@ -98,8 +99,8 @@ def world(cluster: Cluster, horizon_ns: int | None) -> World:
         "samples": np.zeros((len(replicas), MOST_SAMPLES, 4), np.int64),
         "unsettled": np.zeros(MOST_WORKLOADS, np.int64),
         "starts": np.empty((1 << 14, 3), np.int64),
-        "rows": np.empty((1 << 14, len(REQUEST)), np.int64),
-        "tasks": np.empty((1 << 12, len(TRAJECTORY)), np.int64),
+        "rows": np.empty((1 << 14, REQUEST_FIELDS), np.int64),
+        "tasks": np.empty((1 << 12, TRAJECTORY_FIELDS), np.int64),
         "tokenize_s": np.array([cluster.service.tokenize_s]),
         "context_window": np.array([cluster.service.context_window]),
         "feed_tasks": np.empty(0, arrays.TASK),
@@ -305,7 +306,7 @@ def _live_requests(w: World, now: dict[str, int]) -> Array:
     live = live[w.sessions["part"][live["session"]] != AFTER]
     live = live[np.argsort(live["index"])]
     sessions = w.sessions[live["session"]]
-    rows = np.empty((len(live), len(REQUEST)), np.int64)
+    rows = np.empty((len(live), REQUEST_FIELDS), np.int64)
     own = "step isl osl hit hit_own sent_ns queue_ns prefill_ns kv_transfer_ns decode_ns"
     places = (2, 4, 5, 6, 7, 8, 12, 13, 14, 15)
     for place, name in zip(places, own.split(), strict=True):
@@ -322,7 +323,7 @@ def _live_tasks(w: World, now: dict[str, int]) -> Array:
     live = w.sessions[: now["session_places"]]
     live = live[(live["alive"] == 1) & (live["part"] != AFTER)]
     live = live[np.argsort(live["number"])]
-    rows = np.empty((len(live), len(TRAJECTORY)), np.int64)
+    rows = np.empty((len(live), TRAJECTORY_FIELDS), np.int64)
     names = ("trajectory", "workload", "start_ns", "end_ns", "steps", "done", "status", "part")
     for place, name in enumerate(names):
         rows[:, place] = live[name]

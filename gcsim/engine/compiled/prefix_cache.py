@@ -5,7 +5,7 @@ through the nodes. A match is a tuple: (node, depth, index, offset, own). What a
 taken the place of is known by its `uid`, which no other node ever has.
 """
 
-from gcsim.engine.compiled.arrays import LEAVES, LISTS, NONE, Array, World
+from gcsim.engine.compiled.arrays import LEAVES, LISTS, NONE, Array, Record, World
 from gcsim.engine.compiled.lists import CLASS, LENGTH, PLACE, clear, heap_pop, heap_push, push, room
 from gcsim.engine.compiled.parts import compiled
 
@@ -196,7 +196,7 @@ def touch(w: World, g: int, node: int) -> None:
 
 
 @compiled
-def pin(group: Array, nodes: Array, at: int) -> None:
+def pin(group: Record, nodes: Array, at: int) -> None:
     """Keep a node, and with it the path to it, until `unpin`."""
     size = group.block_tokens
     while at >= 0:

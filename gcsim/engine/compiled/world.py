@@ -8,7 +8,7 @@ to compile. So the loop is given the address of a table, (address, length) for e
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import (
@@ -46,7 +46,7 @@ def _array_type(name: str) -> Any:
 class _Attributes(AttributeTemplate):
     key = _WorldType
 
-    def generic_resolve(self, _: Any, name: str) -> Any:
+    def generic_resolve(self, _: Any, name: str) -> Any:  # type: ignore[override]
         return _array_type(name) if name in SHAPES else None
 
 
@@ -80,13 +80,14 @@ def _attribute(context: Any, builder: Any, _: Any, value: Any, name: str) -> Any
 
 
 @intrinsic
-def at(_: Any, address: Any) -> Any:
-    """The world whose table is at an address."""
-
+def _at(_: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return args[0]
 
     return _WORLD(types.int64), generate
+
+
+at: Any = _at  # the world whose table is at an address
 
 
 WORDS = 4  # of an array in the table: its address, and up to three lengths

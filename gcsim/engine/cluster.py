@@ -93,7 +93,7 @@ class Cluster:
         self._services = {
             model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
         }
-        self._reached = {name: self._beyond(name) for name in deployment.pools}
+        self.reached = {name: self._beyond(name) for name in deployment.pools}
         for use in self.links:
             self._weigh(use)
         self._policy = POLICIES[deployment.router.policy]
@@ -321,7 +321,7 @@ class Cluster:
     def _targets(self, request: Request, source: Replica) -> Sequence[Group]:
         """The decode groups that a link reaches and that could hold the request."""
         tokens = request.prompt_tokens + 1
-        reached, smallest = self._reached[source.pool_name]
+        reached, smallest = self.reached[source.pool_name]
         if smallest.kv.fits(tokens):
             return reached
         return [group for group in reached if group.kv.fits(tokens)]

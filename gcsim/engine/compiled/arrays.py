@@ -27,7 +27,7 @@ NOW = _record(
     time calls created served under_way moment_ns sessions coming ended epochs uids
     next draw started checking told_at stopped full
     tasks warmup_ns window_ns opened_ns closed_ns counted live starts
-    up_ns coalesce policy turns drawn offered exhausted
+    up_ns coalesce policy turns decode_turns local layerwise delta drawn offered exhausted
     requests free_requests session_places free_sessions contexts free_contexts nodes free_nodes
     rows tasks_done most_steps most_seqs horizon_ns
     """,
@@ -57,13 +57,25 @@ REQUEST = _record(
     phase_ns queue_ns prefill_ns kv_transfer_ns decode_ns status reason replica group preemptions
     hit hit_own estimate prompt_tokens past todo generated epoch join_clock end_clock served live
     node held cached own shared
+    there_node there_held there_cached there_own there_shared
+    source target link prefill_start_ns prefill_end_ns reserved_ns offered tokens
     previous next in_prefill previous_prefill next_prefill free
     """,
+    "moved_bytes",
 )
+# What a pool's machine says of a handoff; smallest: the smallest group that its links reach.
+COST = _record(
+    "window layers smallest",
+    """
+    kv_bytes window_kv_bytes state_bytes handoff_overhead_s handoff_s_per_token
+    retokenize_s_per_token
+    """,
+)
+LINK = _record("delay_ns transfers busy_ns waited_ns", "rate ramp sent_bytes received_bytes")
 SESSION = _record(
     """
     trajectory workload priority start_ns begin_ns steps place size_class part status end_ns done
-    live alive number at spans_class home free
+    live alive number at spans_class home decode_home free
     """,
 )
 # A step of a session: what the trajectory says (`spans`: place of what it appends in `cells`), and
@@ -78,11 +90,13 @@ NODE = _record(
 TASK = _record("trajectory workload priority start_ns first steps cells cell_count")
 
 # The lists of a group, rows of up to four numbers each (heaps by the first three), then two of all.
-LINE, ENDS, CROSSINGS, LEAVES, STALLS, CHUNKS, EVENTS = range(7)
-LISTS = 7
-CALLS, TOLD = range(2)  # behind those of all groups
+LINE, ENDS, CROSSINGS, LEAVES, STALLS, CHUNKS, EVENTS, INBOX, ARRIVED, FREED = range(10)
+LISTS = 10
+# Behind those of all groups: calls; what happened; where requests enter, where they decode, where
+# this one may; from LINKED on, for each pool, where its links lead.
+CALLS, TOLD, ENTRY, DECODERS, TARGETS, LINKED = range(6)
 # What happened to a request in a group.
-COMPLETED, REJECTED = range(2)
+COMPLETED, REJECTED, ADMITTED, RESERVED, PREFILLED = range(5)
 
 TOKENS = 3  # in `spans`, behind place, length and class: all tokens of a context
 
@@ -122,6 +136,11 @@ class World(NamedTuple):
     starts: Array
     rows: Array
     tasks: Array
+    costs: Array
+    links: Array
+    link_of: Array
+    lanes: Array
+    conversion: Array
     tokenize_s: Array
     context_window: Array
     feed_tasks: Array
@@ -157,6 +176,11 @@ SHAPES: dict[str, tuple[Any, int]] = {
     "starts": (np.int64, 2),
     "rows": (np.int64, 2),
     "tasks": (np.int64, 2),
+    "costs": (COST, 1),
+    "links": (LINK, 1),
+    "link_of": (np.int64, 2),
+    "lanes": (np.int64, 2),
+    "conversion": (np.float64, 1),
     "tokenize_s": (np.float64, 1),
     "context_window": (np.int64, 1),
     "feed_tasks": (TASK, 1),

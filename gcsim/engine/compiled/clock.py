@@ -8,7 +8,7 @@ from gcsim.engine.compiled.arrays import CALLS, LISTS, World
 from gcsim.engine.compiled.lists import heap_push
 from gcsim.engine.compiled.parts import compiled
 
-START, ARRIVE, BOUNDARY, STOP = range(4)
+START, ARRIVE, BOUNDARY, STOP, TRANSFERRED = range(5)
 KINDS = 8
 
 

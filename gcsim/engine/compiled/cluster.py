@@ -1,10 +1,11 @@
 """`gcsim.engine.cluster` over arrays: the router in front of the replicas, and records."""
 
 from gcsim.engine.compiled import replica
-from gcsim.engine.compiled.arrays import NEVER, NONE, PATHS, World
-from gcsim.engine.compiled.clock import BOUNDARY, call
+from gcsim.engine.compiled.arrays import DECODERS, ENTRY, LISTS, NEVER, NONE, PATHS, World
 from gcsim.engine.compiled.group import KV_CAPACITY
+from gcsim.engine.compiled.handoff import plan, targets
 from gcsim.engine.compiled.kv_cache import fits, look_up, usable
+from gcsim.engine.compiled.lists import LENGTH
 from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.compiled.request import COMPLETED, REJECTED
 from gcsim.engine.compiled.router import route
@@ -27,17 +28,43 @@ def arrive(w: World, r: int) -> int:
     if request.isl >= w.context_window[0]:
         request.reason = CONTEXT_WINDOW
         return close(w, r, REJECTED)
-    g = route(w, r)
-    p, prompt = w.groups[g].replica, request.prompt_tokens
+    first = w.groups.shape[0] * LISTS
+    if now.local and w.lists[first + DECODERS, LENGTH]:
+        g = route(w, r, first + DECODERS, True)
+        depth = look_up(w, g, r)[1]
+        if request.isl - usable(w.groups[g].block_tokens, depth, request.isl - 1) < now.local:
+            return _enqueue(w, r, g)
+    g = route(w, r, first + ENTRY, False)
+    if w.groups[g].prefills and w.lists[targets(w, r, g), LENGTH] == 0:
+        request.reason = KV_CAPACITY
+        return close(w, r, REJECTED)
+    return _enqueue(w, r, g)
+
+
+@compiled
+def _enqueue(w: World, r: int, g: int) -> int:
+    request, p = w.requests[r], w.groups[g].replica
+    prompt = request.prompt_tokens
     request.replica = p
     if not fits(w, g, prompt + 1):
         request.reason = KV_CAPACITY
         return close(w, r, REJECTED)
     depth = look_up(w, g, r)[1]
     request.estimate = prompt - usable(w.groups[g].block_tokens, depth, prompt - 1)
-    if replica.enqueue(w, g, r, now.time):
+    if replica.enqueue(w, g, r, w.now[0].time):
         plan(w, p)
     return NONE
+
+
+@compiled
+def completed(w: World, r: int, p: int) -> int:
+    """Its last token is out."""
+    target = w.requests[r].target
+    if target >= 0 and w.groups[target].replica != p and w.requests[r].offered:
+        moved = replica.cancel(w, target, r, w.now[0].time)  # its first token was its last
+        if moved:
+            plan(w, w.groups[target].replica)
+    return close(w, r, COMPLETED)
 
 
 @compiled
@@ -104,12 +131,6 @@ def count_from(w: World) -> None:
         w.replicas[p].count_from_ns = time
         replica.wake(w, p, time, True, 0)
         plan(w, p)
-
-
-@compiled
-def plan(w: World, p: int) -> None:
-    """Call a replica at its next boundary, which has moved."""
-    w.replicas[p].call = call(w, w.replicas[p].next_ns, 1 + p, BOUNDARY, p)
 
 
 @compiled

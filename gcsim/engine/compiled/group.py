@@ -4,12 +4,19 @@ Who runs, and whose prompt is computed, are chains through the requests, in orde
 """
 
 from gcsim.engine.compiled.arrays import (
+    ADMITTED,
+    ARRIVED,
     CHUNKS,
     COMPLETED,
     EVENTS,
+    FREED,
+    INBOX,
+    LINE,
     LISTS,
     NONE,
+    PREFILLED,
     REJECTED,
+    RESERVED,
     TOKENS,
     World,
 )
@@ -22,10 +29,11 @@ from gcsim.engine.compiled.decode_set import (
     remove,
 )
 from gcsim.engine.compiled.kv_cache import fits, grow, release, reserve, room_of, store
-from gcsim.engine.compiled.line import head, put_back, take_head, waiting
-from gcsim.engine.compiled.lists import LENGTH, PLACE, push
+from gcsim.engine.compiled.line import add, head, leave_inbox, put_back, take_head, waiting
+from gcsim.engine.compiled.lists import LENGTH, PLACE, heap_pop, push
 from gcsim.engine.compiled.meter import all_wait, one_gap, one_joins, one_leaves
 from gcsim.engine.compiled.parts import compiled
+from gcsim.engine.compiled.prefix_cache import unpin
 
 KV_CAPACITY = 1  # of `REASONS` in `gcsim.engine.compiled.play`
 MIXED, PROMPTS_FIRST, BATCH_BY_BATCH = range(3)  # `gcsim.engine.batching`: how to form
@@ -134,8 +142,64 @@ def _ends_prefill(w: World, g: int, r: int) -> None:
 
 
 @compiled
+def end_transfer(w: World, r: int, now: int) -> None:
+    """The time since the last phase ended was KV transfer."""
+    request = w.requests[r]
+    request.kv_transfer_ns += now - request.phase_ns
+    request.phase_ns = now
+
+
+@compiled
 def _event(w: World, g: int, verb: int, r: int) -> None:
     push(w.lists, g * LISTS + EVENTS, w.cells, w.free, verb, r, w.groups[g].replica, 0)
+
+
+# -- the ways in ---------------------------------------------------------------------------------
+
+
+@compiled
+def expect(w: World, g: int, now: int) -> None:
+    """One more is here, or on its way."""
+    group = w.groups[g]
+    group.load += 1
+    if now >= w.replicas[group.replica].count_from_ns:
+        group.requests += 1
+
+
+@compiled
+def enqueue(w: World, g: int, r: int, now: int) -> bool:
+    """A request joins the waiting line; whether it is its head."""
+    expect(w, g, now)
+    w.groups[g].line_tokens += w.requests[r].estimate
+    return add(w, g, LINE, r)
+
+
+@compiled
+def offer(w: World, g: int, r: int, now: int) -> bool:
+    """A request that is prefilled elsewhere asks for a place; whether it is the next to."""
+    expect(w, g, now)
+    return add(w, g, INBOX, r)
+
+
+@compiled
+def cancel(w: World, g: int, r: int) -> bool:
+    """A request that was offered will not come; whether somebody may now have its place."""
+    group, request = w.groups[g], w.requests[r]
+    group.load -= 1
+    if request.reserved_ns < 0:
+        return leave_inbox(w, g, r)
+    group.coming -= 1
+    k, node = g * LISTS + FREED, request.there_node
+    push(w.lists, k, w.cells, w.free, node, request.there_held, 0, 0)
+    return True
+
+
+@compiled
+def has_work(w: World, g: int) -> bool:
+    """Whether an idle replica has a reason to look."""
+    k = g * LISTS
+    waits = w.lists[k + LINE, LENGTH] + w.lists[k + INBOX, LENGTH]
+    return waits + w.lists[k + ARRIVED, LENGTH] + w.lists[k + FREED, LENGTH] > 0
 
 
 # -- the boundary --------------------------------------------------------------------------------
@@ -150,13 +214,62 @@ def late(w: World, g: int) -> bool:
 @compiled
 def settle_in(w: World, g: int, now: int) -> None:
     """What came since the last boundary takes effect; decode is given room."""
-    group = w.groups[g]
+    group, k = w.groups[g], g * LISTS + FREED
+    while w.lists[k, LENGTH]:  # only now: what decode took so far, it took before
+        w.lists[k, LENGTH] -= 1
+        row = w.lists[k, PLACE] + w.lists[k, LENGTH]
+        group.private -= w.cells[row, 1]
+        unpin(w, g, w.cells[row, 0])
     group.awaits = 0
+    k = g * LISTS + ARRIVED
+    for row in range(w.lists[k, LENGTH]):
+        _take_in(w, g, w.cells[w.lists[k, PLACE] + row, 0], now)
+    w.lists[k, LENGTH] = 0
     # No sequence needs more blocks than it gains tokens, so mostly there is nothing to do.
     need = group.seqs * group.tokens_per_seq
     group.held = 0
     if need > 0 and need > room_of(w, g) and _make_room(w, g, now):
         group.held = 1
+    keep_places(w, g)
+
+
+@compiled
+def keep_places(w: World, g: int) -> None:
+    """Reserve memory for those in the inbox, after all who wait to be prefilled here."""
+    group, k = w.groups[g], g * LISTS + INBOX
+    while w.lists[k, LENGTH] and waiting(w, g) == 0 and not group.held:
+        r = w.cells[w.lists[k, PLACE], 3]
+        if group.max_seqs - group.running - group.coming <= 0:
+            break
+        if not reserve(w, g, r, blocks(group, w.phases[g], group.tokens_per_seq), True):
+            break
+        group.coming += 1
+        _event(w, g, RESERVED, r)
+        heap_pop(w.lists, k, w.cells)
+
+
+@compiled
+def _take_in(w: World, g: int, r: int, now: int) -> None:
+    """A request whose KV has arrived runs on here."""
+    group, request = w.groups[g], w.requests[r]
+    group.changed = 1
+    group.coming -= 1
+    _runs(w, g, r)
+    request.node, request.held, request.cached = (
+        request.there_node,
+        request.there_held,
+        request.there_cached,
+    )
+    request.own, request.shared = request.there_own, request.there_shared
+    request.replica, request.group = group.replica, g
+    end_queue(w, r, now)
+    store(w, g, r, request.prompt_tokens)
+    if request.generated:
+        one_joins(w, g, now, request.last_token_ns)
+        join(w, g, r)
+    else:  # the first token is to come from here: the last prompt token is computed again
+        request.past, request.todo = request.prompt_tokens - 1, 1
+        _starts_prefill(w, g, r)
 
 
 @compiled
@@ -212,7 +325,7 @@ def _admit_head(w: World, g: int, now: int) -> int:
         r = head(w, g)
         if group.max_seqs - group.running - group.coming <= 0:
             return NONE
-        if reserve(w, g, r, blocks(group, w.phases[g], group.tokens_per_seq)):
+        if reserve(w, g, r, blocks(group, w.phases[g], group.tokens_per_seq), False):
             take_head(w, g)
             group.line_tokens -= w.requests[r].estimate
             _admit(w, g, r, now)
@@ -235,6 +348,8 @@ def _admit(w: World, g: int, r: int, now: int) -> None:
         request.hit_own = min(request.own, request.cached)
     request.past = request.cached
     request.todo = request.prompt_tokens - request.cached
+    if group.prefills:
+        _event(w, g, ADMITTED, r)
 
 
 @compiled
@@ -324,11 +439,14 @@ def over(w: World, g: int, iterations: int, start_ns: int, now: int) -> None:
 
 @compiled
 def _finish_prefill(w: World, g: int, r: int, start_ns: int, now: int) -> None:
-    """The prompt is computed and the next token is out: decode, or end."""
-    request = w.requests[r]
+    """The prompt is computed and the next token is out: decode, hand over, or end."""
+    request, group = w.requests[r], w.groups[g]
     _ends_prefill(w, g, r)
     store(w, g, r, request.prompt_tokens)
     end_prefill(w, r, now)
+    if group.prefills and not (group.first_token_here and request.osl == 1):
+        _hand_over(w, g, r, now)
+        return
     if request.generated == 0:
         request.first_token_ns = now
     else:
@@ -340,6 +458,19 @@ def _finish_prefill(w: World, g: int, r: int, start_ns: int, now: int) -> None:
     else:
         one_joins(w, g, now, request.last_token_ns)
         join(w, g, r)
+
+
+@compiled
+def _hand_over(w: World, g: int, r: int, now: int) -> None:
+    """It decodes elsewhere."""
+    group, request = w.groups[g], w.requests[r]
+    if group.first_token_here:
+        request.first_token_ns = request.last_token_ns = now
+        request.generated = 1
+    group.changed = 1
+    group.load -= 1
+    _runs_no_more(w, g, r)
+    _event(w, g, PREFILLED, r)
 
 
 @compiled

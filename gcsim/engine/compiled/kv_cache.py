@@ -97,12 +97,15 @@ def fits(w: World, g: int, tokens: int) -> bool:
 
 
 @compiled
-def reserve(w: World, g: int, r: int, spare: int) -> bool:
-    """`KvCache.admit`: blocks for a request's whole prompt if they leave `spare`."""
+def reserve(w: World, g: int, r: int, spare: int, received: bool) -> bool:
+    """`KvCache.admit`: blocks for a request's whole prompt if they leave `spare`.
+
+    received: the prompt arrives computed, so its last token may be cached too; a lease for there.
+    """
     group, request = w.groups[g], w.requests[r]
     tokens, size = request.prompt_tokens, group.block_tokens
     node, depth, _, _, own = look_up(w, g, r)
-    cached = usable(size, depth, tokens - 1)
+    cached = usable(size, depth, tokens if received else tokens - 1)
     node = settle(w, g, node, cached)
     shared = cached // size
     need = -(-tokens // size) - shared + group.extra
@@ -111,8 +114,13 @@ def reserve(w: World, g: int, r: int, spare: int) -> bool:
         unpin(w, g, node)
         return False
     touch(w, g, node)
-    request.node, request.held, request.cached = node, need, cached
-    request.own, request.shared = max(own - (depth - cached), 0), shared
+    own = max(own - (depth - cached), 0)
+    if received:
+        request.there_node, request.there_held, request.there_cached = node, need, cached
+        request.there_own, request.there_shared = own, shared
+    else:
+        request.node, request.held, request.cached = node, need, cached
+        request.own, request.shared = own, shared
     grow(w, g, need)
     return True
 

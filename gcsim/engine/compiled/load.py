@@ -54,7 +54,8 @@ def _session(w: World) -> int:
     for k in range(task.cell_count):
         for column in range(3):
             w.cells[session.at + k, column] = w.feed_cells[task.cells + k, column]
-    session.alive, session.home = 0, NONE
+    session.alive = 0
+    session.home = session.decode_home = NONE
     return s
 
 

@@ -1,8 +1,17 @@
 """The loop: one call after another, until the run ends or Python has something to do."""
 
-from gcsim.engine.compiled import cluster, load, replica, window
-from gcsim.engine.compiled.arrays import CALLS, LISTS, TOLD, World
-from gcsim.engine.compiled.clock import ARRIVE, BOUNDARY, KINDS, STOP
+from gcsim.engine.compiled import cluster, handoff, load, replica, window
+from gcsim.engine.compiled.arrays import (
+    ADMITTED,
+    CALLS,
+    LISTS,
+    PREFILLED,
+    REJECTED,
+    RESERVED,
+    TOLD,
+    World,
+)
+from gcsim.engine.compiled.clock import ARRIVE, BOUNDARY, KINDS, STOP, TRANSFERRED
 from gcsim.engine.compiled.lists import LARGEST, LENGTH, PLACE, TOP, heap_pop
 from gcsim.engine.compiled.parts import compiled, entry
 from gcsim.engine.compiled.prefix_cache import link
@@ -34,7 +43,7 @@ def run(address: int, turns: int) -> int:
         elif now.told_at < w.lists[told, LENGTH]:
             row = w.lists[told, PLACE] + now.told_at
             now.told_at += 1
-            _close(w, w.cells[row, 1], w.cells[row, 0])
+            _happened(w, w.cells[row, 0], w.cells[row, 1], w.cells[row, 2])
         elif w.lists[calls, LENGTH] == 0:
             now.time = max(now.time, now.horizon_ns)
             return OVER
@@ -77,13 +86,28 @@ def _act(w: World, kind: int, argument: int) -> None:
         cluster.boundary(w, argument)
     elif kind == ARRIVE:
         _arrive(w, argument)
+    elif kind == TRANSFERRED:
+        handoff.transferred(w, argument)
     else:
         load.begin_session(w, argument)
 
 
 @compiled
-def _close(w: World, r: int, verb: int) -> None:
-    s = cluster.close(w, r, verb)
+def _happened(w: World, verb: int, r: int, p: int) -> None:
+    """Act on what happened to a request in a replica."""
+    if verb == ADMITTED:
+        handoff.admitted(w, r)
+    elif verb == RESERVED:
+        handoff.reserved(w, r)
+    elif verb == PREFILLED:
+        handoff.prefilled(w, r)
+    else:
+        _close(w, r, verb, p)
+
+
+@compiled
+def _close(w: World, r: int, verb: int, p: int) -> None:
+    s = cluster.close(w, r, verb) if verb == REJECTED else cluster.completed(w, r, p)
     drop_request(w, r)
     if s >= 0:
         load.session_ended(w, s)

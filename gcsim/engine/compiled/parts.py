@@ -57,7 +57,11 @@ class _Part(CompilerBase):
 
 # Nothing counts references, for Python keeps all arrays alive (`gcsim.engine.compiled.world`).
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
-_PART: dict[str, Any] = {"pipeline_class": _Part, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_PART: dict[str, Any] = {
+    "pipeline_class": _Part,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 compiled: Any = numba.njit(**_PART, **_OPTIONS)
 
 

@@ -73,7 +73,8 @@ def play(
 def world(cluster: Cluster, horizon_ns: int | None) -> World:
     """The arrays of a cluster at its start."""
     groups, replicas = cluster.groups, cluster.replicas
-    count = len(groups)
+    count, pools = len(groups), list(cluster.deployment.pools)
+    rate = cluster.deployment.kv_handoff.conversion_bandwidth
     found: dict[str, Array] = {
         "now": np.zeros(1, arrays.NOW),
         "replicas": np.zeros(len(replicas), arrays.REPLICA),
@@ -85,7 +86,7 @@ def world(cluster: Cluster, horizon_ns: int | None) -> World:
         "paths": np.empty((1 << 16, arrays.LATEST_NS + 1), np.int64),
         "nodes": np.empty((1 << 14) + count, arrays.NODE),
         "buckets": np.full(1 << 14, NONE),
-        "lists": np.zeros((count * LISTS + 2, 3), np.int64),
+        "lists": np.zeros((count * LISTS + arrays.LINKED + len(pools), 3), np.int64),
         "labels": np.empty(((1 << 14) + count, 3), np.int64),
         "spans": np.empty((4096, 4), np.int64),
         "hints": np.empty((4096, 3), np.int64),
@@ -101,6 +102,11 @@ def world(cluster: Cluster, horizon_ns: int | None) -> World:
         "starts": np.empty((1 << 14, 3), np.int64),
         "rows": np.empty((1 << 14, REQUEST_FIELDS), np.int64),
         "tasks": np.empty((1 << 12, TRAJECTORY_FIELDS), np.int64),
+        "costs": np.zeros(len(pools), arrays.COST),
+        "links": np.zeros(len(cluster.links), arrays.LINK),
+        "link_of": np.full((len(pools), len(pools)), NONE),
+        "lanes": np.zeros((len(cluster.links), 2 * len(replicas)), np.int64),
+        "conversion": np.array([rate or 0.0]),
         "tokenize_s": np.array([cluster.service.tokenize_s]),
         "context_window": np.array([cluster.service.context_window]),
         "feed_tasks": np.empty(0, arrays.TASK),
@@ -112,7 +118,7 @@ def world(cluster: Cluster, horizon_ns: int | None) -> World:
     w.free[TOP] = w.step_free[TOP] = 0
     w.free[TOP + 1] = 0
     _begin(w.now, cluster, horizon_ns)
-    pools = list(cluster.deployment.pools)
+    _begin_handoffs(w, cluster)
     for p, replica in enumerate(replicas):
         _set(
             w.replicas[p],
@@ -155,9 +161,33 @@ def _begin(now: Array, cluster: Cluster, horizon_ns: int | None) -> None:
         up_ns=cluster.up_ns,
         coalesce=cluster.terms.coalesce,
         policy=ROUTES.index(router.POLICIES[cluster.deployment.router.policy]),
+        local=cluster.deployment.router.prefill_locally_below,
+        layerwise=cluster.deployment.kv_handoff.layerwise,
+        delta=cluster.deployment.kv_handoff.transfer == "delta",
         horizon_ns=NONE if horizon_ns is None else horizon_ns,
         most_seqs=max(r.pool.batching.max_seqs * len(r.groups) for r in cluster.replicas),
     )
+
+
+def _begin_handoffs(w: World, cluster: Cluster) -> None:
+    """Who can be asked, the machines of pools as handoffs see them, and the links."""
+    names = list(cluster.deployment.pools)
+    service, first = cluster.service, len(cluster.groups) * LISTS
+    lists = {arrays.ENTRY: service.entry, arrays.DECODERS: service.decoders}
+    for p, name in enumerate(names):
+        cost = next(r.cost for r in cluster.replicas if r.pool_name == name)
+        reached, smallest = cluster.reached[name]
+        lists[arrays.LINKED + p] = reached
+        same = (f for f in w.costs.dtype.names or () if f != "smallest")
+        _set(w.costs[p], smallest=smallest.index, **{f: getattr(cost, f) for f in same})
+    for k, members in lists.items():
+        size = max(len(members) - 1, 0).bit_length()
+        place, w.free[TOP] = int(w.free[TOP]), int(w.free[TOP]) + (1 << size)
+        w.lists[first + k] = place, len(members), size
+        w.cells[place : place + len(members), 0] = [g.index for g in members]
+    for k, use in enumerate(cluster.links):
+        w.link_of[names.index(use.link.from_), names.index(use.link.to)] = k
+        _set(w.links[k], delay_ns=use.delay_ns, rate=use.rate, ramp=use.link.ramp)
 
 
 def _begin_group(record: Any, of: Any, replica: Any) -> None:
@@ -169,6 +199,8 @@ def _begin_group(record: Any, of: Any, replica: Any) -> None:
         rank=RANKS[policy.rank],
         form=FORMS[policy.form],
         max_seqs=replica.pool.batching.max_seqs,
+        prefills=replica.pool.role == "prefill",
+        first_token_here=replica.first_token_here,
         limit_tokens=replica.pool.batching.max_iteration_tokens,
         tokens_per_seq=cost.tokens_per_seq,
         known_ns=arrays.NEVER,
@@ -261,6 +293,11 @@ def _write(cluster: Cluster, w: World, workloads: Names) -> None:
         tree = of.kv.tree
         tree.blocks[0], tree.pinned_blocks = int(record["cached"]), int(record["pinned"])
         tree.evicted_blocks = int(record["evicted"])
+    for use, record in zip(cluster.links, w.links, strict=True):
+        use.sent_bytes, use.received_bytes = record["sent_bytes"], record["received_bytes"]
+        use.sent_bytes, use.received_bytes = float(use.sent_bytes), float(use.received_bytes)
+        use.transfers, use.busy_ns = int(record["transfers"]), int(record["busy_ns"])
+        use.waited_ns = int(record["waited_ns"])
     requests = np.concatenate([w.rows[: now["rows"]], _live_requests(w, now)])
     tasks = np.concatenate([w.tasks[: now["tasks_done"]], _live_tasks(w, now)])
     records = cluster.records

@@ -2,6 +2,7 @@
 
 from gcsim.engine.compiled import group, run
 from gcsim.engine.compiled.arrays import (
+    ARRIVED,
     CHUNKS,
     EVENTS,
     LISTS,
@@ -10,7 +11,7 @@ from gcsim.engine.compiled.arrays import (
     World,
 )
 from gcsim.engine.compiled.decode_set import iterations_within, steady_iterations
-from gcsim.engine.compiled.line import add, waiting
+from gcsim.engine.compiled.line import waiting
 from gcsim.engine.compiled.lists import LENGTH, PLACE, push
 from gcsim.engine.compiled.meter import count, line_now, sample
 from gcsim.engine.compiled.parts import compiled
@@ -31,16 +32,30 @@ def in_line(w: World, p: int) -> int:
 @compiled
 def enqueue(w: World, g: int, r: int, now: int) -> bool:
     """A request joins the waiting line of a group; whether the next boundary has moved."""
-    of, request = w.groups[g], w.requests[r]
-    p = of.replica
-    request.group = g
-    of.load += 1
-    if now >= w.replicas[p].count_from_ns:
-        of.requests += 1
-    of.line_tokens += request.estimate
-    head = add(w, g, r)
+    p = w.groups[g].replica
+    w.requests[r].group = g
+    head = group.enqueue(w, g, r, now)
     line_now(w, p, now, in_line(w, p))
     return wake(w, p, now, head, w.replicas[p].overlap)
+
+
+@compiled
+def offer(w: World, g: int, r: int, now: int) -> bool:
+    """A request that is prefilled elsewhere asks for a place."""
+    return wake(w, w.groups[g].replica, now, group.offer(w, g, r, now), 0)
+
+
+@compiled
+def cancel(w: World, g: int, r: int, now: int) -> bool:
+    """A request that was offered will not come."""
+    return wake(w, w.groups[g].replica, now, group.cancel(w, g, r), 0)
+
+
+@compiled
+def receive(w: World, g: int, r: int, now: int) -> bool:
+    """The KV of a request that was offered is here."""
+    push(w.lists, g * LISTS + ARRIVED, w.cells, w.free, r, 0, 0, 0)
+    return wake(w, w.groups[g].replica, now, True, 0)
 
 
 @compiled
@@ -48,11 +63,19 @@ def wake(w: World, p: int, now: int, news: bool, further: int) -> bool:
     """Start, or (if it is news) end the run at the next boundary, or `further` ones later."""
     replica = w.replicas[p]
     if replica.iterations == 0:
-        if replica.next_ns <= now or in_line(w, p) == 0:
+        if replica.next_ns <= now or not _has_work(w, p):
             return False
         replica.next_ns = now
         return True
     return news and run.cut(w, p, now, further)
+
+
+@compiled
+def _has_work(w: World, p: int) -> bool:
+    replica, found = w.replicas[p], False
+    for g in range(replica.first_group, replica.first_group + replica.groups):
+        found = found or group.has_work(w, g)
+    return found
 
 
 # -- the boundary --------------------------------------------------------------------------------
@@ -86,6 +109,8 @@ def boundary(w: World, p: int, now: int) -> None:
         chunks, decodes = _busy(w, first, last)
     _sample(w, p, now)
     for g in range(first, last):
+        if not (w.groups[g].decodes or w.lists[g * LISTS + CHUNKS, LENGTH]):
+            group.keep_places(w, g)  # the line may have emptied: its head could never run
         run.fill(w, p, g)
     if chunks:
         run.mixed(w, p)

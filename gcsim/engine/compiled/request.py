@@ -114,6 +114,7 @@ def send(w: World, s: int, step: int, context: int, at_ns: int) -> None:
     request.estimate = request.prompt_tokens = tokens
     request.past = request.todo = request.generated = request.epoch = 0
     request.held = request.in_prefill = 0
+    request.target = NONE
     request.live = 1
     now.created += 1
     call(w, at_ns + request.in_ns, 0, ARRIVE, r)

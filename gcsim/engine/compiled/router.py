@@ -1,7 +1,7 @@
 """`gcsim.engine.router` over arrays: which group gets a request."""
 
 from gcsim.engine.compiled.arrays import NONE, World
-from gcsim.engine.compiled.kv_cache import look_up, usable
+from gcsim.engine.compiled.kv_cache import hint_of, look_up, usable
 from gcsim.engine.compiled.lists import LENGTH, PLACE
 from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.router import SEQ_TOKENS
@@ -11,47 +11,61 @@ Work = tuple[float, int, int]
 
 
 @compiled
-def route(w: World, r: int) -> int:
-    """The group that the policy chooses; the choice is noted."""
-    now, count = w.now[0], w.groups.shape[0]
+def route(w: World, r: int, k: int, decodes: bool) -> int:
+    """The group of list k that the policy chooses; the choice is noted."""
+    now, session = w.now[0], w.sessions[w.requests[r].session]
+    count, first = w.lists[k, LENGTH], w.lists[k, PLACE]
+    turns = now.decode_turns if decodes else now.turns
+    home = session.decode_home if decodes else session.home
     if now.policy == ROUND_ROBIN:
-        chosen = now.turns % count
+        chosen = w.cells[first + turns % count, 0]
     elif now.policy == LEAST_LOADED:
-        chosen = _idlest(w)
+        chosen = _idlest(w, k)
     elif now.policy == STICKY:
-        chosen = w.sessions[w.requests[r].session].home
-        if chosen < 0:
-            chosen = _idlest(w)
+        chosen = _idlest(w, k)
+        for row in range(first, first + count):
+            if w.cells[row, 0] == home:
+                chosen = home
     else:
-        chosen = _prefix_affinity(w, r)
-    now.turns += 1
-    w.sessions[w.requests[r].session].home = chosen
+        chosen = _prefix_affinity(w, r, k)
+    if decodes:
+        now.decode_turns += 1
+        session.decode_home = chosen
+    else:
+        now.turns += 1
+        session.home = chosen
     return chosen
 
 
 @compiled
-def _idlest(w: World) -> int:
-    chosen = 0
-    for g in range(1, w.groups.shape[0]):
+def _idlest(w: World, k: int) -> int:
+    first = w.lists[k, PLACE]
+    chosen = w.cells[first, 0]
+    for row in range(first + 1, first + w.lists[k, LENGTH]):
+        g = w.cells[row, 0]
         if w.groups[g].load < w.groups[chosen].load:
             chosen = g
     return chosen
 
 
 @compiled
-def _prefix_affinity(w: World, r: int) -> int:
+def _prefix_affinity(w: World, r: int, k: int) -> int:
     """The group with the least work ahead of this answer, what it has cached counted."""
-    if w.groups.shape[0] == 1:
-        return 0
-    idlest = _idlest(w)
+    first, count = w.lists[k, PLACE], w.lists[k, LENGTH]
+    if count == 1:
+        return w.cells[first, 0]
+    idlest = _idlest(w, k)
     least, context = w.groups[idlest].load, w.requests[r].context
-    seen = w.hints[context, LENGTH] >> 1
     best, lowest, shared = NONE, (0.0, 0, 0), 0
-    for k in range(seen if seen else w.groups.shape[0]):
-        g = w.cells[w.hints[context, PLACE] + 2 * k, 0] if seen else k
-        work, others = _work(w, r, g, least)
-        if best < 0 or _less(work, lowest):
-            best, lowest, shared = g, work, others
+    for anywhere in range(2):  # first where it has been, then (if nowhere) everywhere
+        for row in range(first, first + count):
+            g = w.cells[row, 0]
+            if anywhere or hint_of(w, context, g) >= 0:
+                work, others = _work(w, r, g, least)
+                if best < 0 or _less(work, lowest):
+                    best, lowest, shared = g, work, others
+        if best >= 0:
+            break
     # Where this context has never been, no more than what is shared can be cached.
     group = w.groups[idlest]
     fresh = float(w.requests[r].prompt_tokens - shared) * group.fresh_work

@@ -35,8 +35,8 @@ def unplayable(deployment: Deployment, costs: dict[str, Machine]) -> str | None:
         policy, cost = batching.POLICIES[pool.batching.policy], costs[name]
         if policy.rank not in RANKS or policy.form not in FORMS:
             return f"batching policy {pool.batching.policy} is not compiled"
-        if pool.role != "mixed":
-            return "prefill and decode are apart"
+        if pool.role != "mixed" and deployment.kv_handoff.return_kv:
+            return "decode sends KV back"
         if cost.groups > 1:
             return f"pool {name} has groups (ep)"
         if cost.offload is not None or cost.spill_blocks:

@@ -105,6 +105,16 @@ def mixed_case(rng: Random) -> Case:
     return replace(found, deployment=what, window=lambda: Window(tasks, warmup_ns, time_ns))
 
 
+def playable_case(rng: Random) -> Case:
+    """A random case of any pools, without what the compiled loop does not play yet."""
+    found, pools = case(rng), {}
+    for name, side in found.deployment.pools.items():
+        pools[name] = side.model_copy(update={"ep": 1, "kv_offload": None})
+    handoff = found.deployment.kv_handoff.model_copy(update={"return_kv": False})
+    changes = {"pools": pools, "kv_handoff": handoff}
+    return replace(found, deployment=found.deployment.model_copy(update=changes))
+
+
 def chip(rng: Random) -> Any:
     """A toy chip: fast or slow, small or large spill, one of two ways to execute."""
     spill = {

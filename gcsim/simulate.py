@@ -23,7 +23,7 @@ from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.resolve import Resolved
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import leaves
-from gcsim.results.classes import class_summaries, steps_within
+from gcsim.results.classes import class_summaries, steps_within, tier_summaries
 from gcsim.results.counted import count_run, window_s
 from gcsim.results.intervals import interval_summary
 from gcsim.results.result import Result
@@ -36,6 +36,7 @@ from gcsim.results.tables import (
     timeline_table,
     trajectory_table,
     unused,
+    with_tiers,
 )
 from gcsim.traffic.expected import check_size, is_large
 from gcsim.traffic.generate import BLOCK, trajectories, within
@@ -78,7 +79,6 @@ def play_scenario(
     skipped: counts the lines of a trace that were left out
     """
     machines, horizon_s = bind_pools(scenario), scenario.run.horizon
-    ends = scenario.ends or traffic is not None
     drawn = not any(leaf.workload.trace for leaf in leaves(scenario.workload))
     why = _not_compiled(scenario, traffic, machines)
     if why is None:
@@ -87,7 +87,7 @@ def play_scenario(
                 scenario.deployment,
                 machines,
                 _traffic(scenario, skipped) if traffic is None else traffic,
-                _terms(scenario, ends),
+                _terms(scenario, own=traffic is None),
                 ahead=BLOCK if drawn and traffic is None else 1,
                 horizon_s=horizon_s,
                 progress=progress,
@@ -103,7 +103,7 @@ def play_scenario(
         scenario.deployment,
         machines,
         _traffic(scenario, skipped) if traffic is None else traffic,
-        _terms(scenario, ends),
+        _terms(scenario, own=traffic is None),
         horizon_s=horizon_s,
         progress=progress,
     )
@@ -119,13 +119,13 @@ def _traffic(scenario: Scenario, skipped: Skipped | None) -> Iterable[Trajectory
     return trajectories(workload, scenario.arrivals, seed, count, skipped)
 
 
-def _terms(scenario: Scenario, ends: bool) -> Terms:
+def _terms(scenario: Scenario, own: bool) -> Terms:
     """What the cluster knows beside the deployment; a window of its own."""
     return Terms(
         model=scenario.model.name,
         round_trip_s=scenario.network.round_trip,
         gateway_s=scenario.network.gateway,
-        window=window_of(scenario, ends),
+        window=window_of(scenario, own),
         coalesce=scenario.engine != "iteration",
     )
 
@@ -143,14 +143,15 @@ def _not_compiled(
     return unplayable(scenario.deployment, machines)
 
 
-def window_of(scenario: Scenario, ends: bool) -> Window:
-    """What of a run of a scenario counts; ends: whether its load does."""
+def window_of(scenario: Scenario, own: bool = True) -> Window:
+    """What of a run of a scenario counts; own: it plays its own traffic, not other trajectories."""
     run, warmup_s = scenario.run, scenario.warmup_s
-    tasks = scenario.tasks if not ends or scenario.ends else run.trajectories
-    if warmup_s is None and ends:
+    tasks = scenario.tasks if own or scenario.ends else run.trajectories
+    if warmup_s is None and not own:
         warmup_s = 0.0
     warmup_ns = None if warmup_s is None else to_ns(warmup_s)
-    return Window(tasks, warmup_ns, None if run.time is None else to_ns(run.time))
+    time_ns = None if run.time is None else to_ns(run.time)
+    return Window(tasks, warmup_ns, time_ns, scenario.midway if own else 0)
 
 
 def bind_pools(scenario: Scenario) -> dict[str, Machine]:
@@ -177,7 +178,9 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     scenario = resolved.scenario
     end_s, (open_s, close_s) = cluster.env.now * 1e-9, window_s(cluster)
     elapsed_s = max(end_s - open_s, 0.0)
-    requests, tasks = request_table(cluster), trajectory_table(cluster)
+    requests, tasks = (
+        with_tiers(table, scenario) for table in (request_table(cluster), trajectory_table(cluster))
+    )
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, end_s)
     timeline = timeline_table(cluster)
     load = load_of(cluster)
@@ -208,6 +211,7 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         "assumed_values": len(assumed_values(scenario)),
         "steps_within_budget": steps_within(counted, scenario.run.budget),
         "classes": class_summaries(scenario, counted),
+        "tiers": tier_summaries(scenario, counted),
         "pools": pools.replace({np.nan: None}).to_dict("records"),
         "links": links.to_dict("records"),
     }

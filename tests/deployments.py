@@ -101,8 +101,14 @@ def mixed_case(rng: Random) -> Case:
         side.pop("kv_offload", None)
     what = toys.deployment(sides, router={"policy": rng.choice(sorted(ROUTING))})
     tasks, time_ns = rng.choice([None, 2, 5]), rng.choice([None, None, 5_000_000])
-    warmup_ns = rng.choice([None, 0, 3_000_000])
-    return replace(found, deployment=what, window=lambda: Window(tasks, warmup_ns, time_ns))
+    warmup_ns, midway = rng.choice([None, 0, 3_000_000]), rng.choice([0, 0, 1, 3])
+    played = [replace(t, entered=k < midway) for k, t in enumerate(found.trajectories)]
+    return replace(
+        found,
+        deployment=what,
+        trajectories=played,
+        window=lambda: Window(tasks, warmup_ns, time_ns, midway),
+    )
 
 
 def playable_case(rng: Random) -> Case:
@@ -113,6 +119,33 @@ def playable_case(rng: Random) -> Case:
     handoff = found.deployment.kv_handoff.model_copy(update={"return_kv": False})
     changes = {"pools": pools, "kv_handoff": handoff}
     return replace(found, deployment=found.deployment.model_copy(update=changes))
+
+
+def several(rng: Random) -> Case:
+    """A random case in which steps ask for other models too: one that is served, one that is not.
+
+    Contexts go from model to model, each with a prefix cache of its own.
+    """
+    one = case(rng)
+    more = {}
+    for k in range(rng.choice([1, 1, 2])):
+        more[f"o{k}"] = pool(rng, "mixed", [1]) | {"model": toys.model(name="other", layers=2)}
+    while True:
+        try:
+            beside = toys.deployment(more).pools
+            break
+        except ValueError:
+            more = {"o0": pool(rng, "mixed", [1]) | {"model": toys.model(name="other", layers=2)}}
+    pools = {**one.deployment.pools, **beside}
+    if rng.random() < 0.5:
+        pools = dict(reversed(pools.items()))
+    asked = [None, None, "other", "other", "nobody's"]
+    tasks = [
+        replace(task, steps=tuple(replace(s, model=rng.choice(asked)) for s in task.steps))
+        for task in one.trajectories
+    ]
+    what = one.deployment.model_copy(update={"pools": pools})
+    return replace(one, deployment=what, trajectories=tasks)
 
 
 def chip(rng: Random) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.play import play, play_compiled
@@ -40,6 +41,15 @@ NO_TIMES = dict.fromkeys(
     ),
     0,
 )
+
+
+def examples(few: int, deep: int) -> settings:
+    """How many random examples: `deep` by `make deep`, else `few`, more or less by profile.
+
+    Profiles of hypothesis (tests/conftest.py): quick a tenth, explore twenty times as many.
+    """
+    usual = settings().max_examples
+    return settings(max_examples=deep if usual >= 5_000 else max(few * usual // 100, 2))
 
 
 @contextmanager

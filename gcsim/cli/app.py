@@ -23,6 +23,7 @@ from gcsim.cli.options import (
 )
 from gcsim.cli.plan import plan
 from gcsim.cli.sweep import sweep
+from gcsim.cli.tiers import tiers
 from gcsim.cli.trace import trace
 
 if TYPE_CHECKING:
@@ -247,7 +248,8 @@ def compare(
     if over is not None:
         emit(series.to_json() if output is Format.json else series_table(series))
     else:
-        emit(comparison.to_json() if output is Format.json else comparison_table(comparison))
+        found = {**comparison.to_dict(), "at_slo": study.at_slo(comparison)}
+        emit(found if output is Format.json else comparison_table(comparison))
 
 
 @app.command()
@@ -354,7 +356,7 @@ def show(
     emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, plan, cost, bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, plan, tiers, cost, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcsim.results import metrics
-from gcsim.results.metrics import PERCENTILES, Metric
-from gcsim.results.text import PHASE_NAMES, bound_name, three
+from gcsim.results.metric import PERCENTILES, Metric
+from gcsim.results.text import PHASE_NAMES, bound_name, causes, three
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,9 +61,12 @@ def run_table(result: "Result") -> "RenderableType":
         parts.append(_breakdown(task, f"A task takes {three(total)} s", "s"))
     if len(s["classes"]) > 1:
         parts += class_tables(s["classes"])
+    if s["tiers"]:
+        parts.append(tier_table(s["tiers"]))
     if s["steps_within_budget"]:
         parts.append(_budget(s))
     parts += [Text(_rates(s)), Text(_costs(s)), _pools(s["pools"])]
+    parts += [busy_table(pool) for pool in s["pools"] if causes(pool)]
     if s["links"]:
         parts.append(_links(s["links"]))
     if "bands" in s:
@@ -202,6 +205,19 @@ def class_tables(classes: list[dict[str, Any]]) -> "list[RenderableType]":
     return [seen, spent]
 
 
+def tier_table(tiers: list[dict[str, Any]]) -> "Table":
+    """What each tier gets, how much of it within its SLO, and what its users pay."""
+    headers = ("tasks", "TTFT ms", "TPOT ms", "output tok/s", "in SLO", "USD/h", "in SLO")
+    table = plain_table("tier", *headers)
+    for one in tiers:
+        done = f"{one['trajectories_completed']:,}"
+        times = (three(one[key]) for key in ("mean_ttft_ms", "mean_tpot_ms"))
+        tokens = (three(one[f"output_{what}"]) for what in ("throughput", "goodput"))
+        paid = (three(one[f"{what}revenue_usd_per_hour"]) for what in ("", "good_"))
+        table.add_row(one["tier"], done, *times, *tokens, *paid)
+    return table
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
@@ -264,6 +280,9 @@ def _costs(s: dict[str, Any]) -> str:
     text = size_text(s["deployment"], s)
     if s["usd_per_task"] is not None:
         text += f" A task costs {three(s['usd_per_task'])} USD and {_energy(s['joules_per_task'])}."
+    if s["revenue_usd_per_hour"] is not None:
+        text += f" Users pay {three(s['revenue_usd_per_hour'])} USD/h,"
+        text += f" {three(s['good_revenue_usd_per_hour'])} of it within their SLO."
     text += f" {three(s['mean_in_flight'])} requests are under way on average."
     if s["tps_per_user"] is not None and not s["saturated"]:
         text += f" MLPerf Endpoints: tps_per_user {three(s['tps_per_user'])} tokens/s,"
@@ -336,13 +355,10 @@ def sum_text(metric: Metric, value: float) -> str:
 
 
 def _pools(pools: list[dict[str, Any]]) -> "Table":
-    headers = ("pool", "chips", "busy", "MFU", "MBU", "waiting", "batch", "KV peak", "bound by")
+    headers = ("pool", "chips", "busy", "MFU", "MBU", "waiting", "batch", "KV peak")
     table = plain_table(*headers)
-    table.columns[1].justify = table.columns[-1].justify = "left"
-    table.columns[-1].no_wrap = False
+    table.columns[1].justify = "left"
     for pool in pools:
-        bounds = {k[6:]: v for k, v in pool.items() if k.startswith("bound_") and v}
-        top = sorted(bounds.items(), key=lambda item: -item[1])[:3]
         table.add_row(
             pool["pool"],
             f"{pool['chips']} {pool['chip']}",
@@ -352,9 +368,14 @@ def _pools(pools: list[dict[str, Any]]) -> "Table":
             three(pool["mean_waiting"]),
             three(pool["mean_running"] / pool["utilization"] if pool["utilization"] else None),
             f"{pool['kv_peak']:.0%}",
-            ", ".join(f"{bound_name(k)} {v:.0%}" for k, v in top),
         )
     return table
+
+
+def busy_table(pool: dict[str, Any]) -> "Table":
+    """What a second of a pool's chips goes to while they are busy, by what bounds it [ms]."""
+    parts = {name: 1e3 * share for name, share in causes(pool).items()}
+    return _breakdown(parts, f"A busy second of {pool['pool']}")
 
 
 def _links(links: list[dict[str, Any]]) -> "Table":

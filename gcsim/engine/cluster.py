@@ -8,7 +8,7 @@ from gcsim.engine.group import NEVER, Group
 from gcsim.engine.handoff import Handoff, LinkUse
 from gcsim.engine.records import Records
 from gcsim.engine.replica import Replica
-from gcsim.engine.request import COMPLETED, REJECTED, Context, Request
+from gcsim.engine.request import COMPLETED, REJECTED, UNFINISHED, Context, Request
 from gcsim.engine.router import POLICIES, State
 from gcsim.engine.session import Session
 from gcsim.engine.window import Window
@@ -110,6 +110,8 @@ class Cluster:
         self._moment_ns = 0  # sum of the times of their ends - of the arrivals of all
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
         self.session_ended: Callable[[Session], None] = lambda _: None
+        # ... and when one that was entered midway has its first answer, or will have none.
+        self.session_answered: Callable[[], None] = lambda: None
 
     # -- from and to the client --------------------------------------------------------------
 
@@ -189,6 +191,8 @@ class Cluster:
         self.under_way -= 1
         self._moment_ns += now
         session = request.session
+        if session.trajectory.entered and not session.done and session.status == UNFINISHED:
+            self.session_answered()
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)
             self.session_ended(session)

@@ -32,6 +32,7 @@ class Load:
         self._ended = 0
         self.sessions: dict[Session, None] = {}
         cluster.session_ended = self._session_ended
+        cluster.session_answered = self._session_answered
 
     def draw(self) -> None:
         """Take the next trajectory; it starts at its time, or when another one ends."""
@@ -61,6 +62,12 @@ class Load:
         if self._next is None and not self._coming:
             self._window.run_out(now)
         session.start()
+
+    def _session_answered(self) -> None:
+        was_open = self._window.opened_ns >= 0
+        self._window.answered(self._env.now)
+        if not was_open and self._window.opened_ns >= 0:
+            self._cluster.count_from(self._env.now)
 
     def _session_ended(self, session: Session) -> None:
         window, now = self._window, self._env.now

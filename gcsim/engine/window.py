@@ -7,7 +7,8 @@ is measured beside agents that have nothing left to do; what fills in is played 
 Without a given warm-up the window opens when of every class `WARM` times as many tasks have ended
 as are under way. In a closed loop of n agents that is when 2 (n - 1) have ended, so that the first
 tasks of all agents, which start together, are left out; with open arrivals after about three task
-times.
+times. Where the first sessions are entered midway (`gcsim.traffic.midway`) it opens when each of
+them has its first answer; what is left of them does not count.
 """
 
 from array import array
@@ -32,7 +33,8 @@ class Window:
     """The window of one run.
 
     tasks: how many count (None: all that start); warmup_ns: when it opens (None: see the module);
-    time_ns: how long it is at the most. opened_ns, closed_ns: when it did (-1: not yet); counted,
+    time_ns: how long it is at the most; midway: so many tasks, the first, are entered midway.
+    opened_ns, closed_ns: when it did (-1: not yet); counted,
     live: tasks in it so far, and those of them under way; starts, served: of every task when it
     started [ns], and how many requests had completed by then; spent_ns: the time that all requests
     had spent at the servers by then.
@@ -46,9 +48,14 @@ class Window:
     """
 
     def __init__(
-        self, tasks: int | None = None, warmup_ns: int | None = 0, time_ns: int | None = None
+        self,
+        tasks: int | None = None,
+        warmup_ns: int | None = 0,
+        time_ns: int | None = None,
+        midway: int = 0,
     ) -> None:
         self.tasks, self.warmup_ns, self.time_ns = tasks, warmup_ns, time_ns
+        self.midway, self._unanswered = midway, midway
         self.opened_ns = self.closed_ns = -1
         self.counted = self.live = 0
         self.starts = array("q")
@@ -69,6 +76,8 @@ class Window:
                 self.opened_ns = now
             else:
                 return Part.BEFORE
+        if len(self.starts) <= self.midway:
+            return Part.BEFORE
         if self.closed_ns < 0:
             ends_ns = self.opened_ns + self.time_ns if self.time_ns is not None else -1
             if 0 <= ends_ns <= now:
@@ -86,8 +95,15 @@ class Window:
         self.live -= part is Part.COUNTED
         if self.opened_ns < 0:
             self._unsettled[workload] -= WARM + 1
-            if self.warmup_ns is None and max(self._unsettled.values()) <= 0:
+            settled = not self.midway and max(self._unsettled.values()) <= 0
+            if self.warmup_ns is None and settled:
                 self.opened_ns = now
+
+    def answered(self, now: int) -> None:
+        """A task that was entered midway has its first answer, or will have none [ns]."""
+        self._unanswered -= 1
+        if self.warmup_ns is None and self.opened_ns < 0 and not self._unanswered:
+            self.opened_ns = now
 
     def run_out(self, now: int) -> None:
         """The last task of the load has started [ns]."""

@@ -95,8 +95,10 @@ EXPOSED, EXPANDED, ABSORBED = range(10, 13)
 # and time per token of two ways to do it [s] (`gcsim.machine.network`).
 COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
 
-# The time of an iteration and its parts, and what `account` adds up besides.
-PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "communication_s", "overhead_s")
+# The time of an iteration and its parts, and what `account` adds up besides. Links: what their
+# bandwidth takes; latency: all that is there however small a batch is, the starts and hops of
+# collectives and h x (launches, layers, sequences).
+PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "links_s", "latency_s")
 TOTALS = (*PARTS, "flops", "bytes", "iterations", "tokens")
 
 GAP_BINS_PER_OCTAVE = 128
@@ -108,7 +110,9 @@ Bounds = tuple[float, float, float, float]
 Rows = tuple[float, float, float, float, float, float, float, float]
 Growth = tuple[float, float, float, float, float, float, float, float]
 Steady = tuple[bool, Rows, Bounds, float, np.ndarray]
+Comm = tuple[float, float]  # comm(x), and what of it is fixed [s]
 Drafting = tuple[float, float]  # as a fraction of the iteration, and a time [s]
+Constants = tuple[Steady, Growth, Comm, float, Drafting, float]  # of a run of decode alone
 Parts = tuple[float, float, float, float, float, float, float]
 # Called in every iteration of a run: twice as fast as LLVM's own choice.
 _inlined = numba.njit(cache=True, forceinline=True)
@@ -206,18 +210,20 @@ def fullest(trials: float, chance: float, ranks: float) -> float:
 
 
 @numba.njit(cache=True)
-def _communication_s(table: np.ndarray, tokens: float, most: float = 0.0) -> float:
+def _communication_s(table: np.ndarray, tokens: float, most: float = 0.0) -> tuple[float, float]:
     """comm(x): all-reduces, expert dispatches and combines, hand-overs between stages [s].
 
-    Dispatches join the groups of a replica, so that they last as long as that of `most` tokens.
+    Also what of it is fixed: starts and hops. Dispatches join the groups of a replica, so that
+    they last as long as that of `most` tokens.
     """
-    total = 0.0
+    total = fixed = 0.0
     for row in (ALL_REDUCE, DISPATCH, HANDOVER):
         moved = max(tokens, most) if row == DISPATCH else tokens
         one = table[row, ONE_S] + table[row, ONE_S_PER_TOKEN] * moved
         other = table[row, OTHER_S] + table[row, OTHER_S_PER_TOKEN] * moved
         total += table[row, COUNT] * min(one, other)
-    return float(table[TERMS, EXPOSED] * total)
+        fixed += table[row, COUNT] * (table[row, ONE_S] if one <= other else table[row, OTHER_S])
+    return float(table[TERMS, EXPOSED] * total), float(table[TERMS, EXPOSED] * fixed)
 
 
 @numba.njit(cache=True)
@@ -404,17 +410,21 @@ def _bounds(steady: Steady, grown: Grown) -> Bounds:
 
 
 @_inlined
-def _parts(
-    bounds: Bounds, comm: float, overhead: float, drafting: Drafting, rounds: float
-) -> Parts:
-    """The whole and its parts (`PARTS`) [s]; drafting takes its time besides."""
+def _parts(bounds: Bounds, comm: Comm, overhead: float, drafting: Drafting, rounds: float) -> Parts:
+    """The whole and its parts (`PARTS`) [s]; drafting takes its time besides, of the same kinds."""
     compute, weights = bounds[0] * rounds, bounds[1] * rounds
     experts, kv = bounds[2] * rounds, bounds[3] * rounds
-    comm, overhead = comm * rounds, overhead * rounds
+    both, overhead = comm[0] * rounds, overhead * rounds
+    fixed = comm[1] * rounds
+    total = compute + weights + experts + kv + both + overhead
+    links, latency = both - fixed, overhead + fixed
     if drafting[0] + drafting[1] > 0.0:
-        overhead += (compute + weights + experts + kv + comm + overhead) * drafting[0] + drafting[1]
-    total = compute + weights + experts + kv + comm + overhead
-    return total, compute, weights, experts, kv, comm, overhead
+        overhead += total * drafting[0] + drafting[1]
+        drafted = compute + weights + experts + kv + both + overhead
+        more, total = drafted / total, drafted
+        compute, weights, experts, kv = compute * more, weights * more, experts * more, kv * more
+        links, latency = links * more, latency * more
+    return total, compute, weights, experts, kv, links, latency
 
 
 @numba.njit(cache=True)
@@ -447,7 +457,7 @@ def _drafting(table: np.ndarray, batch: np.ndarray) -> Drafting:
 @numba.njit(cache=True)
 def _besides(
     table: np.ndarray, batch: np.ndarray, x: np.ndarray, others: float
-) -> tuple[float, float, Drafting]:
+) -> tuple[Comm, float, Drafting]:
     """comm(x) and h x [s], and what drafting takes."""
     comm = _communication_s(table, x[X_TOKENS], batch[MOST_TOKENS] * others)
     return comm, _times(table, OVERHEAD, x), _drafting(table, batch)
@@ -616,16 +626,6 @@ def _busy(batch: np.ndarray) -> bool:
 
 
 @numba.njit(cache=True)
-def _gain(batches: np.ndarray, firsts: np.ndarray, played: int, ppm: int, now: np.ndarray) -> None:
-    """Write to `now` the batches after iterations that were played: decoded tokens are in KV."""
-    for g in range(batches.shape[0]):
-        gained = _gained(firsts[g], played, ppm)
-        now[g] = batches[g]
-        now[g, DECODE_KV] += batches[g, DECODE_SEQS] * gained
-        now[g, DECODE_WINDOW_KV] += batches[g, GROWING] * gained
-
-
-@numba.njit(cache=True)
 def groups_s(table: np.ndarray, batches: np.ndarray) -> Parts:
     """Time of one iteration of all groups and its parts, those of the fullest one [s]:
 
@@ -647,6 +647,25 @@ def groups_ns(table: np.ndarray, batches: np.ndarray) -> int:
 
 
 @numba.njit(cache=True)
+def _group(table: np.ndarray, batch: np.ndarray) -> Constants:
+    """What stays of a group's iterations while its sequences decode."""
+    prompts, part, others, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, part, others)
+    comm, overhead, drafting = _besides(table, batch, x, others)
+    growth = _growth(table, batch, prompts, part)
+    return _steady(table, x), growth, comm, overhead, drafting, rounds
+
+
+@_inlined
+def _group_s(group: Constants, gained: int) -> Parts:
+    """Its iteration, once every sequence has so many tokens more: KV tokens are whole numbers, so
+    this is what `iteration_s` gives for the batch as it is then, bit for bit.
+    """
+    steady, growth, comm, overhead, drafting, rounds = group
+    return _parts(_bounds(steady, _grown(growth, float(gained))), comm, overhead, drafting, rounds)
+
+
+@numba.njit(cache=True)
 def run_groups_ns(
     table: np.ndarray,
     batches: np.ndarray,
@@ -656,33 +675,31 @@ def run_groups_ns(
     until_ns: int,
 ) -> tuple[int, int]:
     """`run_ns` of all groups together: a batch per row, the iterations that each decoded before."""
-    end, ppm, now = start_ns, int(table[TERMS, ACCEPTED_PPM]), np.empty_like(batches)
+    end, ppm = start_ns, int(table[TERMS, ACCEPTED_PPM])
+    busy = [g for g in range(batches.shape[0]) if _busy(batches[g])]
+    groups = [_group(table, batches[g]) for g in busy]
     for played in range(iterations):
-        _gain(batches, firsts, played, ppm, now)
-        end += groups_ns(table, now)
+        longest = 0.0
+        for k in range(len(busy)):
+            gained = _gained(firsts[busy[k]], played, ppm)
+            longest = max(longest, _group_s(groups[k], gained)[0])
+        end += _to_ns(longest)
         if end >= until_ns:
             return played + 1, end
     return iterations, end
 
 
 @numba.njit(cache=True)
-def _work(table: np.ndarray, batches: np.ndarray) -> tuple[float, float]:
-    """FLOPs and bytes of an iteration of all groups; the experts they share are read once."""
-    flops = moved = 0.0
-    others = False
-    for g in range(batches.shape[0]):
-        if not _busy(batches[g]):
-            continue
-        batch, x = batches[g], _sums(table, batches[g], 1.0, 1.0, 1.0)
-        x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
-        x[X_LOGITS] = batch[LOGIT_SEQS]
-        if others:
-            x[X_EXPERTS] = 0.0
-        others = True
-        worked = _rows(table, FLOPS, BYTES, x)
-        of_group = _both(worked, _grown(_growth(table, batch, 1.0, 1.0), 0.0))
-        flops, moved = flops + of_group[0], moved + of_group[1]
-    return flops, moved
+def _work(table: np.ndarray, batch: np.ndarray, first: bool) -> tuple[Rows, Growth]:
+    """What the FLOPs and bytes of a group's iterations are made of; the experts, which all groups
+    share, are read for the first.
+    """
+    x = _sums(table, batch, 1.0, 1.0, 1.0)
+    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
+    x[X_LOGITS] = batch[LOGIT_SEQS]
+    if not first:
+        x[X_EXPERTS] = 0.0
+    return _rows(table, FLOPS, BYTES, x), _growth(table, batch, 1.0, 1.0)
 
 
 @numba.njit(cache=True)
@@ -695,13 +712,21 @@ def account_groups(
     firsts: np.ndarray,
 ) -> int:
     """`account` of all groups together: busy time by the fullest one's bounds, work by all."""
-    ppm, first_ns, now = int(table[TERMS, ACCEPTED_PPM]), 0, np.empty_like(batches)
+    ppm, first_ns = int(table[TERMS, ACCEPTED_PPM]), 0
+    busy = [g for g in range(batches.shape[0]) if _busy(batches[g])]
+    groups = [_group(table, batches[g]) for g in busy]
+    works = [_work(table, batches[g], g == busy[0]) for g in busy]
     for played in range(iterations):
-        _gain(batches, firsts, played, ppm, now)
-        parts = groups_s(table, now)
+        parts, flops, moved = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0, 0.0
+        for k in range(len(busy)):
+            gained = _gained(firsts[busy[k]], played, ppm)
+            of_group = _group_s(groups[k], gained)
+            if of_group[0] > parts[0]:
+                parts = of_group
+            worked = _both(works[k][0], _grown(works[k][1], float(gained)))
+            flops, moved = flops + worked[0], moved + worked[1]
         for index in range(len(PARTS)):
             totals[index] += parts[index]
-        flops, moved = _work(table, now)
         totals[7] += flops
         totals[8] += moved
         totals[9] += 1.0

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcsim.profiles.arrivals import Arrivals, Closed, Slo, Static, TraceArrivals
+from gcsim.profiles.arrivals import Arrivals, Closed, Price, Slo, Static, TraceArrivals
 from gcsim.profiles.base import Count, Name, PlainSeconds, Spec, si
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model, WeightFormat
@@ -43,8 +43,8 @@ class RunSettings(Spec):
     horizon: PlainSeconds | None = None
     """The run is cut off here, with what is unfinished then."""
     warmup: Annotated[float, BeforeValidator(_warmup), "seconds"] = nan
-    """A time, or auto: until twice as many tasks have ended as are under way; a trace and a batch
-    have none.
+    """A time, or auto: until twice as many tasks have ended as are under way, or each that was
+    entered midway has its first answer; a trace and a batch have none.
     """
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 1
     """Of every random stream."""
@@ -75,6 +75,8 @@ class Scenario(Spec):
     """
     slo: Slo | None = None
     """In place of the workload's."""
+    price: Price | None = None
+    """In place of the workload's: {input, cached, output}, as in 3 USD/Mtok."""
     network: Network = Network()
     """Between client and deployment."""
     run: RunSettings = RunSettings()
@@ -89,6 +91,13 @@ class Scenario(Spec):
         """Whether the load ends by itself: a trace, or a batch."""
         recorded = any(leaf.workload.trace is not None for leaf in leaves(self.workload))
         return recorded or isinstance(self.arrivals, Static | TraceArrivals)
+
+    @property
+    def midway(self) -> int:
+        """How many sessions are under way when the run begins."""
+        if isinstance(self.arrivals, Closed) and self.arrivals.start == "midway":
+            return self.arrivals.agents
+        return 0
 
     @property
     def tasks(self) -> int | None:
@@ -106,10 +115,10 @@ class Scenario(Spec):
 
     @property
     def warmup_s(self) -> float | None:
-        """When the window opens [s]; None: when as many tasks have ended as are under way."""
+        """When the window opens [s]; None: as `gcsim.engine.window` says."""
         if not isnan(self.run.warmup):
             return self.run.warmup
-        return 0.0 if self.ends else None
+        return 0.0 if self.ends and not self.midway else None
 
     def contradictions(self) -> Iterator[tuple[str, object, str, str]]:
         """Settings that leave nothing to count: (field, value, reason, what to do)."""

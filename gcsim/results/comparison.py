@@ -11,7 +11,7 @@ from gcsim.results.metrics import named, rates
 from gcsim.results.paired import Ratio, ratio, ratios
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
-from gcsim.results.text import PHASE_NAMES, bound_name, three
+from gcsim.results.text import PHASE_NAMES, causes, three
 from gcsim.version import __version__
 
 Normalize = Literal["none", "power", "cost", "chips"]
@@ -66,7 +66,7 @@ class Comparison:
             {
                 name: {
                     **{k: v for k, v in result.summary.items() if not isinstance(v, dict | list)},
-                    **{m.key: result.summary[m.key] / self.divisor(result) for m in rates()},
+                    **_per(result, self.divisor(result)),
                 }
                 for name, result in self.results.items()
             }
@@ -143,8 +143,14 @@ class Comparison:
         if self.normalize != "none":
             divisor = self.divisor(result)
             entry["normalized_by"] = {"unit": self.unit, "value": divisor}
-            entry["normalized"] = {m.key: result.summary[m.key] / divisor for m in rates()}
+            entry["normalized"] = _per(result, divisor)
         return entry
+
+
+def _per(result: Result, divisor: float) -> dict[str, float | None]:
+    """The rates of a run, each over what it is normalised by."""
+    values = {metric.key: result.summary[metric.key] for metric in rates()}
+    return {key: None if value is None else value / divisor for key, value in values.items()}
 
 
 _ROLES = {"prefill": ("prefill", "mixed"), "decode": ("decode", "mixed")}  # who does a phase
@@ -194,13 +200,9 @@ def _bound(result: Result, phase: str) -> str:
     if phase in _ROLES:
         pools = pools[pools["role"].isin(_ROLES[phase])]
     pool = pools.sort_values("utilization", ascending=False, kind="stable").iloc[0]
-    shares = {
-        str(key).removeprefix("bound_"): float(value)
-        for key, value in pool.items()
-        if str(key).startswith("bound_") and pd.notna(value)
-    }
+    shares = causes({str(key): value for key, value in pool.items()})
     name = max(shares, key=lambda key: shares[key])
-    return f"{bound_name(name)} ({shares[name]:.0%} of its time)"
+    return f"{name} ({shares[name]:.0%} of its time)"
 
 
 def _waiting_share(result: Result) -> float:

@@ -12,6 +12,9 @@ nodes that draw W at full load, busy for U of the time, of which arithmetic bind
 with i of it drawn when idle and m while memory, links or fixed times bind. The cost of a token of
 each sort is w_sort c / sum over sorts of w X, with the rates X and weights w as price lists have
 them (input 1, cached and output as the site says): together they pay for everything.           (4)
+
+What users pay counts where their SLO was kept; it is given per rack-hour, of racks as full of such
+nodes as their power allows, and per MW of what the site must provide.
 """
 
 from collections.abc import Mapping
@@ -40,6 +43,7 @@ class PoolCost:
     chips: int
     nodes: int
     racks: int | None
+    racks_full: float | None
     cooling: str
     chips_usd_per_hour: float
     electricity_usd_per_hour: float
@@ -52,7 +56,9 @@ class Cost:
     """What a run costs; per token and task None where it has no such rate, or is saturated.
 
     power_w: mean of the nodes, without PUE; site_power_w: full power x PUE, what a site must
-    provide; racks: None where some chip's nodes do not fit the site's racks.
+    provide; racks: None where some chip's nodes do not fit the site's racks; racks_full: how many
+    the nodes would fill, parts of racks too. revenue: what users pay for requests within their SLO,
+    None without prices; margin: that less what it costs.
     """
 
     site: str
@@ -68,6 +74,11 @@ class Cost:
     power_w: float
     site_power_w: float
     racks: int | None
+    racks_full: float | None
+    revenue_usd_per_hour: float | None
+    revenue_usd_per_rack_hour: float | None
+    revenue_usd_per_mw_hour: float | None
+    margin_usd_per_hour: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -137,7 +148,10 @@ def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost
     whole, sound = chips + electricity, not summary["saturated"]
     tasks = (summary["task_throughput"] or 0.0) if sound else 0.0
     output = (summary["output_throughput"] or 0.0) if sound else 0.0
-    racks = [one.racks for one in pools]
+    racks, full = [one.racks for one in pools], [one.racks_full for one in pools]
+    filled = None if None in full else sum(one or 0.0 for one in full)
+    site_power_w = sum(one.full_power_w for one in pools) * site.pue.value
+    revenue = summary.get("good_revenue_usd_per_hour") if sound else None
     return Cost(
         site=site.name,
         basis=site.basis,
@@ -150,16 +164,29 @@ def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost
         joules_per_output_token=power / output if output else None,
         joules_per_task=power / tasks if tasks else None,
         power_w=power,
-        site_power_w=sum(one.full_power_w for one in pools) * site.pue.value,
+        site_power_w=site_power_w,
         racks=None if None in racks else sum(one or 0 for one in racks),
+        racks_full=filled,
+        revenue_usd_per_hour=revenue,
+        revenue_usd_per_rack_hour=_over(revenue, filled),
+        revenue_usd_per_mw_hour=_over(revenue, site_power_w * 1e-6),
+        margin_usd_per_hour=None if revenue is None else revenue - whole,
     )
 
 
 def racks_of(chip: Chip, chips: int, site: Site) -> tuple[int, int | None]:
     """Nodes that so many chips fill, and racks; None where a node draws more than a rack may."""
-    nodes = ceil(chips / chip.packaging.chips_per_node)
-    room = int(site.rack_power.value / chip.power.node.value)
+    nodes, room = ceil(chips / chip.packaging.chips_per_node), nodes_per_rack(chip, site)
     return nodes, ceil(nodes / room) if room else None
+
+
+def nodes_per_rack(chip: Chip, site: Site) -> int:
+    """Nodes that a rack of the site has power for; 0 where one alone draws more."""
+    return int(site.rack_power.value / chip.power.node.value)
+
+
+def _over(value: float | None, what: float | None) -> float | None:
+    return value / what if value is not None and what else None
 
 
 def _pool(name: str, pool: Pool, row: Mapping[str, Any], site: Site) -> PoolCost:
@@ -176,6 +203,9 @@ def _pool(name: str, pool: Pool, row: Mapping[str, Any], site: Site) -> PoolCost
         chips=chips,
         nodes=nodes,
         racks=racks,
+        racks_full=chips / chip.packaging.chips_per_node / nodes_per_rack(chip, site)
+        if racks
+        else None,
         cooling=chip.packaging.cooling,
         chips_usd_per_hour=chips * chip_usd_per_hour(chip, site),
         electricity_usd_per_hour=electricity,

@@ -12,6 +12,8 @@ from gcsim.engine.replica import Replica
 from gcsim.engine.window import Part
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import TOTALS
+from gcsim.profiles.scenario import Scenario
+from gcsim.results.counted import tiers_of
 
 NS = 1e-9
 
@@ -43,6 +45,16 @@ def trajectory_table(cluster: Cluster) -> pd.DataFrame:
     table["counted"] = table.pop("part") == Part.COUNTED
     task = (table["end_s"] - table["start_s"]).where(table["status"] == "completed")
     table.insert(list(table.columns).index("end_s") + 1, "task_s", task)
+    return table
+
+
+def with_tiers(table: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
+    """A table of requests or trajectories, with the tier of each where the workload has tiers."""
+    classes = {name: tier for tier, names in tiers_of(scenario).items() for name in names}
+    if classes:
+        tiers = table["workload"].astype(str).map(classes)
+        known = pd.CategoricalDtype(list(dict.fromkeys(classes.values())))
+        table.insert(list(table.columns).index("workload") + 1, "tier", tiers.astype(known))
     return table
 
 
@@ -112,7 +124,7 @@ def timeline_table(cluster: Cluster) -> pd.DataFrame:
 
 
 def bound_seconds(replica: Replica) -> dict[str, float]:
-    """Busy seconds of a replica by what bounded them: compute, memory per tier, comm, overhead."""
+    """Busy seconds of a replica by what bounded them: compute, memory per tier, links, latency."""
     return split_bounds(dict(zip(TOTALS, replica.meter.totals.tolist(), strict=True)), replica.cost)
 
 
@@ -128,8 +140,7 @@ def split_bounds(total: dict[str, float], cost: Machine) -> dict[str, float]:
         for tier, share in tiers.items():
             name = f"memory_{tier}"
             split[name] = split.get(name, 0.0) + seconds * share
-    split["communication"] = total["communication_s"]
-    split["overhead"] = total["overhead_s"]
+    split["links"], split["latency"] = total["links_s"], total["latency_s"]
     return split
 
 

@@ -1,6 +1,8 @@
 """Numbers and names for people."""
 
+from collections.abc import Mapping
 from math import floor, isfinite, log10
+from typing import Any
 
 PHASE_NAMES = {
     "network": "network",
@@ -28,16 +30,36 @@ def three(value: float | None) -> str:
 def bound_name(bound: str) -> str:
     """A key of a breakdown in words.
 
-    >>> bound_name("memory_hbm"), bound_name("communication")
+    >>> bound_name("memory_hbm"), bound_name("links")
     ('HBM bandwidth', 'chip-to-chip links')
     """
     if bound.startswith("memory_"):
         return f"{bound.removeprefix('memory_').upper()} bandwidth"
     names = {
         "compute": "arithmetic",
-        "communication": "chip-to-chip links",
-        "overhead": "fixed times",
+        "links": "chip-to-chip links",
         "request": "fixed time per request",
         "waiting": "waiting for others",
     }
     return names.get(bound, bound)
+
+
+def causes(pool: Mapping[str, Any]) -> dict[str, float]:
+    """Shares of a pool's busy time, in words; they sum to 1 (of one that was never busy: none).
+
+    Latency is what there is however small a batch is: launches, layers, sequences, and the starts
+    and hops of collectives; links what the bytes of collectives take.
+
+    >>> causes(
+    ...     {
+    ...         "bound_compute": 0.25,
+    ...         "bound_memory_hbm": 0.5,
+    ...         "bound_links": 0.0,
+    ...         "bound_latency": 0.25,
+    ...         "mfu": 0.1,
+    ...     }
+    ... )
+    {'arithmetic': 0.25, 'HBM bandwidth': 0.5, 'latency': 0.25}
+    """
+    found = {key[6:]: value for key, value in pool.items() if str(key).startswith("bound_")}
+    return {bound_name(key): float(share) for key, share in found.items() if share and share > 0}

@@ -7,6 +7,7 @@ deployment, the rate, the count or the other classes of a mix: common random num
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain, islice
 from itertools import count as counter
 from math import inf
 from zlib import crc32
@@ -18,13 +19,14 @@ from gcsim.profiles.arrivals import Arrivals, Closed, TraceArrivals
 from gcsim.profiles.workload import Agent, Leaf, Workload, leaves
 from gcsim.traffic.agent import plan_block
 from gcsim.traffic.arrivals import starts
+from gcsim.traffic.midway import OF_POOL, POOL, choose, enter
 from gcsim.traffic.traces import replay
 from gcsim.traffic.traces.replay import Plan
 from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory
 
 BLOCK = 64
-ARRIVALS, MIX = 0, 1  # purposes of a generator; those inside a class: `gcsim.traffic.agent`
+ARRIVALS, MIX, MIDWAY = 0, 1, 6  # purposes of a generator; 2 to 5: `gcsim.traffic.agent`
 
 
 def generator(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:
@@ -53,22 +55,51 @@ def trajectories(
     >>> [len(t.steps) for t in trajectories(load_workload("coding-agent"), arrivals, seed, 3)]
     [38, 26, 63]
     """
-    parts = leaves(workload)
-    notes = skipped or Skipped()
-    plans = [_plans(leaf, slot, seed, notes) for slot, leaf in enumerate(parts)]
-    times = starts(arrivals, generator(seed, ARRIVALS))
+    feed = _drawn(workload, arrivals, seed, skipped or Skipped())
+    entered = arrivals.agents if isinstance(arrivals, Closed) and arrivals.start == "midway" else 0
+    if entered:
+        recorded = any(leaf.workload.trace is not None for leaf in leaves(workload))
+        feed = chain(_entered(feed, entered, recorded, generator(seed, MIDWAY)), feed)
     own = arrivals if isinstance(arrivals, TraceArrivals) else None
-    for index, (slot, time_s) in enumerate(zip(_slots(parts, seed), times, strict=False)):
-        if index == count:
-            return
-        plan = next(plans[slot], None)
-        if plan is None:
-            _check_enough(arrivals, index, parts[slot].workload.name)
-            return
-        leaf = parts[slot]
+    times = starts(arrivals, generator(seed, ARRIVALS))
+    for index, ((leaf, plan), time_s) in enumerate(islice(zip(feed, times, strict=False), count)):
         if own:
             time_s = _own_time(plan, leaf, own)
-        yield Trajectory(index, leaf.workload.name, plan.steps, time_s, leaf.priority)
+        midway = index < entered
+        yield Trajectory(index, leaf.name, plan.steps, time_s, leaf.priority, entered=midway)
+
+
+def _drawn(
+    workload: Workload, arrivals: Arrivals, seed: np.random.SeedSequence, skipped: Skipped
+) -> Iterator[tuple[Leaf, Plan]]:
+    """What trajectories are made of, one after another, each with its class."""
+    parts = leaves(workload)
+    plans: dict[str, Iterator[Plan]] = {}  # one for each workload, whatever its tiers
+    for slot, leaf in enumerate(parts):
+        plans.setdefault(leaf.workload.name, _plans(leaf, slot, seed, skipped))
+    for index, slot in enumerate(_slots(parts, seed)):
+        leaf = parts[slot]
+        plan = next(plans[leaf.workload.name], None)
+        if plan is None:
+            _check_enough(arrivals, index, leaf.workload.name)
+            return
+        yield leaf, plan
+
+
+def _entered(
+    feed: Iterator[tuple[Leaf, Plan]], agents: int, recorded: bool, rng: np.random.Generator
+) -> Iterator[tuple[Leaf, Plan]]:
+    """The sessions in which agents are found when the run begins: `gcsim.traffic.midway`."""
+    number = 0
+    while number < agents:
+        count = 1 if recorded else min(OF_POOL, agents - number)
+        pool = list(islice(feed, 1 if recorded else POOL))
+        if not pool:
+            return
+        for place in choose([plan.steps for _, plan in pool], count, rng):
+            leaf, plan = pool[place.session]
+            yield leaf, plan._replace(steps=enter(plan.steps, place.at, place.left, number))
+            number += 1
 
 
 def within(workload: Workload, context_window: int) -> Workload:
@@ -96,10 +127,15 @@ def within(workload: Workload, context_window: int) -> Workload:
 
 
 def _check_enough(arrivals: Arrivals, index: int, name: str) -> None:
-    """A closed loop keeps all of its agents busy, at least once."""
-    if isinstance(arrivals, Closed) and index < arrivals.agents:
-        why = f"is more than the {index:,} tasks that trace {name} has: no load of so many agents"
-        hint = f"give at most {index}, or a longer trace"
+    """A closed loop keeps all of its agents busy, with a whole task at least once."""
+    if not isinstance(arrivals, Closed):
+        return
+    most = index - (arrivals.start == "midway")
+    if most < arrivals.agents:
+        why = f"is more than the {most:,} tasks that trace {name} has: no load of so many agents"
+        if most < index:
+            why = f"leaves no whole task of the {index:,} that trace {name} has, entered midway"
+        hint = f"give at most {most}, or a longer trace"
         raise ProfileError.one(name, "arrivals.agents", arrivals.agents, why, hint)
 
 

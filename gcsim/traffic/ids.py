@@ -5,6 +5,7 @@
 | 0 | private content of one trajectory | slot (8 bits), trajectory (32), piece (20) |
 | 1 | shared content, by name | 60 bits of BLAKE2b |
 | 2 | a hash of a trace | slot (8), hash (52) |
+| 3 | an output from before the run | trajectory of the run (32), step (20) |
 
 The slot is the place of a class or trace in its mix. Ids below 0 belong to the engine: outputs.
 """
@@ -12,7 +13,7 @@ The slot is the place of a class or trace in its mix. Ids below 0 belong to the 
 from hashlib import blake2b
 
 PIECE_BITS, NUMBER_BITS, HASH_BITS = 20, 32, 52
-SHARED, HASHED = 1 << 60, 2 << 60
+SHARED, HASHED, SAID = 1 << 60, 2 << 60, 3 << 60
 
 
 def private(slot: int, number: int) -> int:
@@ -37,6 +38,15 @@ def shared(name: str, role: str) -> int:
 def hashed(slot: int) -> int:
     """What to add to a block hash of a trace (below 2^52; see `small`) to make it an id."""
     return HASHED | slot << HASH_BITS
+
+
+def said(number: int, step: int) -> int:
+    """The id of what a step of a trajectory generated before the run (`gcsim.traffic.midway`).
+
+    >>> said(3, 1) - said(3, 0), said(4, 0) > said(3, 1000)
+    (1, True)
+    """
+    return SAID | number << PIECE_BITS | step
 
 
 def small(number: int) -> int:

@@ -38,7 +38,8 @@ class Step:
 class Trajectory:
     """One agent task. `start_s` is None where a closed loop decides when it starts.
 
-    A higher `priority` is served first wherever requests wait.
+    A higher `priority` is served first wherever requests wait. entered: it is under way when
+    the run begins (`gcsim.traffic.midway`), so that it does not count.
 
     The steps are in topological order: a step waits only for earlier ones.
     """
@@ -48,6 +49,7 @@ class Trajectory:
     steps: tuple[Step, ...]
     start_s: float | None = None
     priority: int = 0
+    entered: bool = False
 
 
 def chain(index: int, workload: str, steps: list[Step], start_s: float | None = None) -> Trajectory:

@@ -12,7 +12,7 @@ from gcsim.machine.machine import bind
 from gcsim.machine.placement import place
 from gcsim.machine.roofline import PARTS, batch, fullest
 from gcsim.profiles.chip import Chip
-from gcsim.profiles.deployment import Pool
+from gcsim.profiles.deployment import Pool, Speculation
 from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip, load_model
 from gcsim.results.tables import request_table
@@ -22,9 +22,10 @@ MOE = {"d_ff": 128, "experts": 16, "experts_per_token": 2}
 
 
 def parts(pool: Pool, model: Model, **sums: float) -> dict[str, float]:
-    """The parts of one iteration [s]."""
+    """The parts of one iteration [s]; communication: all of it, where nothing else is fixed."""
     found = roofline.iteration_s(bind(model, pool).table, batch(**sums))
-    return dict(zip(PARTS, found, strict=True))
+    named = dict(zip(PARTS, found, strict=True))
+    return {**named, "communication_s": named["links_s"] + named["latency_s"]}
 
 
 def prompts(count: int, tokens: int, awaited: bool = True) -> dict[str, float]:
@@ -42,11 +43,12 @@ def decoding(seqs: int, context: int) -> dict[str, float]:
     return {"decode_seqs": seqs, "logit_seqs": seqs, "decode_kv": seqs * context}
 
 
-def linked(**scale_up: Any) -> Chip:
+def linked(times: dict[str, Any] | None = None, **scale_up: Any) -> Chip:
     """A toy chip with these links inside a domain; 50 GB/s x 0.8 and 5 us out of it."""
     up = {"bandwidth": "100 GB/s", "latency": "2 us", "max_chips": 8, **scale_up}
     out = {"bandwidth": "50 GB/s", "latency": "5 us", "efficiency": 0.8}
-    return toys.chip(interconnect={"scale_up": up, "scale_out": out})
+    stack = {"none": {**toys.NO_TIMES, **(times or {})}}
+    return toys.chip(interconnect={"scale_up": up, "scale_out": out}, stacks=stack)
 
 
 # -- pipelines -------------------------------------------------------------------------------
@@ -72,6 +74,16 @@ def test_chunks_fill_a_pipeline(stages: int, count: int) -> None:
     whole = roofline.iteration_s(bind(model, far_apart(1)).table, one)[0]
     found = parts(far_apart(stages), model, **prompts(count, tokens))["busy_s"]
     assert found == pytest.approx((stages + m - 1) / stages * whole, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_every_micro_batch_launches_in_every_stage(count: int) -> None:
+    """(p + m - 1)/p of the launches of all layers, 10 us each, and of an iteration, 50 us."""
+    chip, stages = linked({"layer_overhead": "10 us", "iteration_overhead": "50 us"}), 4
+    found = parts(Pool(chip=chip, pp=stages), toys.model(), **prompts(count, 500))
+    rounds = (stages + min(stages, count) - 1) / stages
+    handovers = 3 * 2 * US  # of one micro-batch
+    assert found["latency_s"] == pytest.approx(rounds * (90 * US + handovers), rel=1e-9)
 
 
 def test_one_prompt_on_two_by_four_takes_as_long_as_on_two_chips() -> None:
@@ -219,6 +231,54 @@ def test_an_expert_layer_dispatches_and_combines() -> None:
     expected = 2 * 4 * (16 * US + 7 / 8 * m / 100e9)
     found = parts(Pool(chip=chip, ep=8), model, **prompts(1, tokens))["communication_s"]
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_expert_layer_reduces_once_over_the_chips_of_its_group() -> None:
+    """tp 2 x ep 4: attention is added up over 2 chips, and dispatch and combine do the rest.
+
+    4 x (a + m/B), for the one-shot of two chips sends each its all, and 2 x 4 x (a + b log2(8/2) +
+    7/8 min(k, 8)/8 4 m/B), k = 2; m: 2 d bytes of T tokens of a group, of which there are 4.
+    """
+    times = {**toys.NO_TIMES, "all_reduce_latency": "10 us"}
+    times["all_reduce_latency_per_doubling"] = "3 us"
+    chip, model, tokens = toys.chip(stacks={"none": times}), toys.model(ffn=MOE), 800
+    m = 2.0 * model.hidden * tokens
+    expected = 4 * (10 * US + m / 100e9) + 2 * 4 * (16 * US + 7 / 8 * 2 / 8 * 4 * m / 100e9)
+    found = parts(Pool(chip=chip, tp=2, ep=4), model, **prompts(1, tokens))
+    assert found["communication_s"] == pytest.approx(expected, rel=1e-9)
+    whole = parts(Pool(chip=chip, tp=2), model, **prompts(1, tokens))["communication_s"]
+    assert whole == pytest.approx(2 * 4 * (10 * US + m / 100e9), rel=1e-9)
+
+
+def test_launches_and_starts_of_collectives_are_one_latency() -> None:
+    """By hand: what is left when rates are infinite, and links what their bytes take.
+
+    tp 4, pp 2 inside of a domain of 8; per layer 10 us to launch, two all-reduces of a 7 us start;
+    one hand-over of 2 us. A small batch goes one-shot (3 m/B, no hops), a large one in two steps
+    (2 x 3/4 m/B, two hops); 1/4 of all collectives hides behind compute.
+    """
+    times: dict[str, Any] = {"layer_overhead": "10 us", "all_reduce_latency": "7 us"}
+    times |= {"iteration_overhead": "50 us", "comm_overlap": 0.25}
+    model, pool = toys.model(), Pool(chip=linked(times), tp=4, pp=2)
+    for tokens, hops, part in ((4, 0, 3.0), (4000, 2, 1.5)):
+        found, m = parts(pool, model, **prompts(1, tokens)), 2.0 * model.hidden * tokens
+        starts = 8 * (7 * US + hops * 2 * US) + 2 * US
+        latency = 4 * 10 * US + 50 * US + 0.75 * starts
+        links = 0.75 * (8 * part + 0.25 + 0.75) * m / 100e9
+        assert found["latency_s"] == pytest.approx(latency, rel=1e-9)
+        assert found["links_s"] == pytest.approx(links, rel=1e-9)
+        assert sum(found[name] for name in PARTS[1:]) == pytest.approx(found["busy_s"], rel=1e-12)
+
+
+def test_drafting_takes_of_every_part_as_much_more() -> None:
+    chip = linked({"layer_overhead": "10 us", "all_reduce_latency": "7 us"})
+    free, dear = (
+        parts(Pool(chip=chip, tp=4, speculation=spec), toys.model(), **decoding(8, 900))
+        for spec in (Speculation(draft_tokens=2, acceptance=0.7, draft_cost=c) for c in (0.0, 0.3))
+    )
+    assert dear["busy_s"] > 1.2 * free["busy_s"]
+    for name in PARTS:
+        assert dear[name] == pytest.approx(free[name] * dear["busy_s"] / free["busy_s"], rel=1e-9)
 
 
 def test_communication_that_overlaps_is_not_waited_for() -> None:

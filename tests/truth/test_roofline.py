@@ -356,3 +356,12 @@ def test_groups_read_their_own_weights_each_and_experts_once() -> None:
         found = accounted(bind(model, Pool(chip=toys.chip(), ep=groups)), what)
         touched = 8 * (1 - (1 - 2 / 8) ** groups) / 8 * sizes.experts
         assert found["bytes"] == pytest.approx(groups * own + touched, rel=1e-9)
+
+
+@given(st.integers(1, 64), st.integers(1, 50_000))
+def test_an_iteration_ends_at_the_nearest_nanosecond(seqs: int, context: int) -> None:
+    """Rounded, not cut off: over many iterations the clock is not fast."""
+    model, pool = toys.model(), Pool(chip=toys.chip())
+    table, what = bind(model, pool).table, decoding(model, context, seqs)
+    exact_ns = roofline.iteration_s(table, what)[0] * 1e9
+    assert abs(roofline.iteration_ns(table, what) - exact_ns) <= 0.5 + 1e-6

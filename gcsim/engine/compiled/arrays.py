@@ -26,7 +26,7 @@ NOW = _record(
     """
     time calls created served under_way moment_ns sessions coming ended epochs uids
     next draw started checking told_at stopped full
-    tasks warmup_ns window_ns opened_ns closed_ns counted live starts
+    tasks warmup_ns window_ns midway unanswered opened_ns closed_ns counted live starts
     up_ns coalesce policy turns decode_turns local layerwise delta drawn offered exhausted
     requests free_requests session_places free_sessions contexts free_contexts nodes free_nodes
     rows tasks_done most_steps most_seqs horizon_ns
@@ -74,8 +74,8 @@ COST = _record(
 LINK = _record("delay_ns transfers busy_ns waited_ns", "rate ramp sent_bytes received_bytes")
 SESSION = _record(
     """
-    trajectory workload priority start_ns begin_ns steps place size_class part status end_ns done
-    live alive number at spans_class home decode_home free
+    trajectory workload priority entered start_ns begin_ns steps place size_class part status end_ns
+    done live alive number at spans_class home decode_home free
     """,
 )
 # A step of a session: what the trajectory says (`spans`: place of what it appends in `cells`), and
@@ -87,7 +87,7 @@ NODE = _record(
     "uid parent length depth owner children pins last_used queued content start chain group free"
 )
 # A trajectory as it is handed over: `gcsim.engine.compiled.feed`.
-TASK = _record("trajectory workload priority start_ns first steps cells cell_count")
+TASK = _record("trajectory workload priority start_ns first steps cells cell_count entered")
 
 # The lists of a group, rows of up to four numbers each (heaps by the first three), then two of all.
 LINE, ENDS, CROSSINGS, LEAVES, STALLS, CHUNKS, EVENTS, INBOX, ARRIVED, FREED = range(10)

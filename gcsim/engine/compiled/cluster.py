@@ -7,10 +7,10 @@ from gcsim.engine.compiled.handoff import plan, targets
 from gcsim.engine.compiled.kv_cache import fits, look_up, usable
 from gcsim.engine.compiled.lists import LENGTH
 from gcsim.engine.compiled.parts import compiled
-from gcsim.engine.compiled.request import COMPLETED, REJECTED
+from gcsim.engine.compiled.request import COMPLETED, REJECTED, UNFINISHED
 from gcsim.engine.compiled.router import route
 from gcsim.engine.compiled.session import ended
-from gcsim.engine.compiled.window import AFTER
+from gcsim.engine.compiled.window import AFTER, answered
 
 CONTEXT_WINDOW, MODEL_NOT_SERVED = 2, 3  # of `REASONS` in `gcsim.engine.compiled.play`
 
@@ -81,6 +81,12 @@ def close(w: World, r: int, status: int) -> int:
         now.served += 1
     now.under_way -= 1
     now.moment_ns += now.time
+    session = w.sessions[s]
+    if session.entered and session.done == 0 and session.status == UNFINISHED:
+        was_open = now.opened_ns >= 0
+        answered(w)
+        if not was_open and now.opened_ns >= 0:
+            count_from(w)
     over = ended(w, r, client_ns, network_ns)
     if over and w.sessions[s].part != AFTER:
         _record_task(w, s)

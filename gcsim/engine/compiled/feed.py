@@ -41,7 +41,9 @@ class Feed:
             workload, count = self.workloads[t.workload], len(t.steps)
             most = max(most, count)
             used = len(cells) // 4 - at
-            tasks.extend((t.index, workload, t.priority, start_ns, first, count, at, used))
+            tasks.extend(
+                (t.index, workload, t.priority, start_ns, first, count, at, used, t.entered)
+            )
         return _view(tasks, TASK), _view(steps, STEP), _view(cells, None), most
 
     def _add(self, trajectory: Trajectory, steps: "array[int]", cells: "array[int]") -> None:

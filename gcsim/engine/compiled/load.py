@@ -54,7 +54,7 @@ def _session(w: World) -> int:
     for k in range(task.cell_count):
         for column in range(3):
             w.cells[session.at + k, column] = w.feed_cells[task.cells + k, column]
-    session.alive = 0
+    session.alive, session.entered = 0, task.entered
     session.home = session.decode_home = NONE
     return s
 

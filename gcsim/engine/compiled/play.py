@@ -156,6 +156,8 @@ def _begin(now: Array, cluster: Cluster, horizon_ns: int | None) -> None:
         tasks=NONE if window.tasks is None else window.tasks,
         warmup_ns=NONE if window.warmup_ns is None else window.warmup_ns,
         window_ns=NONE if window.time_ns is None else window.time_ns,
+        midway=window.midway,
+        unanswered=window.midway,
         opened_ns=NONE,
         closed_ns=NONE,
         up_ns=cluster.up_ns,

@@ -22,6 +22,8 @@ def start(w: World, workload: int, at_ns: int, spent_ns: int) -> int:
             now.opened_ns = at_ns
         else:
             return BEFORE
+    if now.starts <= now.midway:
+        return BEFORE
     if now.closed_ns < 0:
         ends_ns = now.opened_ns + now.window_ns if now.window_ns >= 0 else -1
         if 0 <= ends_ns <= at_ns:
@@ -43,8 +45,17 @@ def end(w: World, workload: int, part: int, at_ns: int) -> None:
         now.live -= 1
     if now.opened_ns < 0:
         w.unsettled[workload] -= WARM + 1
-        if now.warmup_ns < 0 and _settled(w):
+        if now.warmup_ns < 0 and now.midway == 0 and _settled(w):
             now.opened_ns = at_ns
+
+
+@compiled
+def answered(w: World) -> None:
+    """A task that was entered midway has its first answer, or will have none."""
+    now = w.now[0]
+    now.unanswered -= 1
+    if now.warmup_ns < 0 and now.opened_ns < 0 and now.unanswered == 0:
+        now.opened_ns = now.time
 
 
 @compiled

@@ -1,5 +1,6 @@
 """What of a run counts, and how long its load stays on: gcsim.engine.window, gcsim.engine.load."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ def test_a_load_that_never_settles_is_cut() -> None:
     assert load.Load.draw.__doc__
 
 
+@pytest.mark.slow
 def test_three_hundred_agents_are_three_hundred() -> None:
     base = resolve("coding-agents", {"arrivals.agents": 300})
     assert base.scenario.tasks == 1200
@@ -123,3 +125,38 @@ def test_settings_that_contradict_each_other_are_errors(
     with pytest.raises(ProfileError) as found:
         resolve("coding-agents", settings)
     assert [problem.field for problem in found.value.problems] == [field]
+
+
+def test_what_is_entered_midway_never_counts_and_its_first_answers_open_the_window() -> None:
+    """Three agents, of which the first answers end at 1, 2 and 4 ms: the next task to start counts.
+
+    A time that is given for the warm-up holds as always, and what is entered counts in no case.
+    """
+    what = toys.deployment({"main": {}})
+    tasks = [
+        replace(chain(k, "w", [Step(((k, 10),), osl), Step(((k + 50, 5),), 2, 0.1)], start_s),
+                entered=k < 3)
+        for k, (osl, start_s) in enumerate([(1, 0.0), (2, 0.0), (4, 0.0), *[(1, None)] * 6])
+    ]  # fmt: skip
+    for warmup_ns, opened_ns in ((None, 4_000_000), (0, 0), (150_000_000, 150_000_000)):
+        window = Window(tasks=2, warmup_ns=warmup_ns, midway=3)
+        costs = toys.constant_cost(COSTS_S, what)
+        cluster = toys.serve(what, tasks, costs=costs, window=window)
+        rows = toys.records(cluster.records.trajectories)
+        assert window.opened_ns == opened_ns
+        before = [row["trajectory"] for row in rows if row["part"] == Part.BEFORE]
+        assert before[:3] == [0, 1, 2]
+        assert sum(row["part"] == Part.COUNTED for row in rows) == 2
+
+
+def test_a_trace_has_a_whole_task_for_those_that_enter_midway(tmp_path: Path) -> None:
+    trace = tmp_path / "t.csv"
+    rows = "".join(f"{k},10,{2 + k}\n" for k in range(4))
+    trace.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n" + rows)
+    workload = {"name": "t", "trace": {"path": str(trace)}}
+    arrivals = {"process": "closed", "agents": 4, "start": "midway"}
+    overrides = {"workload": workload, "arrivals": arrivals}
+    with pytest.raises(ProfileError, match=r"leaves no whole task of the 4 .* give at most 3"):
+        gcsim.run("chatbot", settings=overrides)
+    found = gcsim.run("chatbot", settings={**overrides, "arrivals": {**arrivals, "agents": 3}})
+    assert found.trajectories["counted"].tolist() == [False, False, False, True]

@@ -129,6 +129,11 @@ def test_a_new_kind_is_bound_placed_and_timed() -> None:
         64 * 2 * state / 2 / 1e12 / 2
     ), "each state is read and written once, over two chips of 1 TB/s"
 
+    # A prompt chunk reads and writes the state of its sequence as a decoding sequence does.
+    chunks = batch(prompt_tokens=64, prompts=64, prefill_kv=64 * 10_000, prefill_pairs=64 * 10_000)
+    read_s = iteration_s(one.table, chunks)[roofline.PARTS.index("kv_s")]
+    assert read_s == pytest.approx(kv_s(one, 10_000))
+
 
 @pytest.mark.usefixtures("_linear")
 def test_a_model_of_states_alone_holds_sequences_of_any_length() -> None:

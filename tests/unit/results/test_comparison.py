@@ -10,10 +10,12 @@ import pytest
 import gcsim
 from gcsim.cli.compare import comparison_table, series_table, stacked
 from gcsim.cli.options import parse_rates, parse_values, parse_vary
+from gcsim.cli.run_text import run_table
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve, with_settings
 from gcsim.results.comparison import Comparison, decides
 from gcsim.results.result import Result
+from gcsim.results.text import causes
 from gcsim.studies.compare import (
     Crossover,
     Series,
@@ -34,6 +36,7 @@ def changed(result: Result, **summary: Any) -> Result:
     return Result(**{**result.__dict__, "summary": {**result.summary, **summary}})
 
 
+@pytest.mark.slow
 def test_json_has_every_key_that_scripts_read(three: Comparison) -> None:
     found = json.loads(three.to_json())
     assert set(found) == {
@@ -56,6 +59,7 @@ def test_json_has_every_key_that_scripts_read(three: Comparison) -> None:
         ("cost", "USD/h", [64, 96, None]),
     ],
 )
+@pytest.mark.slow
 def test_rates_are_divided_and_times_are_not(
     three: Comparison, by: Any, unit: str, divisors: list[float | None]
 ) -> None:
@@ -126,6 +130,21 @@ def test_the_table_marks_a_saturated_run(three: Comparison) -> None:
     assert "sn50-mono (!)" in text
     assert "SATURATED, the means say nothing (too much)" in text
     assert "per kW" in text
+
+
+def test_the_busy_time_of_every_pool_is_split_and_latency_is_one_bar(three: Comparison) -> None:
+    text = render(comparison_table(three))
+    heads = "arithmetic +HBM bandwidth +chip-to-chip links +latency"
+    assert re.search(rf"Of its busy time +pool +busy +{heads}", text)
+    for name, result in three.results.items():
+        for pool in result.summary["pools"]:
+            shares = [f"{share:.0%}" for share in causes(pool).values()]
+            assert re.search(rf"{pool['pool']} .*{shares[0]} .*{shares[-1]}", text), name
+            bars = render(run_table(result))
+            _, bars = bars.split(f"A busy second of {pool['pool']} ")
+            latency = re.search(r"latency +[\d.]+ +(\d+%)", bars)
+            assert latency
+            assert latency[1] == f"{pool['bound_latency']:.0%}"
 
 
 def test_a_bar_has_the_length_of_its_parts() -> None:
@@ -220,6 +239,7 @@ def test_crossovers_are_found_between_neighbours(three: Comparison) -> None:
     assert "The order is the same" in render(series_table(Series("rate", series.points[:2])))
 
 
+@pytest.mark.slow
 def test_between_saturated_runs_nobody_wins_and_nothing_crosses(three: Comparison) -> None:
     names = NAMES[:2]
 

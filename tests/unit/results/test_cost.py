@@ -119,6 +119,22 @@ def test_a_saturated_run_has_no_price_of_a_token() -> None:
     assert found.usd_per_hour > 0
 
 
+def test_revenue_is_given_per_rack_and_per_megawatt() -> None:
+    """A node of 8 toys draws 1 kW: 16 to a rack of 16.5 kW, and 1.5 kW of the site."""
+    pools = {"serve": {"tp": 8, "chip": toys.chip(**PRICED)}}
+    terms, paid = site(rack_power="16.5 kW"), summary(good_revenue_usd_per_hour=12.0)
+    found = cost(toys.deployment(pools), paid, terms)
+    assert (found.racks, found.racks_full) == (1, 1 / 16)
+    assert found.revenue_usd_per_rack_hour == pytest.approx(12 * 16)
+    assert found.revenue_usd_per_mw_hour == pytest.approx(12 / 0.0015)
+    assert found.margin_usd_per_hour == pytest.approx(12 - found.usd_per_hour)
+    alone = cost(toys.deployment(pools), paid, site(rack_power="0.9 kW"))
+    assert alone.revenue_usd_per_rack_hour is None
+    assert alone.revenue_usd_per_mw_hour == found.revenue_usd_per_mw_hour
+    for nothing in (summary(), paid | {"saturated": True}):
+        assert cost(toys.deployment(pools), nothing, terms).margin_usd_per_hour is None
+
+
 def test_a_chip_without_a_price_to_buy_it_is_named() -> None:
     with pytest.raises(ProfileError, match=r"chip toy: price.purchase: is not given"):
         cost(toys.deployment({"serve": {}}), summary(), site())

@@ -11,6 +11,7 @@ from gcsim.results.paired import counted_of
 from gcsim.results.result import Result
 from gcsim.results.summary import PHASES
 from gcsim.results.tables import split_bounds
+from gcsim.results.text import causes
 
 DEPLOYMENTS = ("sn40l-mono", "mi300x-prefill-sn50-decode")
 
@@ -107,6 +108,9 @@ def test_pools_tell_busy_time_by_bound(result: Result) -> None:
     for pool in result.summary["pools"]:
         shares = [v for k, v in pool.items() if k.startswith("bound_") and v is not None]
         assert sum(shares) == pytest.approx(1)
+        named = causes(pool)
+        assert sum(named.values()) == pytest.approx(1)
+        assert named["latency"] == pool["bound_latency"] > 0
         assert 0 < pool["utilization"] <= 1
         assert 0 < pool["mfu"] < 1
         assert 0 < pool["mbu"] < 1
@@ -120,11 +124,11 @@ def test_seconds_are_split_over_the_tiers_that_hold_the_bytes() -> None:
         expert_tiers = {"hbm": 0.25, "ddr": 0.75}  # noqa: RUF012
         kv_tier = "hbm"
 
-    names = ("compute_s", "weights_s", "experts_s", "kv_s", "communication_s", "overhead_s")
+    names = ("compute_s", "weights_s", "experts_s", "kv_s", "links_s", "latency_s")
     total = dict(zip(names, (1.0, 2.0, 4.0, 8.0, 16.0, 32.0), strict=True))
     found = split_bounds(total, Cost())  # type: ignore[arg-type]
     assert found == {
-        "compute": 1, "memory_hbm": 2 + 1 + 8, "memory_ddr": 3, "communication": 16, "overhead": 32
+        "compute": 1, "memory_hbm": 2 + 1 + 8, "memory_ddr": 3, "links": 16, "latency": 32
     }  # fmt: skip
     assert sum(found.values()) == sum(total.values())
 

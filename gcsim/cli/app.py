@@ -39,8 +39,10 @@ app = typer.Typer(
 
 
 class Engine(StrEnum):
-    """How iterations become events; both give the same records."""
+    """How events are played; all give the same records."""
 
+    auto = "auto"
+    compiled = "compiled"
     coalesced = "coalesced"
     iteration = "iteration"
 
@@ -119,7 +121,7 @@ def run(
         Path | None, typer.Option(help="A folder for summary.json, the tables and scenario.yaml.")
     ] = None,
     engine: Annotated[
-        Engine | None, typer.Option(help="One event per run of iterations, or per iteration.")
+        Engine | None, typer.Option(help="How events are played; the results are the same.")
     ] = None,
     replications: Annotated[
         int | None, typer.Option(min=1, help="Runs with seeds of their own; gives intervals.")

@@ -81,8 +81,10 @@ class Scenario(Spec):
     """Between client and deployment."""
     run: RunSettings = RunSettings()
     """How much is played."""
-    engine: Literal["coalesced", "iteration"] = "coalesced"
-    """coalesced: runs of iterations are one event; iteration: each is; the same results."""
+    engine: Literal["auto", "compiled", "coalesced", "iteration"] = "auto"
+    """coalesced: runs of iterations are one event; iteration: each is; compiled: as one compiled
+    loop where that can play it; auto: where it can and the run is long. The same results.
+    """
 
     @property
     def ends(self) -> bool:

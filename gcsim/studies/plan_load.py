@@ -284,7 +284,8 @@ def _usd_per_hour(found: Found) -> float:
 
 
 def _first(whys: Sequence[str]) -> str:
-    return whys[0] if whys else "no layout fits"
+    more = "; no other layout either" if len(whys) > 1 else ""
+    return whys[0] + more if whys else "no layout fits"
 
 
 def _row(one: Served) -> dict[str, Any]:

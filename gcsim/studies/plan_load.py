@@ -146,9 +146,10 @@ def plan_over_load(
     Errors: `ProfileError`.
 
     >>> import gcsim
-    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], "tpot:mean<30ms", chips=["h200-sxm"])
-    >>> [one.best.best.chips for one in found.served]
-    [1, 1]
+    >>> few = {"run.trajectories": 8}
+    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], chips=["h200-sxm"], settings=few)
+    >>> [found.at(load)[0].family for load in found.loads]  # not prefill and decode apart
+    ['h200-sxm', 'h200-sxm']
     """
     terms = terms or Terms()
     base = resolve(scenario, settings)

@@ -8,6 +8,7 @@ import pytest
 from gcsim.cli import app
 from gcsim.cli.cost import cost_table
 from gcsim.cli.plan import NOTHING_HOLDS
+from gcsim.cli.plan_load_text import WHYS_SHOWN
 from gcsim.cli.plan_text import plan_table
 from gcsim.studies.plan import plan
 from gcsim.studies.plan_robust import Sway
@@ -39,6 +40,15 @@ def test_an_slo_that_nothing_meets_ends_with_three(capsys: pytest.CaptureFixture
     told = capsys.readouterr().out
     assert "Nothing that was tried serves 2 agents" in told
     assert "a sequence alone takes" in told
+
+
+def test_loads_that_nothing_serves_end_with_three(capsys: pytest.CaptureFixture[str]) -> None:
+    loads = ",".join(map(str, range(1, WHYS_SHOWN + 3)))
+    assert ran("plan", "coding-agents", "--load", loads, "--slo", "tpot:mean<1us", *SMALL) == 3
+    told = capsys.readouterr().out
+    assert told.count("nothing serves them") == WHYS_SHOWN + 2
+    assert told.count("a sequence alone takes") == WHYS_SHOWN
+    assert "2 more do not." in told
 
 
 @pytest.mark.parametrize("width", [80, 100])

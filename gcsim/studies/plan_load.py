@@ -146,9 +146,10 @@ def plan_over_load(
     Errors: `ProfileError`.
 
     >>> import gcsim
-    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], "tpot:mean<30ms", chips=["h200-sxm"])
-    >>> [one.best.best.chips for one in found.served if one.family == "h200-sxm"]
-    [1, 1]
+    >>> few = {"run.trajectories": 8}
+    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], chips=["h200-sxm"], settings=few)
+    >>> [found.at(load)[0].family for load in found.loads]  # not prefill and decode apart
+    ['h200-sxm', 'h200-sxm']
     """
     terms = terms or Terms()
     base = resolve(scenario, settings)
@@ -284,7 +285,8 @@ def _usd_per_hour(found: Found) -> float:
 
 
 def _first(whys: Sequence[str]) -> str:
-    return whys[0] if whys else "no layout fits"
+    more = "; no other layout either" if len(whys) > 1 else ""
+    return whys[0] + more if whys else "no layout fits"
 
 
 def _row(one: Served) -> dict[str, Any]:

@@ -136,6 +136,16 @@ def test_price_and_energy_are_those_of_all_chips_by_hand(result: Result) -> None
     assert s["joules_per_task"] == pytest.approx(power / s["task_throughput"], rel=1e-9)
 
 
+def test_the_figures_of_other_benchmarks_by_hand(result: Result) -> None:
+    """MLPerf: 1000 / p90 TPOT [ms]; AgentX: output tokens / time of all answers."""
+    s, rows = result.summary, result.requests
+    done = rows[rows["counted"] & (rows["status"] == "completed")]
+    assert s["tps_per_user"] == pytest.approx(1e3 / s["p90_tpot_ms"], rel=1e-12)
+    assert s["p90_tpot_ms"] == pytest.approx(1e3 * np.nanpercentile(done["tpot_s"], 90))
+    answering_s = done["e2e_s"].sum()
+    assert s["e2e_avg_interactivity"] == pytest.approx(done["osl"].sum() / answering_s, rel=1e-9)
+
+
 def test_seconds_are_split_over_the_tiers_that_hold_the_bytes() -> None:
     class Cost:
         weight_tiers = {"hbm": 1.0}  # noqa: RUF012

@@ -62,7 +62,7 @@ lock:  ## resolve the lock files, for Python 3.11 to 3.14 on any platform (FLAGS
 wheel: $(READY)  ## build dist/*.whl and the sdist
 	@$(BIN)/python -m build --no-isolation
 
-deep: $(READY)  ## break our own code in many places: each break must turn a test red (an hour or two)
+deep: $(READY)  ## break our own code in many places: each break must turn a test red (half an hour)
 	@$(BIN)/python tests/deep/breaks.py
 
 clean:  ## remove the environment and everything built

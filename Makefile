@@ -8,15 +8,15 @@ LOCKED := $(VENV)/.locked
 # Published points to calibrate on; the large set is not part of the repository.
 POINTS ?= ../shared/facts/points.csv
 
-DEMO := coding-agents --load 1,8,32,128,256 --set run.trajectories=64 \
-	--deployment sn40l-mono --deployment mi300x-mono --deployment sn50-mono --deployment h100-mono
+DEMO := coding-agents --load 1,8,64,256 --chips sn40l,mi300x,sn50,h100-sxm --no-pairs \
+	--set run.trajectories=32
 
-.PHONY: help demo test quick bench deep examples calibrate format lock wheel clean
+.PHONY: help demo test quick bench deep examples calibrate format lock audit wheel clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## four machines serving 1 to 256 coding agents
-	$(BIN)/gcsim sweep $(DEMO)
+demo: $(READY)  ## what four chips take to serve 1 to 256 coding agents, and what that costs
+	$(BIN)/gcsim plan $(DEMO)
 
 test: $(READY)  ## everything CI runs: lint, types, import contracts, tests, doctests
 	@$(BIN)/ruff check --quiet
@@ -59,10 +59,18 @@ lock:  ## resolve the lock files, for Python 3.11 to 3.14 on any platform (FLAGS
 	  --output-file requirements-notebook.lock && \
 	"$$tmp/bin/$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
 
+audit:  ## known vulnerabilities of what the lock files install (asks pypi.org)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	$(PYTHON) -m venv "$$tmp" && "$$tmp/bin/python" -m pip -qq install pip-audit && \
+	for locked in requirements-dev.lock requirements-notebook.lock; do \
+	  "$$tmp/bin/pip-audit" --require-hashes --disable-pip --requirement $$locked || exit 1; done
+
 wheel: $(READY)  ## build dist/*.whl and the sdist
 	@$(BIN)/python -m build --no-isolation
 
-deep: $(READY)  ## break our own code in many places: each break must turn a test red (half an hour)
+deep: $(READY)  ## random scenarios, profiles and traces by the ten thousand; break our own code (1 h)
+	@$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=deep tests/property/test_engine.py \
+	  tests/property/test_profile_mutations.py tests/property/test_trace_mutations.py
 	@$(BIN)/python tests/deep/breaks.py
 
 clean:  ## remove the environment and everything built

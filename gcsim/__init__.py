@@ -6,6 +6,8 @@ The facade is lazy: `import gcsim` loads nothing else, a name loads what it need
     compare    one scenario on several deployments, under common random numbers; over=: at each
                value of a parameter                         -> Comparison, or Series
     sweep      every combination of settings, deployments and loads, each a run  -> Sweep
+    plan       the cheapest deployment for so many agents within an SLO          -> Plan
+    plan_over_load  that of each family of chips at each load, with its range     -> PlanOverLoad
     estimate   one operating point: equal requests, so many at a time, played on one replica
     replicate  one scenario with several seeds, until its intervals are narrow enough
     check      whether the scenarios of a baseline still give what was blessed
@@ -29,6 +31,7 @@ __all__ = [
     "estimate",
     "load",
     "plan",
+    "plan_over_load",
     "replicate",
     "run",
     "sweep",
@@ -40,11 +43,16 @@ if TYPE_CHECKING:
     from gcsim.studies.compare import compare
     from gcsim.studies.estimate import estimate
     from gcsim.studies.plan import plan
+    from gcsim.studies.plan_load import plan_over_load
     from gcsim.studies.replicate import replicate
     from gcsim.studies.run import load, run
     from gcsim.studies.sweep import sweep
 else:
-    _HOMES = {"check": "studies.baseline", "load": "studies.run"}
+    _HOMES = {
+        "check": "studies.baseline",
+        "load": "studies.run",
+        "plan_over_load": "studies.plan_load",
+    }
 
     def __getattr__(name: str) -> object:
         """Load a public name from its home on first use (PEP 562)."""

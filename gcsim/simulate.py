@@ -5,7 +5,7 @@ play_scenario  the engine alone: what happened, before any statistics
 bind_pools     the machines: each pool as what its iterations cost
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from gcsim.engine.clock import to_ns
 from gcsim.engine.cluster import Cluster, Terms
-from gcsim.engine.play import forgotten, play
+from gcsim.engine.compiled.why import GaveUpError, unplayable
+from gcsim.engine.play import forgotten, play, play_compiled
 from gcsim.engine.window import Window
 from gcsim.errors import CapacityError, Problem
 from gcsim.machine.machine import Machine, bind
@@ -21,7 +22,8 @@ from gcsim.profiles.arrivals import Closed, Static
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.resolve import Resolved
 from gcsim.profiles.scenario import Scenario
-from gcsim.results.classes import class_summaries, steps_within
+from gcsim.profiles.workload import leaves
+from gcsim.results.classes import class_summaries, steps_within, tier_summaries
 from gcsim.results.counted import count_run, window_s
 from gcsim.results.intervals import interval_summary
 from gcsim.results.result import Result
@@ -34,9 +36,10 @@ from gcsim.results.tables import (
     timeline_table,
     trajectory_table,
     unused,
+    with_tiers,
 )
-from gcsim.traffic.expected import check_size
-from gcsim.traffic.generate import trajectories, within
+from gcsim.traffic.expected import check_size, is_large
+from gcsim.traffic.generate import BLOCK, trajectories, within
 from gcsim.traffic.traces.row import Skipped
 from gcsim.traffic.trajectory import Trajectory
 from gcsim.version import __version__
@@ -75,23 +78,69 @@ def play_scenario(
     unless the scenario has a warm-up
     skipped: counts the lines of a trace that were left out
     """
-    window = window_of(scenario, own=traffic is None)
-    if traffic is None:
-        workload = within(scenario.workload, scenario.model.context_window)
-        seed = np.random.SeedSequence(scenario.run.seed)
-        count = scenario.tasks if isinstance(scenario.arrivals, Static) else None
-        traffic = trajectories(workload, scenario.arrivals, seed, count, skipped)
-    terms = Terms(
+    machines, horizon_s = bind_pools(scenario), scenario.run.horizon
+    drawn = not any(leaf.workload.trace for leaf in leaves(scenario.workload))
+    why = _not_compiled(scenario, traffic, machines)
+    if why is None:
+        try:
+            cluster = play_compiled(
+                scenario.deployment,
+                machines,
+                _traffic(scenario, skipped) if traffic is None else traffic,
+                _terms(scenario, own=traffic is None),
+                ahead=BLOCK if drawn and traffic is None else 1,
+                horizon_s=horizon_s,
+                progress=progress,
+            )
+        except GaveUpError as error:
+            why = str(error)
+            if skipped is not None:
+                skipped.forget()
+        else:
+            cluster.played = "compiled"
+            return cluster
+    cluster = play(
+        scenario.deployment,
+        machines,
+        _traffic(scenario, skipped) if traffic is None else traffic,
+        _terms(scenario, own=traffic is None),
+        horizon_s=horizon_s,
+        progress=progress,
+    )
+    cluster.played = f"{'iteration' if scenario.engine == 'iteration' else 'coalesced'}: {why}"
+    return cluster
+
+
+def _traffic(scenario: Scenario, skipped: Skipped | None) -> Iterable[Trajectory]:
+    """The trajectories of a scenario."""
+    workload = within(scenario.workload, scenario.model.context_window)
+    seed = np.random.SeedSequence(scenario.run.seed)
+    count = scenario.tasks if isinstance(scenario.arrivals, Static) else None
+    return trajectories(workload, scenario.arrivals, seed, count, skipped)
+
+
+def _terms(scenario: Scenario, own: bool) -> Terms:
+    """What the cluster knows beside the deployment; a window of its own."""
+    return Terms(
         model=scenario.model.name,
         round_trip_s=scenario.network.round_trip,
         gateway_s=scenario.network.gateway,
-        window=window,
-        coalesce=scenario.engine == "coalesced",
+        window=window_of(scenario, own),
+        coalesce=scenario.engine != "iteration",
     )
-    machines, horizon_s = bind_pools(scenario), scenario.run.horizon
-    return play(
-        scenario.deployment, machines, traffic, terms, horizon_s=horizon_s, progress=progress
-    )
+
+
+def _not_compiled(
+    scenario: Scenario, traffic: Iterable[Trajectory] | None, machines: dict[str, Machine]
+) -> str | None:
+    """Why the compiled loop is not to play a scenario, or cannot; None where it does."""
+    if scenario.engine in ("coalesced", "iteration"):
+        return "as asked for"
+    if traffic is not None and not isinstance(traffic, Sequence):
+        return "its trajectories can be drawn once only"
+    if scenario.engine == "auto" and not is_large(scenario, traffic):
+        return "a short run"
+    return unplayable(scenario.deployment, machines)
 
 
 def window_of(scenario: Scenario, own: bool = True) -> Window:
@@ -130,7 +179,9 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
     scenario = resolved.scenario
     end_s, (open_s, close_s) = cluster.env.now * 1e-9, window_s(cluster)
     elapsed_s = max(end_s - open_s, 0.0)
-    requests, tasks = request_table(cluster), trajectory_table(cluster)
+    requests, tasks = (
+        with_tiers(table, scenario) for table in (request_table(cluster), trajectory_table(cluster))
+    )
     pools, links = pool_table(cluster, elapsed_s), link_table(cluster, end_s)
     timeline = timeline_table(cluster)
     load = load_of(cluster)
@@ -161,7 +212,9 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         "assumed_values": len(assumed_values(scenario)),
         "steps_within_budget": steps_within(counted, scenario.run.budget),
         "classes": class_summaries(scenario, counted),
+        "tiers": tier_summaries(scenario, counted),
         "pools": pools.replace({np.nan: None}).to_dict("records"),
         "links": links.to_dict("records"),
     }
-    return Result(resolved, summary, requests, tasks, pools, links, timeline)
+    result = Result(resolved, summary, requests, tasks, pools, links, timeline)
+    return replace(result, played=cluster.played)

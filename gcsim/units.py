@@ -21,6 +21,7 @@ DIMENSIONS = {
     "usd": "USD",
     "usd_per_hour": "USD/h",
     "usd_per_kwh": "USD/kWh",
+    "usd_per_mtok": "USD/Mtok",
     "per_s": "1/s",
     "number": "",
 }
@@ -35,8 +36,34 @@ EXAMPLES = {
     "usd": "25000 USD",
     "usd_per_hour": "2.5 USD/h",
     "usd_per_kwh": "0.08 USD/kWh",
+    "usd_per_mtok": "3 USD/Mtok",
     "per_s": "5/s",
     "number": "0.5",
+}
+
+# The usual units by themselves, so that a run need not load pint: the factors that it finds.
+USUAL: dict[str, dict[str, float]] = {
+    "bytes": {
+        "B": 1.0,
+        "kB": 1e3,
+        "MB": 1e6,
+        "GB": 1e9,
+        "TB": 1e12,
+        "KiB": 2.0**10,
+        "MiB": 2.0**20,
+        "GiB": 2.0**30,
+        "TiB": 2.0**40,
+    },
+    "bytes_per_s": {"MB/s": 1e6, "GB/s": 1e9, "TB/s": 1e12, "Gbit/s": 1.25e8},
+    "flops_per_s": {"TFLOP/s": 1e12, "PFLOP/s": 1e15},
+    "seconds": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0, "d": 86400.0},
+    "watts": {"W": 1.0, "kW": 1e3, "MW": 1e6},
+    "usd": {"USD": 1.0},
+    "usd_per_hour": {"USD/h": 1.0},
+    "usd_per_kwh": {"USD/kWh": 1.0},
+    "usd_per_mtok": {"USD/Mtok": 1.0},
+    "per_s": {"/s": 1.0},
+    "number": {"": 1.0},
 }
 
 _DEFINITIONS = """
@@ -64,6 +91,7 @@ year = 8766 * hour = y
 watt = [power] = W
 watt_hour = watt * hour = Wh
 dollar = [money] = USD
+token = [text] = tok
 percent = 0.01 = %
 """
 
@@ -133,6 +161,9 @@ def _read(text: str, dimension: str) -> float:
         if number == 0:
             return number
         raise UnitError("has no unit", _example(dimension))
+    factor = USUAL[dimension].get(unit)
+    if factor is not None:
+        return number * factor
     if _TINY.match(unit):
         hint = "prefixes are case-sensitive: 'MB' is a million bytes, 'mB' a thousandth of one"
         raise UnitError("cannot be read as a quantity", hint)
@@ -161,6 +192,7 @@ _NAMES = {
     "usd": "US dollars",
     "usd_per_hour": "US dollars per hour",
     "usd_per_kwh": "US dollars per kWh",
+    "usd_per_mtok": "US dollars per million tokens",
     "per_s": "a rate (1/s)",
     "number": "a number without a unit",
 }
@@ -180,6 +212,7 @@ def _unit_hint(text: str) -> str:
             return "bits and bytes differ: write 'Gbit/s' or 'GB/s'"
     known = [p + u for u in ("B", "bit", "FLOP") for p in ("", "k", "M", "G", "T", "P")]
     known += ["KiB", "MiB", "GiB", "TiB", "s", "ms", "us", "ns", "min", "h", "W", "kW", "USD", "%"]
+    known.append("Mtok")
     unknown = [word for word in words if word and word not in known]
     return nearest(unknown[0], known) if unknown else ""
 
@@ -193,7 +226,7 @@ def show(value: float, dimension: str) -> str:
     unit = DIMENSIONS[dimension]
     if dimension == "per_s":
         return f"{value:.6g}/s"
-    if dimension in ("number", "usd", "usd_per_hour", "usd_per_kwh") or value == 0:
+    if dimension == "number" or dimension.startswith("usd") or value == 0:
         return f"{value:.6g} {unit}".strip()
     prefixes = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")]
     if dimension == "seconds":

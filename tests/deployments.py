@@ -1,5 +1,6 @@
 """Random deployments and traffic, wide on purpose: every policy, role, limit and kind of agent."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -10,9 +11,11 @@ from pydantic import TypeAdapter
 
 from gcsim.engine.batching import POLICIES as BATCHING
 from gcsim.engine.cluster import Cluster
+from gcsim.engine.compiled.why import unplayable
 from gcsim.engine.router import POLICIES as ROUTING
 from gcsim.engine.session import PATH
-from gcsim.engine.window import Part
+from gcsim.engine.window import Part, Window
+from gcsim.machine.machine import bind
 from gcsim.profiles.arrivals import Arrivals
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model
@@ -46,9 +49,10 @@ class Case:
     round_trip_s: float
     warmup_s: float
     horizon_s: float | None
+    window: Callable[[], Window] | None = None
 
-    def play(self, coalesce: bool) -> Cluster:
-        """The engine on it."""
+    def play(self, coalesce: bool, compiled: int = 0) -> Cluster:
+        """The engine on it; compiled: the compiled loop, so many trajectories drawn at a time."""
         return toys.serve(
             self.deployment,
             self.trajectories,
@@ -57,6 +61,16 @@ class Case:
             self.horizon_s,
             self.warmup_s,
             self.round_trip_s,
+            window=self.window() if self.window else None,
+            compiled=compiled,
+        )
+
+    @property
+    def unplayable(self) -> str | None:
+        """Why the compiled loop cannot play it."""
+        pools = self.deployment.pools.items()
+        return unplayable(
+            self.deployment, {name: bind(pool.model or self.model, pool) for name, pool in pools}
         )
 
 
@@ -77,6 +91,61 @@ def case(rng: Random) -> Case:
         rng.choice([0.0, 0.0, 0.003, 0.1]),
         rng.choice([None, None, None, 0.0005, 0.004, 0.05, 0.5]),
     )
+
+
+def mixed_case(rng: Random) -> Case:
+    """A random case of one or two mixed pools, under a window of any kind."""
+    found = case(rng)
+    sides = {f"m{k}": pool(rng, "mixed", [1]) for k in range(rng.choice([1, 1, 2]))}
+    for side in sides.values():
+        side.pop("kv_offload", None)
+    what = toys.deployment(sides, router={"policy": rng.choice(sorted(ROUTING))})
+    tasks, time_ns = rng.choice([None, 2, 5]), rng.choice([None, None, 5_000_000])
+    warmup_ns, midway = rng.choice([None, 0, 3_000_000]), rng.choice([0, 0, 1, 3])
+    played = [replace(t, entered=k < midway) for k, t in enumerate(found.trajectories)]
+    return replace(
+        found,
+        deployment=what,
+        trajectories=played,
+        window=lambda: Window(tasks, warmup_ns, time_ns, midway),
+    )
+
+
+def playable_case(rng: Random) -> Case:
+    """A random case of any pools, without what the compiled loop does not play yet."""
+    found, pools = case(rng), {}
+    for name, side in found.deployment.pools.items():
+        pools[name] = side.model_copy(update={"ep": 1, "kv_offload": None})
+    handoff = found.deployment.kv_handoff.model_copy(update={"return_kv": False})
+    changes = {"pools": pools, "kv_handoff": handoff}
+    return replace(found, deployment=found.deployment.model_copy(update=changes))
+
+
+def several(rng: Random) -> Case:
+    """A random case in which steps ask for other models too: one that is served, one that is not.
+
+    Contexts go from model to model, each with a prefix cache of its own.
+    """
+    one = case(rng)
+    more = {}
+    for k in range(rng.choice([1, 1, 2])):
+        more[f"o{k}"] = pool(rng, "mixed", [1]) | {"model": toys.model(name="other", layers=2)}
+    while True:
+        try:
+            beside = toys.deployment(more).pools
+            break
+        except ValueError:
+            more = {"o0": pool(rng, "mixed", [1]) | {"model": toys.model(name="other", layers=2)}}
+    pools = {**one.deployment.pools, **beside}
+    if rng.random() < 0.5:
+        pools = dict(reversed(pools.items()))
+    asked = [None, None, "other", "other", "nobody's"]
+    tasks = [
+        replace(task, steps=tuple(replace(s, model=rng.choice(asked)) for s in task.steps))
+        for task in one.trajectories
+    ]
+    what = one.deployment.model_copy(update={"pools": pools})
+    return replace(one, deployment=what, trajectories=tasks)
 
 
 def chip(rng: Random) -> Any:
@@ -334,6 +403,12 @@ def differences(one: Case) -> list[str]:
         if not played.live:  # else what began before the window was cut off
             check(played, one)
     return [name for name in fast if fast[name] != slow[name]]
+
+
+def compiled_differences(one: Case, ahead: int) -> list[str]:
+    """The names of what the compiled loop leaves behind in another way than the engine."""
+    expected, found = state(one.play(True)), state(one.play(True, ahead))
+    return [name for name in expected if expected[name] != found[name]]
 
 
 def check(cluster: Cluster, one: Case) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from gcsim.engine.cluster import Cluster, Terms
-from gcsim.engine.play import play
+from gcsim.engine.play import play, play_compiled
 from gcsim.engine.window import Window
 from gcsim.machine import roofline
 from gcsim.machine.machine import Machine, Operator, bind, table_of
@@ -40,6 +41,15 @@ NO_TIMES = dict.fromkeys(
     ),
     0,
 )
+
+
+def examples(few: int, deep: int) -> settings:
+    """How many random examples: `deep` by `make deep`, else `few`, more or less by profile.
+
+    Profiles of hypothesis (tests/conftest.py): quick a tenth, explore twenty times as many.
+    """
+    usual = settings().max_examples
+    return settings(max_examples=deep if usual >= 5_000 else max(few * usual // 100, 2))
 
 
 @contextmanager
@@ -110,12 +120,15 @@ def serve(
     round_trip_s: float = 0.0,
     costs: dict[str, Machine] | None = None,
     window: Window | None = None,
+    compiled: int = 0,
 ) -> Cluster:
-    """Play trajectories on a deployment."""
+    """Play trajectories on a deployment; compiled: by the compiled loop, so many drawn ahead."""
     of = of or model()
     costs = costs or {name: bind(pool.model or of, pool) for name, pool in what.pools.items()}
     window = window or Window(warmup_ns=int(warmup_s * 1e9))
     terms = Terms(of.name, round_trip_s, 0.0, window, coalesce)
+    if compiled:
+        return play_compiled(what, costs, trajectories, terms, ahead=compiled, horizon_s=horizon_s)
     return play(what, costs, trajectories, terms, horizon_s=horizon_s)
 
 

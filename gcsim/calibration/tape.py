@@ -7,7 +7,7 @@ import numpy as np
 
 from gcsim.calibration.match import Setup
 from gcsim.calibration.points import Point
-from gcsim.engine.closed_loop import Limits, schedule
+from gcsim.engine.closed_loop import ServerLimits, schedule
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import BATCH, DECODE_SEQS, OTHER_TOKENS, PROMPT_TOKENS
 
@@ -75,7 +75,7 @@ def iterations_of(
     if groups > 1:
         requests = min(requests, max(requests // groups, share))
         counted = min(share if load.count_from else 0, requests - 1)
-    limits = Limits(
+    limits = ServerLimits(
         clients=share,
         budget=pool.batching.max_iteration_tokens,
         seats=pool.batching.max_seqs,

@@ -23,6 +23,7 @@ from gcsim.cli.options import (
 )
 from gcsim.cli.plan import plan
 from gcsim.cli.sweep import sweep
+from gcsim.cli.tiers import tiers
 from gcsim.cli.trace import trace
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ app = typer.Typer(
 
 
 class Engine(StrEnum):
-    """How iterations become events; both give the same records."""
+    """How events are played; all give the same records."""
 
+    auto = "auto"
+    compiled = "compiled"
     coalesced = "coalesced"
     iteration = "iteration"
 
@@ -118,7 +121,7 @@ def run(
         Path | None, typer.Option(help="A folder for summary.json, the tables and scenario.yaml.")
     ] = None,
     engine: Annotated[
-        Engine | None, typer.Option(help="One event per run of iterations, or per iteration.")
+        Engine | None, typer.Option(help="How events are played; the results are the same.")
     ] = None,
     replications: Annotated[
         int | None, typer.Option(min=1, help="Runs with seeds of their own; gives intervals.")
@@ -245,7 +248,8 @@ def compare(
     if over is not None:
         emit(series.to_json() if output is Format.json else series_table(series))
     else:
-        emit(comparison.to_json() if output is Format.json else comparison_table(comparison))
+        found = {**comparison.to_dict(), "at_slo": study.at_slo(comparison)}
+        emit(found if output is Format.json else comparison_table(comparison))
 
 
 @app.command()
@@ -352,7 +356,7 @@ def show(
     emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, plan, cost, bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, plan, tiers, cost, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

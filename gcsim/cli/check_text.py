@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gcsim.cli.run_text import bands_table, ends, plain_table, scaled
 from gcsim.errors import ProfileError
 from gcsim.results import metrics
+from gcsim.results.metric import WATCHED
 from gcsim.results.per import once
 from gcsim.results.text import three
 
@@ -124,7 +125,7 @@ def replications_table(summary: dict[str, Any]) -> "RenderableType":
     head = f"{summary['scenario']}: {summary['workload']} with {summary['model']} on"
     head += f" {summary['deployment']}, {summary['replications']} replications"
     table = plain_table("", "mean", "± 95%", "low", "high")
-    for key, (metric, statistic) in metrics.columns(metrics.WATCHED).items():
+    for key, (metric, statistic) in metrics.columns(WATCHED).items():
         if not {"paired", "watched"} & set(metric.uses.split()) or metric.per is once:
             continue
         name = metric.title(statistic)

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from gcsim.cli.run_text import caveats, plain_table, scaled, size_text, verdict
 from gcsim.results.comparison import Comparison, decides
-from gcsim.results.metrics import Metric, named, using
+from gcsim.results.metric import Metric
+from gcsim.results.metrics import named, using
 from gcsim.results.paired import Ratio
 from gcsim.results.text import PHASE_NAMES, causes, three
-from gcsim.studies.compare import DECIDED_BY, Crossover
+from gcsim.studies.compare import DECIDED_BY, Crossover, at_slo
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,6 +39,7 @@ def comparison_table(comparison: Comparison) -> "RenderableType":
     head = f"{first['scenario']}: {first['workload']} with {first['model']}" if same else "compare"
     parts: list[RenderableType] = [Text(f"{head}, seed {first['seed']}", style="bold")]
     parts += [_side_by_side(comparison), _legend(), _sizes(comparison), _busy(comparison)]
+    parts += _at_slo(at_slo(comparison))
     if len(comparison.results) > 1:
         parts += [_ratios(comparison), Text(decides(comparison))]
     if comparison.normalize != "none":
@@ -119,6 +121,23 @@ def _busy(comparison: Comparison) -> "Table":
         cells = (f"{share[key]:.0%}" if key in share else "-" for key in heads)
         table.add_row(name, pool["pool"], f"{pool['utilization']:.0%}", *cells)
     return table
+
+
+def _at_slo(rows: list[dict[str, Any]]) -> "list[RenderableType]":
+    """What each takes at the SLO, per chip, kW and dollar; one load says only: no less, or less."""
+    if not rows:
+        return []
+    load = next(key for key in rows[0] if key.endswith("_at_slo")).removesuffix("_at_slo")
+    title = f"{'Agents' if load == 'agents' else 'Tasks/s'} at SLO"
+    table = plain_table(title, "", "per chip", "per kW", "per USD/h", "broken by")
+    for row in rows:
+        held, broken = row[f"{load}_at_slo"], row[f"{load}_breaks_at"]
+        mark = "" if held and broken else "≥" if held else "<"
+        known = held or broken
+        sizes = [row["chips"], row["power_w"] / 1e3, row["usd_per_hour"]]
+        cells = [mark + three(known / size) for size in sizes]
+        table.add_row(row["name"], f"{mark}{known:g}", *cells, row["breaks"] or "")
+    return [table]
 
 
 def _head(metric: Metric, comparison: Comparison) -> str:
@@ -212,7 +231,8 @@ def series_table(series: "Series") -> "RenderableType":
     ]
     if series.unchanged:
         lines.append(f"Without such a setting, so the same: {', '.join(series.unchanged)}.")
-    parts: list[RenderableType] = [Text(head, style="bold"), table, Text("\n".join(lines))]
+    parts: list[RenderableType] = [Text(head, style="bold"), table, *_at_slo(series.at_slo)]
+    parts.append(Text("\n".join(lines)))
     if notes:
         parts.append(Text("(!) " + "\n(!) ".join(notes), style="dim"))
     value, comparison = series.points[-1]

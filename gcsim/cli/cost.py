@@ -93,7 +93,8 @@ def cost_table(found: "list[tuple[str, Cost]]") -> "RenderableType":
         ("USD/M\ncached", lambda one: three(one.usd_per_million["cached"])),
         ("USD/M\noutput", lambda one: three(one.usd_per_million["output"])),
         ("USD\n/task", lambda one: three(one.usd_per_task)),
-        ("J\n/token", lambda one: three(one.joules_per_output_token)),
+        ("J/token\ninput", lambda one: three(one.joules_per_token["input"])),
+        ("\noutput", lambda one: three(one.joules_per_token["output"])),
         ("kW\nmean", lambda one: three(one.power_w / 1e3)),
         ("kW\nsite", lambda one: three(one.site_power_w / 1e3)),
     ]
@@ -102,6 +103,9 @@ def cost_table(found: "list[tuple[str, Cost]]") -> "RenderableType":
     table.columns[0].min_width = 16
     for name, one in found:
         table.add_row(name, *(cell(one) for _, cell in columns))
+    parts: list[RenderableType] = [table]
+    if any(one.revenue_usd_per_hour is not None for _, one in found):
+        parts.append(_revenue(found))
     terms = {one.basis for _, one in found}
     words = {
         "rental": "Rented by the hour: power is in the price.",
@@ -110,4 +114,23 @@ def cost_table(found: "list[tuple[str, Cost]]") -> "RenderableType":
     lines = [words[basis] for basis in sorted(terms)]
     if any(one.racks is None for _, one in found):
         lines.append("racks none: a node draws more than a rack of this site may.")
-    return Group(table, Text("\n".join(lines)))
+    return Group(*parts, Text("\n".join(lines)))
+
+
+def _revenue(found: "list[tuple[str, Cost]]") -> "RenderableType":
+    """What users pay for what keeps their SLO, beside what that costs."""
+    from gcsim.cli.run_text import plain_table
+    from gcsim.results.text import three
+
+    headers = ("revenue\nUSD/h", "cost\nUSD/h", "margin\nUSD/h", "revenue\n/rack-h", "/MWh")
+    table = plain_table("deployment", *headers)
+    for name, one in found:
+        table.add_row(
+            name,
+            three(one.revenue_usd_per_hour),
+            three(one.usd_per_hour),
+            three(one.margin_usd_per_hour),
+            three(one.revenue_usd_per_rack_hour),
+            three(one.revenue_usd_per_mw_hour),
+        )
+    return table

@@ -1,7 +1,7 @@
 """`gcsim plan`: the cheapest deployment for so many agents within an SLO."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,10 @@ from gcsim.cli.options import (
     scenario_of,
 )
 
+if TYPE_CHECKING:
+    from gcsim.profiles.resolve import Resolved
+    from gcsim.studies.plan import Terms
+
 NOTHING_HOLDS = 3  # exit code
 
 
@@ -23,6 +27,10 @@ AgentsOption = Annotated[
 ]
 RateOption = Annotated[
     str | None, typer.Option(metavar="RATE", help="Open arrivals: tasks per second.")
+]
+LoadOption = Annotated[
+    str | None,
+    typer.Option(metavar="1,8,64", help="Every family of chips at each of these loads."),
 ]
 SloOption = Annotated[
     str | None,
@@ -65,6 +73,7 @@ def plan(
     scenario: Annotated[str, typer.Argument(help="A shipped name or a file.")],
     agents: AgentsOption = None,
     rate: RateOption = None,
+    load: LoadOption = None,
     slo: SloOption = None,
     chips: ChipsOption = None,
     pairs: PairsOption = True,
@@ -92,6 +101,7 @@ def plan(
     common: dict[str, Any] = parse_settings(settings or ())
     common |= {} if seed is None else {"run.seed": seed}
     common |= {} if rate is None else {"arrivals.rate": _rate(rate, agents)}
+    loads = _loads(load, agents, rate, out)
     _check_target(out, force)
     limits = {"chips": chips_most, "racks": racks_most, "power_w": _watts(site_power)}
     terms = Terms(
@@ -102,6 +112,10 @@ def plan(
         robustness=robustness,
     )
     names = [name.strip() for name in (chips or "").split(",") if name.strip()]
+    if loads:
+        asked = scenario_of(scenario, library)
+        _over_load(asked, loads, slo, names, terms, common, jobs, output)
+        return
     with progress(f"{scenario}, plan", 1.0) as tell:
         found = find(
             scenario_of(scenario, library),
@@ -120,6 +134,50 @@ def plan(
     if out is not None:
         write_new(out, found.deployment_yaml(), force)
         note(f"Written to {out}")
+
+
+def _over_load(
+    scenario: "str | Resolved",
+    loads: list[float],
+    slo: str | None,
+    chips: list[str],
+    terms: "Terms",
+    settings: dict[str, Any],
+    jobs: int | None,
+    output: Format,
+) -> None:
+    from gcsim.cli.plan_load_text import plan_load_table
+    from gcsim.studies.plan_load import plan_over_load
+
+    with progress("plan over load", 1.0) as tell:
+        found = plan_over_load(
+            scenario,
+            loads,
+            slo,
+            chips=chips or None,
+            terms=terms,
+            settings=settings,
+            jobs=jobs,
+            progress=tell,
+        )
+    emit(found.to_json() if output is Format.json else plan_load_table(found))
+    note(f"{found.runs:,} runs")
+    if all(one.best.best is None for one in found.served):
+        raise typer.Exit(NOTHING_HOLDS)
+
+
+def _loads(text: str | None, agents: int | None, rate: str | None, out: Path | None) -> list[float]:
+    """The loads of `--load`, which goes with nothing that says one load."""
+    from gcsim.cli.options import parse_values
+    from gcsim.errors import ProfileError
+
+    if text is None:
+        return []
+    for name, given in (("--agents", agents), ("--rate", rate), ("--out", out)):
+        if given is not None:
+            why = f"goes not with {name}, which is of one load"
+            raise ProfileError.one("plan", "--load", text, why, "give one of them")
+    return parse_values(text) or [text]  # what is no number is refused as a load
 
 
 def _check_target(out: Path | None, force: bool) -> None:

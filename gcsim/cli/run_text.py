@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gcsim.results import metrics
-from gcsim.results.metrics import PERCENTILES, Metric
+from gcsim.results.metric import PERCENTILES, Metric
 from gcsim.results.text import PHASE_NAMES, bound_name, causes, three
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def run_table(result: "Result") -> "RenderableType":
         parts.append(_breakdown(task, f"A task takes {three(total)} s", "s"))
     if len(s["classes"]) > 1:
         parts += class_tables(s["classes"])
+    if s["tiers"]:
+        parts.append(tier_table(s["tiers"]))
     if s["steps_within_budget"]:
         parts.append(_budget(s))
     parts += [Text(_rates(s)), Text(_costs(s)), _pools(s["pools"])]
@@ -203,6 +205,19 @@ def class_tables(classes: list[dict[str, Any]]) -> "list[RenderableType]":
     return [seen, spent]
 
 
+def tier_table(tiers: list[dict[str, Any]]) -> "Table":
+    """What each tier gets, how much of it within its SLO, and what its users pay."""
+    headers = ("tasks", "TTFT ms", "TPOT ms", "output tok/s", "in SLO", "USD/h", "in SLO")
+    table = plain_table("tier", *headers)
+    for one in tiers:
+        done = f"{one['trajectories_completed']:,}"
+        times = (three(one[key]) for key in ("mean_ttft_ms", "mean_tpot_ms"))
+        tokens = (three(one[f"output_{what}"]) for what in ("throughput", "goodput"))
+        paid = (three(one[f"{what}revenue_usd_per_hour"]) for what in ("", "good_"))
+        table.add_row(one["tier"], done, *times, *tokens, *paid)
+    return table
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
@@ -265,6 +280,9 @@ def _costs(s: dict[str, Any]) -> str:
     text = size_text(s["deployment"], s)
     if s["usd_per_task"] is not None:
         text += f" A task costs {three(s['usd_per_task'])} USD and {_energy(s['joules_per_task'])}."
+    if s["revenue_usd_per_hour"] is not None:
+        text += f" Users pay {three(s['revenue_usd_per_hour'])} USD/h,"
+        text += f" {three(s['good_revenue_usd_per_hour'])} of it within their SLO."
     text += f" {three(s['mean_in_flight'])} requests are under way on average."
     if s["tps_per_user"] is not None and not s["saturated"]:
         text += f" MLPerf Endpoints: tps_per_user {three(s['tps_per_user'])} tokens/s,"

@@ -31,6 +31,10 @@ def sweep(
     out: Annotated[
         Path | None, typer.Option(help="A folder for the table; what is in it is not played again.")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="Draw the load curves: svg, png or pdf."),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes, else all cores; the table is the same.")
     ] = None,
@@ -54,6 +58,8 @@ def sweep(
     if seed is not None:
         common["run.seed"] = seed
     axes = _grid(grid or (), deployments or ())
+    if plot is not None:
+        _check_plot(plot, load)
     with progress(f"{scenario}, points", 1.0) as tell:
         found = play(
             scenario_of(scenario, library),
@@ -66,6 +72,11 @@ def sweep(
             progress=tell,
         )
     emit(found.to_json() if output is Format.json else sweep_table(found))
+    if plot is not None:
+        from gcsim.studies.sweep_plots import write_plot
+
+        write_plot(found, plot)
+        note(f"Drawn in {plot}")
     _talk(found, out)
     if len(found.errors) == len(found.table):
         raise typer.Exit(2)
@@ -86,6 +97,15 @@ def _grid(texts: Sequence[str], deployments: Sequence[str]) -> dict[str, list[An
             raise ProfileError.one("sweep", "--grid", path, "is given twice", hint)
         axes[path] = parse_values(values)
     return axes
+
+
+def _check_plot(path: Path, load: str | None) -> None:
+    from gcsim.errors import ProfileError
+    from gcsim.studies.sweep_plots import check_plot
+
+    if load is None:
+        raise ProfileError.one("sweep", "--plot", str(path), "shows load curves", "add --load auto")
+    check_plot(path)
 
 
 def _load(text: str | None) -> Any:

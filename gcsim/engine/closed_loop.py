@@ -5,7 +5,7 @@ is made once, and every time that it yields is a weighted sum of iteration times
 prices thousands of times. `tests/truth` holds the engine to it.
 
 What is under way is one `Loop`: numpy records, which the compiler reads as fast as plain arrays.
-Its cache names `Loop` and `Limits`: who renames one deletes __pycache__.
+Its cache names `Loop` and `ServerLimits`: who renames one deletes __pycache__.
 """
 
 from typing import NamedTuple
@@ -39,7 +39,7 @@ NOW = np.dtype(
 )
 
 
-class Limits(NamedTuple):
+class ServerLimits(NamedTuple):
     """What a replica can take, and how its clients behave.
 
     clients: at any time; budget, seats: tokens and sequences per iteration; kv_tokens: capacity, of
@@ -63,7 +63,7 @@ class Loop(NamedTuple):
     of those that wait (preempted ones go to the front), whose prompt is computed, that decode.
     """
 
-    limits: Limits
+    limits: ServerLimits
     now: np.ndarray
     requests: np.ndarray
     queue: np.ndarray
@@ -71,7 +71,7 @@ class Loop(NamedTuple):
     decoding: np.ndarray
 
 
-def schedule(isl: np.ndarray, osl: np.ndarray, limits: Limits, window: int) -> np.ndarray:
+def schedule(isl: np.ndarray, osl: np.ndarray, limits: ServerLimits, window: int) -> np.ndarray:
     """Play requests in order, `clients` at any time: one row per iteration (batch, weights).
 
     isl, osl: lengths by request; window: of the sliding layers. A sequence that finds no KV is

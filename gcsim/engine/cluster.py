@@ -93,18 +93,19 @@ class Cluster:
         self._services = {
             model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
         }
-        self._reached = {name: self._beyond(name) for name in deployment.pools}
+        self.reached = {name: self._beyond(name) for name in deployment.pools}
         for use in self.links:
             self._weigh(use)
         self._policy = POLICIES[deployment.router.policy]
-        self._up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
-        self._down_ns = [
+        self.up_ns = to_ns(terms.round_trip_s / 2 + terms.gateway_s)
+        self.down_ns = [
             to_ns(terms.round_trip_s / 2 + r.cost.request_overhead_s) for r in self.replicas
         ]
         # The call at which each replica has its next boundary.
         self._calls: list[Call | None] = [None] * len(self.replicas)
         self.live: dict[Request, None] = {}
         self.created = 0
+        self.played = ""  # by which engine, and why that one
         self.served = self.under_way = 0  # requests completed, requests here now
         self._moment_ns = 0  # sum of the times of their ends - of the arrivals of all
         # Who plays the trajectories (`gcsim.engine.play`) is told when one has ended.
@@ -124,7 +125,7 @@ class Cluster:
             osl = max(min(osl, service.context_window - context.tokens), 1)
         request = Request(self.created, session, step, context, osl=osl, sent_ns=at_ns)
         request.service = service
-        request.in_ns = self._up_ns
+        request.in_ns = self.up_ns
         if service is not None and service.tokenize_s:
             request.in_ns += to_ns(request.isl * service.tokenize_s)
         self.created += 1
@@ -181,7 +182,7 @@ class Cluster:
         now = self.env.now
         request.status = status
         del self.live[request]
-        down_ns = self._down_ns[max(request.replica, 0)]
+        down_ns = self.down_ns[max(request.replica, 0)]
         network_ns, client_ns = request.in_ns + down_ns, now + down_ns
         sent = request.sent_ns
         ttft_ns = request.first_token_ns + down_ns - sent if request.first_token_ns >= 0 else -1
@@ -195,6 +196,11 @@ class Cluster:
         if session.ended(request, client_ns, network_ns):
             self.records.trajectory(session)
             self.session_ended(session)
+
+    @property
+    def service(self) -> Service:
+        """The service of the one model that is served here (of the first, where there are more)."""
+        return self._services[self.replicas[0].cost.model]
 
     @property
     def spent_ns(self) -> int:
@@ -319,7 +325,7 @@ class Cluster:
     def _targets(self, request: Request, source: Replica) -> Sequence[Group]:
         """The decode groups that a link reaches and that could hold the request."""
         tokens = request.prompt_tokens + 1
-        reached, smallest = self._reached[source.pool_name]
+        reached, smallest = self.reached[source.pool_name]
         if smallest.kv.fits(tokens):
             return reached
         return [group for group in reached if group.kv.fits(tokens)]

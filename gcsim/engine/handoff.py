@@ -22,7 +22,7 @@ class LinkUse:
         self.delay_ns = to_ns(link.setup + link.latency)
         self.sent_bytes = self.received_bytes = 0.0
         self.transfers = self.busy_ns = self.waited_ns = 0
-        self._rate = link.bandwidth * link.lanes * link.efficiency
+        self.rate = link.bandwidth * link.lanes * link.efficiency
         self._free_ns: dict[int, int] = {}  # when the lanes of an end are free
 
     def occupancy_ns(self, moved_bytes: float) -> int:
@@ -32,7 +32,7 @@ class LinkUse:
         >>> LinkUse(link).occupancy_ns(50e9) == to_ns(1.0)
         True
         """
-        return to_ns((moved_bytes + self.link.ramp) / self._rate) if moved_bytes > 0 else 0
+        return to_ns((moved_bytes + self.link.ramp) / self.rate) if moved_bytes > 0 else 0
 
     def carry(
         self,

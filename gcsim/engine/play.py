@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from gcsim.engine import batching, router
 from gcsim.engine.clock import Clock, to_ns
 from gcsim.engine.cluster import Cluster, Terms
+from gcsim.engine.compiled.why import GaveUpError
 from gcsim.engine.load import Load
 from gcsim.engine.records import Records
 from gcsim.errors import Problem, ProfileError, nearest
@@ -31,10 +32,8 @@ def play(
     horizon_s: a time at which the run is cut off; progress: called with the number of ended
     trajectories that count. Errors: `ProfileError` for an unknown policy.
     """
-    _check_policies(deployment)
-    _check_formats(deployment, costs)
-    env = Clock()
-    cluster = Cluster(env, deployment, costs, terms, Records())
+    cluster = _cluster(deployment, costs, terms)
+    env = cluster.env
     load = Load(env, cluster, trajectories, progress)
     load.draw()
     with _no_collector():
@@ -47,6 +46,39 @@ def play(
     for session in load.sessions:
         cluster.records.trajectory(session)
     return cluster
+
+
+def play_compiled(
+    deployment: Deployment,
+    costs: dict[str, Machine],
+    trajectories: Iterable[Trajectory],
+    terms: Terms,
+    *,
+    ahead: int = 1,
+    horizon_s: float | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Cluster:
+    """`play` by the compiled loop, of what it can play (`gcsim.engine.compiled.play.unplayable`).
+
+    ahead: how many trajectories may be drawn before they are needed.
+    Errors: `gcsim.engine.compiled.play.GaveUpError` where it could not go on: `play` can.
+    """
+    try:  # what joins the parts of the loop is internal to numba: another version may lack it
+        from gcsim.engine.compiled import play as compiled
+    except (ImportError, AttributeError, TypeError) as error:
+        raise GaveUpError("this version of numba does not compile the loop") from error
+
+    cluster = _cluster(deployment, costs, terms)
+    with _no_collector():
+        compiled.play(cluster, trajectories, ahead=ahead, horizon_s=horizon_s, progress=progress)
+    return cluster
+
+
+def _cluster(deployment: Deployment, costs: dict[str, Machine], terms: Terms) -> Cluster:
+    """A cluster at its start, of what makes sense."""
+    _check_policies(deployment)
+    _check_formats(deployment, costs)
+    return Cluster(Clock(), deployment, costs, terms, Records())
 
 
 @contextmanager

@@ -139,6 +139,11 @@ class Records:
             )
         )
 
+    def fill(self, requests: NDArray[Any], trajectories: NDArray[Any]) -> None:
+        """Add whole rows of integers, made elsewhere."""
+        self._requests.frombytes(requests.tobytes())
+        self._trajectories.frombytes(trajectories.tobytes())
+
     @property
     def requests(self) -> NDArray[Any]:
         """All requests, in the order of their making, by the names of `REQUEST`."""

@@ -39,6 +39,7 @@ class Replica:
         first_token_here: bool,
     ) -> None:
         self.index, self.pool_name, self.pool, self.cost = index, pool_name, pool, cost
+        self.first_token_here = first_token_here
         self.meter = Meter(count_from_ns)
         self.groups = [
             Group(

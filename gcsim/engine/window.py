@@ -57,8 +57,8 @@ class Window:
         midway: bool = False,
     ) -> None:
         self.tasks, self.warmup_ns, self.time_ns = tasks, warmup_ns, time_ns
-        self._agents, self._midway = agents, agents if midway else 0
-        self._unanswered = self._midway
+        self.agents, self.midway = agents, agents if midway else 0
+        self._unanswered = self.midway
         self.opened_ns = self.closed_ns = -1
         self.counted = self.live = 0
         self.starts = array("q")
@@ -79,7 +79,7 @@ class Window:
                 self.opened_ns = now
             else:
                 return Part.BEFORE
-        if len(self.starts) <= self._midway:
+        if len(self.starts) <= self.midway:
             return Part.BEFORE
         if self.closed_ns < 0:
             ends_ns = self.opened_ns + self.time_ns if self.time_ns is not None else -1
@@ -98,7 +98,7 @@ class Window:
         self.live -= part is Part.COUNTED
         if self.opened_ns < 0:
             self._unsettled[workload] -= WARM + 1
-            settled = not self._midway and max(self._unsettled.values()) <= 0
+            settled = not self.midway and max(self._unsettled.values()) <= 0
             if self.warmup_ns is None and settled:
                 self.opened_ns = now
 
@@ -127,7 +127,7 @@ class Window:
 
     def _beyond(self, windows: int, tasks: int) -> bool:
         """Whether more tasks than so many windows have started."""
-        return len(self.starts) > windows * max(tasks, self._agents)
+        return len(self.starts) > windows * max(tasks, self.agents)
 
     @property
     def done(self) -> bool:

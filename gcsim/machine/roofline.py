@@ -99,7 +99,7 @@ COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
 # bandwidth takes; latency: all that is there however small a batch is, the starts and hops of
 # collectives and h x (launches, layers, sequences).
 PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "links_s", "latency_s")
-TOTALS = (*PARTS, "flops", "bytes", "iterations", "tokens")
+TOTALS = (*PARTS, "flops", "bytes", "iterations", "tokens", "prefill_s", "prefill_compute_s")
 
 GAP_BINS_PER_OCTAVE = 128
 GAP_BINS = 65 * GAP_BINS_PER_OCTAVE  # every gap of 64 bits
@@ -112,6 +112,7 @@ Growth = tuple[float, float, float, float, float, float, float, float]
 Steady = tuple[bool, Rows, Bounds, float, np.ndarray]
 Comm = tuple[float, float]  # comm(x), and what of it is fixed [s]
 Drafting = tuple[float, float]  # as a fraction of the iteration, and a time [s]
+Constants = tuple[Steady, Growth, Comm, float, Drafting, float]  # of a run of decode alone
 Parts = tuple[float, float, float, float, float, float, float]
 # Called in every iteration of a run: twice as fast as LLVM's own choice.
 _inlined = numba.njit(cache=True, forceinline=True)
@@ -556,6 +557,7 @@ def account(
     comm, overhead, drafting = _besides(table, batch, x, others)
     spent = (totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6])
     work_flops, work_bytes = totals[7], totals[8]
+    to_prompts = _to_prompts(batch[PROMPT_TOKENS], batch[DECODE_SEQS])
     for played in range(iterations):
         gained = _gained(first, played, accepted)
         grown = _grown(growth, float(gained))
@@ -564,6 +566,9 @@ def account(
         flops, moved = _both(worked, _grown(whole, float(gained)) if staged else grown)
         work_flops, work_bytes = work_flops + flops, work_bytes + moved
         gap_ns = _to_ns(parts[0])
+        if to_prompts > 0.0:
+            totals[11] += to_prompts * parts[0]
+            totals[12] += to_prompts * parts[1]
         if played == 0:
             first_ns = gap_ns
         if seqs > 0:
@@ -575,6 +580,12 @@ def account(
     totals[9] += iterations
     totals[10] += iterations * batch[PROMPT_TOKENS]
     return first_ns
+
+
+@_inlined
+def _to_prompts(prompt_tokens: float, decode_seqs: float) -> float:
+    """The part of an iteration that is prefill: that of the tokens which it computes."""
+    return prompt_tokens / (prompt_tokens + decode_seqs) if prompt_tokens > 0.0 else 0.0
 
 
 @numba.njit(cache=True)
@@ -625,16 +636,6 @@ def _busy(batch: np.ndarray) -> bool:
 
 
 @numba.njit(cache=True)
-def _gain(batches: np.ndarray, firsts: np.ndarray, played: int, ppm: int, now: np.ndarray) -> None:
-    """Write to `now` the batches after iterations that were played: decoded tokens are in KV."""
-    for g in range(batches.shape[0]):
-        gained = _gained(firsts[g], played, ppm)
-        now[g] = batches[g]
-        now[g, DECODE_KV] += batches[g, DECODE_SEQS] * gained
-        now[g, DECODE_WINDOW_KV] += batches[g, GROWING] * gained
-
-
-@numba.njit(cache=True)
 def groups_s(table: np.ndarray, batches: np.ndarray) -> Parts:
     """Time of one iteration of all groups and its parts, those of the fullest one [s]:
 
@@ -656,6 +657,25 @@ def groups_ns(table: np.ndarray, batches: np.ndarray) -> int:
 
 
 @numba.njit(cache=True)
+def _group(table: np.ndarray, batch: np.ndarray) -> Constants:
+    """What stays of a group's iterations while its sequences decode."""
+    prompts, part, others, rounds = _shares(table, batch)
+    x = _sums(table, batch, prompts, part, others)
+    comm, overhead, drafting = _besides(table, batch, x, others)
+    growth = _growth(table, batch, prompts, part)
+    return _steady(table, x), growth, comm, overhead, drafting, rounds
+
+
+@_inlined
+def _group_s(group: Constants, gained: int) -> Parts:
+    """Its iteration, once every sequence has so many tokens more: KV tokens are whole numbers, so
+    this is what `iteration_s` gives for the batch as it is then, bit for bit.
+    """
+    steady, growth, comm, overhead, drafting, rounds = group
+    return _parts(_bounds(steady, _grown(growth, float(gained))), comm, overhead, drafting, rounds)
+
+
+@numba.njit(cache=True)
 def run_groups_ns(
     table: np.ndarray,
     batches: np.ndarray,
@@ -665,33 +685,31 @@ def run_groups_ns(
     until_ns: int,
 ) -> tuple[int, int]:
     """`run_ns` of all groups together: a batch per row, the iterations that each decoded before."""
-    end, ppm, now = start_ns, int(table[TERMS, ACCEPTED_PPM]), np.empty_like(batches)
+    end, ppm = start_ns, int(table[TERMS, ACCEPTED_PPM])
+    busy = [g for g in range(batches.shape[0]) if _busy(batches[g])]
+    groups = [_group(table, batches[g]) for g in busy]
     for played in range(iterations):
-        _gain(batches, firsts, played, ppm, now)
-        end += groups_ns(table, now)
+        longest = 0.0
+        for k in range(len(busy)):
+            gained = _gained(firsts[busy[k]], played, ppm)
+            longest = max(longest, _group_s(groups[k], gained)[0])
+        end += _to_ns(longest)
         if end >= until_ns:
             return played + 1, end
     return iterations, end
 
 
 @numba.njit(cache=True)
-def _work(table: np.ndarray, batches: np.ndarray) -> tuple[float, float]:
-    """FLOPs and bytes of an iteration of all groups; the experts they share are read once."""
-    flops = moved = 0.0
-    others = False
-    for g in range(batches.shape[0]):
-        if not _busy(batches[g]):
-            continue
-        batch, x = batches[g], _sums(table, batches[g], 1.0, 1.0, 1.0)
-        x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
-        x[X_LOGITS] = batch[LOGIT_SEQS]
-        if others:
-            x[X_EXPERTS] = 0.0
-        others = True
-        worked = _rows(table, FLOPS, BYTES, x)
-        of_group = _both(worked, _grown(_growth(table, batch, 1.0, 1.0), 0.0))
-        flops, moved = flops + of_group[0], moved + of_group[1]
-    return flops, moved
+def _work(table: np.ndarray, batch: np.ndarray, first: bool) -> tuple[Rows, Growth]:
+    """What the FLOPs and bytes of a group's iterations are made of; the experts, which all groups
+    share, are read for the first.
+    """
+    x = _sums(table, batch, 1.0, 1.0, 1.0)
+    x[X_PREFILL_PAIRS] = batch[PREFILL_PAIRS]
+    x[X_LOGITS] = batch[LOGIT_SEQS]
+    if not first:
+        x[X_EXPERTS] = 0.0
+    return _rows(table, FLOPS, BYTES, x), _growth(table, batch, 1.0, 1.0)
 
 
 @numba.njit(cache=True)
@@ -704,16 +722,27 @@ def account_groups(
     firsts: np.ndarray,
 ) -> int:
     """`account` of all groups together: busy time by the fullest one's bounds, work by all."""
-    ppm, first_ns, now = int(table[TERMS, ACCEPTED_PPM]), 0, np.empty_like(batches)
+    ppm, first_ns = int(table[TERMS, ACCEPTED_PPM]), 0
+    busy = [g for g in range(batches.shape[0]) if _busy(batches[g])]
+    groups = [_group(table, batches[g]) for g in busy]
+    works = [_work(table, batches[g], g == busy[0]) for g in busy]
+    to_prompts = _to_prompts(batches[:, PROMPT_TOKENS].sum(), batches[:, DECODE_SEQS].sum())
     for played in range(iterations):
-        _gain(batches, firsts, played, ppm, now)
-        parts = groups_s(table, now)
+        parts, flops, moved = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0, 0.0
+        for k in range(len(busy)):
+            gained = _gained(firsts[busy[k]], played, ppm)
+            of_group = _group_s(groups[k], gained)
+            if of_group[0] > parts[0]:
+                parts = of_group
+            worked = _both(works[k][0], _grown(works[k][1], float(gained)))
+            flops, moved = flops + worked[0], moved + worked[1]
         for index in range(len(PARTS)):
             totals[index] += parts[index]
-        flops, moved = _work(table, now)
         totals[7] += flops
         totals[8] += moved
         totals[9] += 1.0
+        totals[11] += to_prompts * parts[0]
+        totals[12] += to_prompts * parts[1]
         gap_ns = _to_ns(parts[0])
         if played == 0:
             first_ns = gap_ns

@@ -1,11 +1,18 @@
-"""When trajectories start, and what a user wants of them: `Arrivals` and `Slo`."""
+"""When trajectories start, what a user wants of them and pays: `Arrivals`, `Slo`, `Price`."""
 
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gcsim.profiles.base import PlainNumber, PlainPerS, PlainSeconds, Spec
+from gcsim.profiles.base import (
+    PlainNumber,
+    PlainPerS,
+    PlainSeconds,
+    Quantity,
+    Spec,
+    UsdPerMtok,
+)
 
 PositivePerS = Annotated[PlainPerS, Field(gt=0)]
 Positive = Annotated[PlainNumber, Field(gt=0)]
@@ -23,6 +30,20 @@ class Slo(Spec):
     """Time to the last token."""
     task: PlainSeconds | None = None
     """Time of a whole task."""
+
+
+FREE = Quantity(value=0.0, dimension="usd_per_mtok")
+
+
+class Price(Spec):
+    """What a user pays for a million tokens of each sort; of a sort that is left out, nothing."""
+
+    input: UsdPerMtok = FREE
+    """Prompt tokens that are computed."""
+    cached: UsdPerMtok = FREE
+    """Prompt tokens that the prefix cache holds."""
+    output: UsdPerMtok = FREE
+    """Tokens that are generated."""
 
 
 class Poisson(Spec):

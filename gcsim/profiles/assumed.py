@@ -27,7 +27,7 @@ def assumed_values(scenario: Scenario) -> dict[str, str]:
     """The assumed numbers that enter a run's times: name -> value.
 
     Of a chip: its rates, memory, links, efficiencies and the times of the serving stack in use (not
-    price and power, which only normalise); of a workload: its parameters.
+    price and power, which only normalise); of a workload: its parameters, not what it pays.
     """
     found: dict[str, str] = {}
     for pool in scenario.deployment.pools.values():
@@ -44,6 +44,6 @@ def assumed_values(scenario: Scenario) -> dict[str, str]:
                 if quantity.kind == "assumed":
                     found[f"{chip.name}.{path}"] = str(quantity)
     for path, origin in origins(scenario.workload):
-        if origin.kind == "assumed":
+        if origin.kind == "assumed" and "price" not in path.split("."):
             found[f"{scenario.workload.name}.{path}"] = str(getattr(origin, "value", origin))
     return found

@@ -26,6 +26,7 @@ BOUNDS = {
     "usd": (1e-2, 1e12),
     "usd_per_hour": (1e-6, 1e7),
     "usd_per_kwh": (1e-6, 1e3),
+    "usd_per_mtok": (1e-6, 1e6),
     "per_s": (1e-9, 1e6),
     "number": (1e-9, 1e15),
 }

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from gcsim.profiles.arrivals import Arrivals, Closed, Slo, Static, TraceArrivals
+from gcsim.profiles.arrivals import Arrivals, Closed, Price, Slo, Static, TraceArrivals
 from gcsim.profiles.base import Count, Name, PlainSeconds, Spec, si
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model, WeightFormat
@@ -75,12 +75,16 @@ class Scenario(Spec):
     """
     slo: Slo | None = None
     """In place of the workload's."""
+    price: Price | None = None
+    """In place of the workload's: {input, cached, output}, as in 3 USD/Mtok."""
     network: Network = Network()
     """Between client and deployment."""
     run: RunSettings = RunSettings()
     """How much is played."""
-    engine: Literal["coalesced", "iteration"] = "coalesced"
-    """coalesced: runs of iterations are one event; iteration: each is; the same results."""
+    engine: Literal["auto", "compiled", "coalesced", "iteration"] = "auto"
+    """coalesced: runs of iterations are one event; iteration: each is; compiled: as one compiled
+    loop where that can play it; auto: where it can and the run is long. The same results.
+    """
 
     @property
     def ends(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from gcsim.errors import ProfileError
-from gcsim.profiles.arrivals import Positive, Slo
+from gcsim.profiles.arrivals import Positive, Price, Slo
 from gcsim.profiles.base import (
     Count,
     Name,
@@ -186,11 +186,17 @@ class Trace(Spec):
 
 
 class Part(Spec):
-    """One workload of a mix, with its weight; SLO and priority stand in for the workload's own."""
+    """One workload of a mix, with its weight, and the terms that stand in for the workload's own.
+
+    tier: what users know these terms as. One workload may stand in several tiers: its tasks are
+    then dealt among them, so that task k is the same whatever the tiers.
+    """
 
     workload: "Workload"
     weight: Positive
+    tier: Name | None = None
     slo: Slo | None = None
+    price: Price | None = None
     priority: Priority | None = None
 
 
@@ -205,6 +211,8 @@ class Workload(Spec):
     """Where it comes from."""
     slo: Slo = Slo()
     """What its users want; None is no bound."""
+    price: Price | None = None
+    """What they pay for a million tokens: {input, cached, output}."""
     priority: Priority = 0
     """Higher comes first, under a policy that knows priorities."""
     agent: Agent | None = None
@@ -212,7 +220,7 @@ class Workload(Spec):
     trace: Trace | None = None
     """Or a recorded trace."""
     mix: tuple[Part, ...] | None = Field(default=None, min_length=1)
-    """Or a mix of workloads: {workload, weight, slo, priority} each."""
+    """Or a mix of workloads: {workload, weight, tier, slo, price, priority} each."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Workload":
@@ -221,20 +229,32 @@ class Workload(Spec):
             raise ValueError(
                 f"give one of agent, trace and mix, not {' and '.join(given) or 'none'}"
             )
-        names = [leaf.workload.name for leaf in leaves(self)]
-        if len(set(names)) != len(names):
-            raise ValueError("the workloads of a mix need different names")
+        parts = leaves(self)
+        if len({leaf.name for leaf in parts}) != len(parts):
+            raise ValueError("the workloads of a mix need different names, or different tiers")
+        known: dict[str, Workload] = {}
+        for leaf in parts:
+            name = leaf.workload.name
+            if known.setdefault(name, leaf.workload) != leaf.workload:
+                raise ValueError(f"two workloads of the mix are named {name!r} and differ")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A class or trace of a workload with its share of the trajectories, SLO and priority."""
+    """A class or trace of a workload: its share of the trajectories, and the terms it is on."""
 
     workload: Workload
     share: float
     slo: Slo
     priority: int
+    tier: str = ""
+    price: Price | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the class: that of its workload, after that of its tier where it has one."""
+        return f"{self.tier}/{self.workload.name}" if self.tier else self.workload.name
 
 
 def leaves(workload: Workload) -> tuple[Leaf, ...]:
@@ -243,7 +263,8 @@ def leaves(workload: Workload) -> tuple[Leaf, ...]:
     `Trajectory.workload` is the name of its leaf.
     """
     if workload.mix is None:
-        return (Leaf(workload, 1.0, workload.slo, workload.priority),)
+        own = workload
+        return (Leaf(own, 1.0, own.slo, own.priority, price=own.price),)
     total = sum(part.weight for part in workload.mix)
     return tuple(
         Leaf(
@@ -251,6 +272,8 @@ def leaves(workload: Workload) -> tuple[Leaf, ...]:
             share=leaf.share * part.weight / total,
             slo=leaf.slo if part.slo is None else part.slo,
             priority=leaf.priority if part.priority is None else part.priority,
+            tier=leaf.tier if part.tier is None else part.tier,
+            price=leaf.price if part.price is None else part.price,
         )
         for part in workload.mix
         for leaf in leaves(part.workload)

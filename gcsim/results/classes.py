@@ -1,4 +1,4 @@
-"""Results by class of a mix: its latencies, its goodput by its own SLO, where its tasks' time goes.
+"""Results by class and tier: latencies, goodput by their own SLO, revenue, where tasks' time goes.
 
 And the steps of a task that end within a latency budget: what an agent gets done while a user (or
 a deadline) waits, tools and people included.
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gcsim.profiles.arrivals import Price
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import leaves
-from gcsim.results.counted import TICK_S, Counted, of_workload, slos_of
+from gcsim.results.counted import TICK_S, Counted, of_classes, prices_of, slos_of, tiers_of
 from gcsim.results.summary import summarise
 
 
@@ -19,7 +20,8 @@ def class_summaries(scenario: Scenario, of: Counted) -> list[dict[str, Any]]:
     """One summary for each class (or trace) of the workload, in the order of the mix.
 
     The keys are those of the whole run (`gcsim.results.summary`), of the class alone;
-    `share`, `priority`, `slo` say what it is. The classes sum to the run: in counts and in rates.
+    `tier`, `share`, `priority`, `slo`, `price` say what it is. The classes sum to the run: in
+    counts and in rates.
 
     >>> import gcsim
     >>> result = gcsim.run("coding-agents", settings={"run.trajectories": 4})
@@ -29,22 +31,50 @@ def class_summaries(scenario: Scenario, of: Counted) -> list[dict[str, Any]]:
     >>> bool(abs(sum(one["task_breakdown_ms"].values()) - one["mean_task_ms"]) < 1e-6)
     True
     """
-    slos = slos_of(scenario)
-    found = []
-    for leaf in leaves(scenario.workload):
-        name = leaf.workload.name
-        mine = of_workload(of, name)
-        found.append(
-            {
-                "workload": name,
-                "share": leaf.share,
-                "priority": leaf.priority,
-                "slo": slos[name].model_dump(exclude_none=True),
-                **summarise(mine),
-                "steps_within_budget": steps_within(mine, scenario.run.budget),
-            }
-        )
-    return found
+    slos, prices = slos_of(scenario), prices_of(scenario)
+    return [
+        {
+            "workload": leaf.name,
+            "tier": leaf.tier or None,
+            "share": leaf.share,
+            "priority": leaf.priority,
+            "slo": slos[leaf.name].model_dump(exclude_none=True),
+            "price": _shown(prices.get(leaf.name)),
+            **_summary(scenario, of, [leaf.name]),
+        }
+        for leaf in leaves(scenario.workload)
+    ]
+
+
+def tier_summaries(scenario: Scenario, of: Counted) -> list[dict[str, Any]]:
+    """One summary for each tier of the workload, in the order of the mix; none without tiers.
+
+    The keys are those of a class, of all classes of the tier together: each request is held to the
+    SLO of its own class, and paid at its price.
+    """
+    parts = leaves(scenario.workload)
+    return [
+        {
+            "tier": tier,
+            "workloads": names,
+            "share": sum(leaf.share for leaf in parts if leaf.name in names),
+            "priority": max(leaf.priority for leaf in parts if leaf.name in names),
+            **_summary(scenario, of, names),
+        }
+        for tier, names in tiers_of(scenario).items()
+    ]
+
+
+def _summary(scenario: Scenario, of: Counted, names: list[str]) -> dict[str, Any]:
+    mine = of_classes(of, names)
+    return summarise(mine) | {"steps_within_budget": steps_within(mine, scenario.run.budget)}
+
+
+def _shown(price: Price | None) -> dict[str, float] | None:
+    """Prices of a million tokens [USD]."""
+    if price is None:
+        return None
+    return {sort: getattr(price, sort).value for sort in type(price).model_fields}
 
 
 def steps_within(of: Counted, budget_s: float | None) -> dict[str, Any] | None:

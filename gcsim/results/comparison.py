@@ -66,7 +66,7 @@ class Comparison:
             {
                 name: {
                     **{k: v for k, v in result.summary.items() if not isinstance(v, dict | list)},
-                    **{m.key: result.summary[m.key] / self.divisor(result) for m in rates()},
+                    **_per(result, self.divisor(result)),
                 }
                 for name, result in self.results.items()
             }
@@ -143,8 +143,14 @@ class Comparison:
         if self.normalize != "none":
             divisor = self.divisor(result)
             entry["normalized_by"] = {"unit": self.unit, "value": divisor}
-            entry["normalized"] = {m.key: result.summary[m.key] / divisor for m in rates()}
+            entry["normalized"] = _per(result, divisor)
         return entry
+
+
+def _per(result: Result, divisor: float) -> dict[str, float | None]:
+    """The rates of a run, each over what it is normalised by."""
+    values = {metric.key: result.summary[metric.key] for metric in rates()}
+    return {key: None if value is None else value / divisor for key, value in values.items()}
 
 
 _ROLES = {"prefill": ("prefill", "mixed"), "decode": ("decode", "mixed")}  # who does a phase

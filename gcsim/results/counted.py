@@ -1,6 +1,6 @@
 """What counts: the requests and tasks of a run that its metrics are over, and who kept the SLO."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gcsim.engine.cluster import Cluster
-from gcsim.profiles.arrivals import Closed, Slo, Static
+from gcsim.profiles.arrivals import Closed, Price, Slo, Static
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import leaves
 
@@ -20,7 +20,8 @@ class Counted:
     """What the metrics of a run, or of one of its classes, are over.
 
     sent, started: the requests and tasks of the window (`gcsim.engine.window`); requests, tasks:
-    those that completed, with the column `good` (kept its SLO); pools: the table of pools;
+    those that completed, with the column `good` (kept its SLO), requests also with `usd` (what its
+    user pays; NaN where nothing says so); pools: the table of pools;
     loaded_s: the time of which each task that started took its share, by its number (`loaded_s`);
     span_s: their sum, which rates are over; end_s: when the run ended.
     """
@@ -58,7 +59,7 @@ def count_run(
     started = trajectories[trajectories["counted"]]
     sent = requests[requests["counted"]]
     done = sent[sent["status"] == "completed"]
-    done = done.assign(good=meets(done, slos))
+    done = done.assign(good=meets(done, slos), usd=paid_usd(done, prices_of(scenario)))
     tasks = started[started["status"] == "completed"]
     tasks = tasks.assign(good=task_meets(tasks, done, slos))
     loaded_s = _loaded_s(started, len(done), scenario, summary)
@@ -99,11 +100,11 @@ def _loaded_s(
     return pd.Series(shares, numbers, name="loaded_s")
 
 
-def of_workload(of: Counted, name: str) -> Counted:
-    """The part of one class (or trace) of the workload."""
+def of_classes(of: Counted, names: Collection[str]) -> Counted:
+    """The part of some classes (or traces) of the workload."""
     tables = ("requests", "tasks", "sent", "started")
     rows = {key: getattr(of, key) for key in tables}
-    mine = {key: table[table["workload"] == name] for key, table in rows.items()}
+    mine = {key: table[table["workload"].isin(names)] for key, table in rows.items()}
     return replace(of, **mine)
 
 
@@ -132,4 +133,33 @@ def task_meets(tasks: pd.DataFrame, done: pd.DataFrame, slos: Mapping[str, Slo])
 
 def slos_of(scenario: Scenario) -> dict[str, Slo]:
     """The SLO of every workload of a scenario: the scenario's own, else the workload's."""
-    return {leaf.workload.name: scenario.slo or leaf.slo for leaf in leaves(scenario.workload)}
+    return {leaf.name: scenario.slo or leaf.slo for leaf in leaves(scenario.workload)}
+
+
+def prices_of(scenario: Scenario) -> dict[str, Price]:
+    """What the users of each class pay, where something says so; as `slos_of`."""
+    found = {leaf.name: scenario.price or leaf.price for leaf in leaves(scenario.workload)}
+    return {name: price for name, price in found.items() if price is not None}
+
+
+def tiers_of(scenario: Scenario) -> dict[str, list[str]]:
+    """The classes of each tier; nothing where the workload has no tiers."""
+    found: dict[str, list[str]] = {}
+    for leaf in leaves(scenario.workload):
+        if leaf.tier:
+            found.setdefault(leaf.tier, []).append(leaf.name)
+    return found
+
+
+def paid_usd(done: pd.DataFrame, prices: Mapping[str, Price]) -> pd.Series:
+    """What the user of each completed request pays [USD]; NaN where its class has no price.
+
+    (input x (isl - cached) + cached x cached + output x osl) / 10^6, prices of a million tokens
+    """
+    usd = pd.Series(np.nan, index=done.index)
+    for workload, price in prices.items():
+        mine = done[done["workload"] == workload]
+        paid = (mine["isl"] - mine["cached_tokens"]) * price.input.value
+        paid = paid + mine["cached_tokens"] * price.cached.value + mine["osl"] * price.output.value
+        usd[mine.index] = paid * 1e-6
+    return usd

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from gcsim.results.counted import Counted
-from gcsim.results.metrics import BOUNDED, METRICS, PERCENTILES, Metric, each
+from gcsim.results.metric import BOUNDED, PERCENTILES, Metric
+from gcsim.results.metrics import METRICS, each
 from gcsim.results.per import answering, once, prompt_token, request, slow_token, task
 from gcsim.results.statistics import (
     BATCHES,

@@ -8,14 +8,12 @@ docs/results.md have no list of their own: a new metric is one row of `METRICS`.
 - a sum over what counts, per something: per second, per request, per prompt token, or once.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
+from gcsim.results.metric import BOUNDED, STATISTICS, WATCHED, Metric, ended, ones
 from gcsim.results.per import (
     answering,
     loaded,
     once,
+    priced_hour,
     prompt_token,
     request,
     second,
@@ -24,103 +22,6 @@ from gcsim.results.per import (
     tasks_per_hour,
     tasks_per_second,
 )
-
-if TYPE_CHECKING:  # the command line reads the table before it knows whether it needs pandas
-    import pandas as pd
-
-    from gcsim.results.counted import Counted
-
-PERCENTILES = {"median": 50, "p90": 90, "p95": 95, "p99": 99}
-STATISTICS = ("mean", "std", *PERCENTILES)
-BOUNDED = ("mean", *PERCENTILES)  # the statistics that have intervals, ratios and bands
-WATCHED = ("mean", "median", "p95", "p99")  # and those that diff and check look at
-
-
-def ones(rows: "pd.DataFrame") -> "pd.Series":
-    """1 for each row: the number of rows."""
-    return rows.assign(one=1)["one"]
-
-
-def ended(status: str) -> "Callable[[pd.DataFrame], pd.Series]":
-    """1 for each row with this status."""
-    return lambda rows: rows["status"] == status
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """A row of the table.
-
-    key: of the summary, without the statistic where there is one; the unit is last
-    of: the table of `Counted` that it is over, or `gaps`: between tokens, which the engine bins
-    column: of that table [s where the key ends in _ms], or what makes one of it
-    per: what the sum is divided by; None: one value for each row, with statistics
-    label, unit: for people; better: which direction is
-    uses: `paired` (a ratio with a paired interval), `watched` (by diff, check and bands), `grows`
-    (with the length of a saturated run), and the tables for people that have it: `run`, `compare`
-    (with its p95), `size`, `ratio`, `series`, `bands` (`tail`: its p99 too)
-    head: over its column in `compare` and `series`, where the label is too long
-    """
-
-    key: str
-    of: Literal["requests", "tasks", "sent", "started", "pools", "gaps"] = "requests"
-    column: "str | Callable[[pd.DataFrame], pd.Series]"
-    per: "Callable[[Counted], float] | None" = None
-    label: str
-    unit: str = ""
-    better: Literal["lower", "higher"]
-    uses: str = ""
-    head: str = ""
-    definition: str
-
-    def __contains__(self, use: str) -> bool:
-        """Whether it has a use.
-
-        >>> "paired" in named("mean_ttft_ms")[0]
-        True
-        """
-        return use in self.uses.split()
-
-    @property
-    def rate(self) -> bool:
-        """Whether it is per second: what `compare --normalize` divides."""
-        return self.per is second
-
-    @property
-    def si(self) -> float:
-        """What a value of the column is multiplied by in the summary: 1000 for ms."""
-        return 1e3 if self.key.endswith("_ms") else 1.0
-
-    @property
-    def scale(self) -> float:
-        """What a value of the summary is multiplied by for people: a task's ms are shown as s."""
-        if self.unit in ("%", "kJ"):
-            return 100.0 if self.unit == "%" else 1e-3
-        return 1e-3 if self.key.endswith("_ms") and self.unit == "s" else 1.0
-
-    def keys(self, statistics: tuple[str, ...] = STATISTICS) -> dict[str, str]:
-        """Statistic -> key of the summary; a sum has one key, under no statistic.
-
-        >>> named("p95_ttft_ms")[0].keys(("mean", "p95"))
-        {'mean': 'mean_ttft_ms', 'p95': 'p95_ttft_ms'}
-        """
-        if self.per is not None:
-            return {"": self.key}
-        known = (which for which in statistics if which != "std" or self.of != "gaps")
-        return {which: f"{which}_{self.key}" for which in known}
-
-    def title(self, statistic: str = "") -> str:
-        """In words, with its unit.
-
-        >>> [metric.title(which) for metric, which in map(named, ("p95_ttft_ms", "power_w"))]
-        ['p95 TTFT [ms]', 'power [W]']
-        """
-        name = f"{statistic} {self.label}".strip()
-        return f"{name} [{self.unit}]" if self.unit else name
-
-    def values(self, rows: "pd.DataFrame") -> "pd.Series":
-        """What each row has of it."""
-        return rows[self.column] if isinstance(self.column, str) else self.column(rows)
-
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -211,6 +112,15 @@ METRICS: tuple[Metric, ...] = (
         better="higher",
         uses="paired watched size series bands",
         definition="those of them that kept every bound of the SLO, per second",
+    ),
+    Metric(
+        key="output_goodput",
+        column=lambda rows: rows["osl"] * rows["good"],
+        per=second,
+        label="output within the SLO",
+        unit="tokens/s",
+        better="higher",
+        definition="output tokens of the requests that kept every bound of the SLO, per second",
     ),
     Metric(
         key="task_throughput",
@@ -386,6 +296,24 @@ METRICS: tuple[Metric, ...] = (
         definition="1000 / p90 TPOT (MLPerf Endpoints v1.0)",
     ),
     Metric(
+        key="revenue_usd_per_hour",
+        column="usd",
+        per=priced_hour,
+        label="revenue",
+        unit="USD/h",
+        better="higher",
+        definition="what users pay for the counted requests, per hour under load",
+    ),
+    Metric(
+        key="good_revenue_usd_per_hour",
+        column=lambda rows: rows["usd"] * rows["good"],
+        per=priced_hour,
+        label="revenue within the SLO",
+        unit="USD/h",
+        better="higher",
+        definition="what they pay for those that kept every bound of the SLO",
+    ),
+    Metric(
         key="power_w",
         of="pools",
         column="power_w",
@@ -464,7 +392,7 @@ def each() -> tuple[Metric, ...]:
 
 
 def rates() -> tuple[Metric, ...]:
-    """Those per second, which `compare --normalize` divides."""
+    """Those per second or hour, which `compare --normalize` divides."""
     return tuple(m for m in METRICS if m.rate)
 
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from gcsim.results.counted import Counted, count_run
 from gcsim.results.intervals import per_task
-from gcsim.results.metrics import BOUNDED, PERCENTILES, Metric, named, using
+from gcsim.results.metric import BOUNDED, PERCENTILES, Metric
+from gcsim.results.metrics import named, using
 from gcsim.results.result import Result
 from gcsim.results.statistics import cluster_error, t_quantile
 
@@ -213,7 +214,8 @@ def _sums(metric: Metric, first: Counted, other: Counted, together: bool, scale:
     totals = [float(x.sum()) for x in (a, p, b, q)]
     if not (totals[0] and totals[1] and totals[3]):
         return Ratio(None)
-    ratio = totals[2] / totals[3] * totals[1] / totals[0] * (scale if metric.rate else 1.0)
+    # Each side by itself first: a run is exactly once itself.
+    ratio = (totals[2] / totals[3]) / (totals[0] / totals[1]) * (scale if metric.rate else 1.0)
     count = min(len(a), len(b))
     if not together or count < 2 or not totals[2]:
         return Ratio(ratio)

@@ -16,6 +16,11 @@ def second(of: "Counted") -> float:
     return of.span_s
 
 
+def priced_hour(of: "Counted") -> float:
+    """Per hour of the time that counts, where anything has a price."""
+    return of.span_s / 3600 if of.requests["usd"].notna().any() else 0.0
+
+
 def loaded(of: "Counted") -> float:
     """Per second under load that something lasts: how many of it there are at a time."""
     return of.span_s

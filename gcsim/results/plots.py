@@ -44,7 +44,7 @@ def steps(result: Result, trajectory: int | None = None) -> "Figure":
     mine = done[done["trajectory"] == wanted].sort_values("step")
     if mine.empty:
         raise ProfileError.one("plots.steps", "trajectory", trajectory, "has no completed step")
-    figure, (top, bottom) = _axes(2, 1, (9, 5), sharex=True, height_ratios=(2.2, 1))
+    figure, (top, bottom) = new_axes(2, 1, (9, 5), sharex=True, height_ratios=(2.2, 1))
     at, floor = mine["step"].to_numpy() + 1, np.zeros(len(mine))
     for phase, colour in COLOURS.items():
         part = mine[f"{phase}_s"].to_numpy() * 1e3
@@ -70,7 +70,7 @@ def steps(result: Result, trajectory: int | None = None) -> "Figure":
 def latencies(results: Result | Mapping[str, Result]) -> "Figure":
     """Which fraction of the requests has at most this TTFT, and this TPOT."""
     named = {_where(results): results} if isinstance(results, Result) else dict(results)
-    figure, axes = _axes(1, 2, (9, 3.6), sharey=True)
+    figure, axes = new_axes(1, 2, (9, 3.6), sharey=True)
     columns = (("ttft_s", "TTFT [ms]"), ("tpot_s", "TPOT [ms]"))
     for axis, (column, label) in zip(axes, columns, strict=True):
         for (name, result), colour in zip(named.items(), _colours(len(named)), strict=True):
@@ -91,7 +91,7 @@ def latencies(results: Result | Mapping[str, Result]) -> "Figure":
 
 def timeline(result: Result) -> "Figure":
     """Requests that wait and run, and how full the KV cache is, per pool; means of short times."""
-    figure, (top, bottom) = _axes(2, 1, (9, 4.6), sharex=True, height_ratios=(1.6, 1))
+    figure, (top, bottom) = new_axes(2, 1, (9, 4.6), sharex=True, height_ratios=(1.6, 1))
     pools = list(result.timeline.groupby("pool", sort=False))
     for (pool, samples), colour in zip(pools, _colours(len(pools)), strict=True):
         times = np.linspace(0.0, result.summary["simulated_s"], BINS + 1)
@@ -115,7 +115,7 @@ def timeline(result: Result) -> "Figure":
 
 def breakdown(results: Mapping[str, Result]) -> "Figure":
     """The mean time of a step on each deployment, by phase."""
-    figure, axis = _axes(1, 1, (9, 1.1 + 0.5 * len(results)))
+    figure, axis = new_axes(1, 1, (9, 1.1 + 0.5 * len(results)))
     names = list(results)[::-1]
     left = np.zeros(len(names))
     for phase, colour in COLOURS.items():
@@ -140,9 +140,10 @@ def _on(edges: Any, samples: Any) -> Any:
     return np.diff(at) / np.diff(edges)
 
 
-def _axes(
+def new_axes(
     rows: int, columns: int, size: tuple[float, float], **options: Any
 ) -> "tuple[Figure, Any]":
+    """A figure in the house's style and its axes, one or an array of them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained", dpi=120)

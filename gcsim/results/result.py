@@ -22,6 +22,8 @@ class Result:
     pools: pd.DataFrame = field(repr=False)
     links: pd.DataFrame = field(repr=False)
     timeline: pd.DataFrame = field(repr=False)
+    played: str = field(default="", repr=False, compare=False)
+    """By which engine, and why that one; the numbers are the same, so no file says it."""
 
     def to_json(self) -> str:
         """The summary as JSON; undefined metrics are null."""

@@ -9,7 +9,7 @@ from gcsim.engine.cluster import Cluster
 from gcsim.profiles.arrivals import Closed, Static
 from gcsim.profiles.scenario import Scenario
 
-WINDOWS = 20  # parts of the time that is looked at
+PARTS = 20  # parts of the time that is looked at
 T_LEAST = 4.0  # how many standard errors the slope must be from 0
 GROWTH_LEAST = 0.5  # of the mean load, over the time that is looked at
 PER_REPLICA = 4.0  # requests by which the load must grow for each replica
@@ -59,7 +59,7 @@ def saturation(scenario: Scenario, load: Load, open_s: float) -> str | None:
     """
     if isinstance(scenario.arrivals, Closed | Static) or load.until_s <= open_s:
         return None
-    edges = np.linspace(open_s, load.until_s, WINDOWS + 1)
+    edges = np.linspace(open_s, load.until_s, PARTS + 1)
     under_way = np.diff(np.interp(edges, load.starts_s, load.spent_s)) / np.diff(edges)
     growth, t = trend(under_way)
     replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())

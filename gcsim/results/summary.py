@@ -11,7 +11,7 @@ from gcsim.engine.session import PATH
 from gcsim.machine.roofline import GAP_BINS, gap_of_bin
 from gcsim.results import metrics
 from gcsim.results.counted import Counted
-from gcsim.results.metrics import PERCENTILES, Metric
+from gcsim.results.metric import BOUNDED, PERCENTILES, STATISTICS, Metric
 from gcsim.results.per import once
 
 PHASES = ("network", "queue", "prefill", "kv_transfer", "decode")
@@ -67,9 +67,9 @@ def statistics(values: pd.Series) -> dict[str, float | None]:
     known = values.to_numpy(dtype=np.float64)
     known = known[~np.isnan(known)]
     if not len(known):
-        return dict.fromkeys(metrics.STATISTICS)
+        return dict.fromkeys(STATISTICS)
     numbers = [known.mean(), known.std(), *np.percentile(known, list(PERCENTILES.values()))]
-    return dict(zip(metrics.STATISTICS, map(float, numbers), strict=True))
+    return dict(zip(STATISTICS, map(float, numbers), strict=True))
 
 
 def means_ms(table: pd.DataFrame, parts: tuple[str, ...]) -> dict[str, float | None]:
@@ -82,7 +82,7 @@ def summarise_gaps(cluster: Cluster) -> dict[str, Any]:
     counts = np.zeros(GAP_BINS, dtype=np.int64)
     for replica in cluster.replicas:
         counts += replica.meter.gaps
-    keys = [metrics.named("mean_itl_ms")[0].keys()[which] for which in metrics.BOUNDED]
+    keys = [metrics.named("mean_itl_ms")[0].keys()[which] for which in BOUNDED]
     total = int(counts.sum())
     if not total:
         return dict.fromkeys(keys)

@@ -12,6 +12,8 @@ from gcsim.engine.replica import Replica
 from gcsim.engine.window import Part
 from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import TOTALS
+from gcsim.profiles.scenario import Scenario
+from gcsim.results.counted import tiers_of
 
 NS = 1e-9
 
@@ -43,6 +45,16 @@ def trajectory_table(cluster: Cluster) -> pd.DataFrame:
     table["counted"] = table.pop("part") == Part.COUNTED
     task = (table["end_s"] - table["start_s"]).where(table["status"] == "completed")
     table.insert(list(table.columns).index("end_s") + 1, "task_s", task)
+    return table
+
+
+def with_tiers(table: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
+    """A table of requests or trajectories, with the tier of each where the workload has tiers."""
+    classes = {name: tier for tier, names in tiers_of(scenario).items() for name in names}
+    if classes:
+        tiers = table["workload"].astype(str).map(classes)
+        known = pd.CategoricalDtype(list(dict.fromkeys(classes.values())))
+        table.insert(list(table.columns).index("workload") + 1, "tier", tiers.astype(known))
     return table
 
 
@@ -170,6 +182,19 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
         "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
         **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},
+        **_by_phase(total, busy),
+    }
+
+
+def _by_phase(total: dict[str, float], busy_s: float) -> dict[str, float]:
+    """The part of the busy time that is prefill, and of which of both arithmetic binds."""
+    prefill_s = total["prefill_s"]
+    decode_s = max(busy_s - prefill_s, 0.0)
+    decode_compute_s = max(total["compute_s"] - total["prefill_compute_s"], 0.0)
+    return {
+        "prefill_share": prefill_s / busy_s,
+        "prefill_arithmetic": total["prefill_compute_s"] / prefill_s if prefill_s else 0.0,
+        "decode_arithmetic": decode_compute_s / decode_s if decode_s else 0.0,
     }
 
 

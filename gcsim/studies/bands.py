@@ -7,7 +7,7 @@ pools) do not move.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def banded(result: Result, jobs: int | None = None, progress: Fraction | None = 
 
     >>> from gcsim.simulate import simulate
     >>> from gcsim.profiles.resolve import resolve
-    >>> few = simulate(resolve("coding-agents", {"run.trajectories": 2}))
+    >>> few = simulate(resolve("coding-agents", {"run.trajectories": 1, "arrivals.agents": 1}))
     >>> band = banded(few).summary["bands"]["metrics"]["mean_e2el_ms"]
     >>> band["low"] < few.summary["mean_e2el_ms"] < band["high"]
     True
@@ -162,11 +162,15 @@ def design(resolved: Resolved) -> list[Shift]:
 
 
 def shifted(
-    resolved: Resolved, cause: str | None, end: str, chip: str | None = None
+    resolved: Resolved,
+    cause: str | None,
+    end: str,
+    chip: str | None = None,
+    kinds: Collection[str] = (),
 ) -> Resolved | None:
     """The scenario with the values of a cause (None: of all) at one end; None: nothing moves.
 
-    chip: of this one only.
+    chip: of this one only; kinds: only values of these kinds (`assumed`, ...), none: of all.
     """
     mapping = copy.deepcopy(resolved.mapping)
     moved = False
@@ -176,6 +180,8 @@ def shifted(
             costs = number.dimension == "seconds" or path.endswith("_kernels")
             side = "high" if costs is (end == "slow") else "low"
             if cause_of(path) != (cause or cause_of(path)) or not _moves(number, side):
+                continue
+            if kinds and number.kind not in kinds:
                 continue
             node = mapping["deployment"]["pools"][name]["chip"]
             for key in keys[:-1]:

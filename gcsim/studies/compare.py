@@ -11,11 +11,13 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import Resolved, resolve, with_settings
 from gcsim.results.comparison import Comparison, Normalize
 from gcsim.studies.grid import leads
-from gcsim.studies.load_curve import at_load
+from gcsim.studies.load_curve import Reading, at_load, load_of, reading
 from gcsim.studies.parallel import Fraction, simulate_all
+from gcsim.studies.sweep_table import at_slo_row, size_of
 from gcsim.version import __version__
 
 RATE = "rate"
+LOADS = (RATE, "arrivals.rate", "arrivals.agents")
 DECIDED_BY = ("mean_task_ms", "request_goodput")
 
 
@@ -59,6 +61,12 @@ class Series:
                         found.append(Crossover(metric, one, two, low, high, clear))
         return found
 
+    @property
+    def at_slo(self) -> list[dict[str, Any]]:
+        """`at_slo` over the values, where these are loads; else nothing."""
+        loads = self.parameter in LOADS
+        return at_slo(*(comparison for _, comparison in self.points)) if loads else []
+
     def to_dict(self) -> dict[str, Any]:
         """What `gcsim compare --rates` and `--vary` print with `--format json`."""
         first = self.points[0][1].to_dict()
@@ -82,6 +90,7 @@ class Series:
                 }
                 for value, comparison in self.points
             ],
+            "at_slo": self.at_slo,
             "crossovers": [
                 {
                     "metric": c.metric,
@@ -97,6 +106,29 @@ class Series:
     def to_json(self) -> str:
         """`to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+
+def at_slo(*comparisons: Comparison) -> list[dict[str, Any]]:
+    """The largest load that each deployment was seen to take within its SLO, per chip, kW, USD/h.
+
+    As the `at_slo` of a sweep: where one load was played, that or 0. Nothing where a run has no
+    SLO, or arrivals whose load is no number, or where some have agents and others rates.
+    """
+    rows, kinds = [], set()
+    for name, first in comparisons[0].results.items():
+        curve: list[Reading] = []
+        for comparison in comparisons:
+            result = comparison.results[name]
+            try:
+                kind, load = load_of(result.resolved)
+            except ProfileError:
+                return []
+            kinds.add(kind)
+            curve.append(reading(load, result.summary))
+        if len(kinds) > 1 or any(one.holds is None for one in curve):
+            return []
+        rows.append({"name": name, **at_slo_row(kind, curve, size_of(first.summary))})
+    return rows
 
 
 Named = str | Path | Resolved
@@ -150,7 +182,7 @@ def compare(
     jobs: processes; None: as many as are worth it. The result does not depend on it.
 
     >>> import gcsim
-    >>> few = {"run.trajectories": 4}
+    >>> few = {"run.trajectories": 2, "arrivals.agents": 1}
     >>> both = gcsim.compare("coding-agents", deployments=["sn40l-mono", "sn50-mono"], settings=few)
     >>> both.ratio_to_first["sn50-mono"]["mean_tpot_ms"].ratio < 1
     True

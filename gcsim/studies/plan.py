@@ -168,12 +168,12 @@ def plan(
     Errors: `ProfileError`.
 
     >>> import gcsim
-    >>> found = gcsim.plan("coding-agents", 4, "tpot:mean<30ms", chips=["h200-sxm"])
+    >>> found = gcsim.plan("coding-agents", 1, "tpot:mean<30ms", chips=["h200-sxm"])
     >>> found.answer.best.chips <= 8
     True
     """
     terms = terms or Terms()
-    question = _question(resolve(scenario, settings), agents, slo, terms)
+    question = question_of(resolve(scenario, settings), agents, slo, terms)
     checked(question)
     known = question.base.library
     found = chips_of(sorted(known.profiles("chip")) if chips is None else chips, known)
@@ -198,9 +198,10 @@ def plan(
     return Plan(question, tuple(ordered), answer, runs, left_out, headroom, moved)
 
 
-def _question(
+def question_of(
     base: Resolved, agents: int | None, slo: str | Sequence[Bound] | None, terms: Terms
 ) -> Question:
+    """What is asked, checked. Errors: `ProfileError`."""
     kind: Kind = "agents"
     load = float(agents or 0)
     if agents is None:

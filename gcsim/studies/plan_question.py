@@ -1,7 +1,7 @@
 """What a plan asks and what it knows: units of a deployment, the question, its runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from gcsim.studies.layouts import Layout
 from gcsim.studies.slo import Bound, Verdict, verdict
 
 Aim = Literal["cost", "power", "racks", "chips"]
-SLICE = 48  # agents; twice as many and more are searched by slices
+SLICE = 1  # agents: one replica with its share of them stands for all that are like it
 # Between pools, as the shipped deployments have it: network cards, vLLM with Mooncake over them.
 LINK = {
     "latency": "10 us",
@@ -106,7 +106,10 @@ class Trial:
 
 @dataclass(slots=True)
 class Found:
-    """What the search knows of one family: its best unit, the runs, and why others are not."""
+    """What the search knows of one family: its best unit, the runs, and why others are not.
+
+    before: how many of the runs were known before.
+    """
 
     family: str
     best: Unit | None = None
@@ -114,11 +117,13 @@ class Found:
     sliced: bool = False
     trials: list[Trial] = field(default_factory=list)
     whys: list[str] = field(default_factory=list)
+    before: int = 0
 
     @property
     def nearest(self) -> Trial | None:
         """The run that came nearest to the SLO."""
-        return max(self.trials, key=lambda trial: trial.verdict.room, default=None)
+        own = self.trials[self.before :]
+        return max(own, key=lambda trial: trial.verdict.room, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +159,11 @@ class Question:
         else:
             arrivals = {**self.base.mapping["arrivals"], "rate": f"{load!r} /s"}
         run = {k: v for k, v in self.base.mapping.get("run", {}).items() if k == "seed"}
-        tasks = max(round(load), 64) if self.kind == "agents" else 200
+        tasks = self.base.scenario.run.trajectories
+        if tasks is None:
+            tasks = max(round(load), 64) if self.kind == "agents" else 200
         mapping = {**self.base.mapping, "run": {**run, "trajectories": tasks}}
-        plain, deployment = Resolved(self.base.scenario, mapping), unit.deployment()
+        plain, deployment = replace(self.base, mapping=mapping), unit.deployment()
         for pool in deployment["pools"].values():
             pool["chip"] = self.replaced.get(pool["chip"], pool["chip"])
         return with_settings(plain, {"deployment": deployment, "arrivals": arrivals})
@@ -179,7 +186,7 @@ class Player:
 
     @staticmethod
     def slice_of(question: Question, unit: Unit) -> tuple[Unit, float]:
-        """About `SLICE` agents, and so many replicas of each pool that none has less to do."""
+        """As few replicas of each pool as their proportion allows, and their share of the load."""
         load, smallest = question.load, min(unit.replicas)
         agents = load if question.kind == "agents" else load * 60.0
         part = max(SLICE / max(agents, 1e-9), 1.0 / smallest)

@@ -15,6 +15,7 @@ processes, for each family is searched by itself.
 
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil, inf
+from typing import NamedTuple
 
 from gcsim.profiles.chip import Chip
 from gcsim.studies.layouts import (
@@ -35,14 +36,32 @@ PAIRS_PLAYED = 3  # layouts of each of the two pools
 GROWN_MOST = 40.0  # times what the roofline asks for: beyond that a family does not serve it
 SCANNED = 4  # replicas: so few are all tried
 BUSY = 0.6  # how busy a pool is that keeps an SLO, for a first guess
+SURE = 1.25  # times what is allowed: a layout that is thought to need more is not played
+HOPELESS = 1.0  # of a bound: a run that misses by more, and no less with more replicas
 
 
-def search(question: Question, chips: Sequence[Chip], whole: bool = False) -> Found:
+class Way(NamedTuple):
+    """A layout, or two: units at the least and as guessed, and the guess's cost before rounding."""
+
+    least: Unit
+    guess: Unit
+    asks: float
+
+
+def search(
+    question: Question,
+    chips: Sequence[Chip],
+    whole: bool = False,
+    *,
+    known: Sequence[Trial] = (),
+    only: Sequence[str] = (),
+) -> Found:
     """The best unit of one family: one chip, or two (prefill, decode).
 
-    whole: every run has all agents; else large loads are searched by slices.
+    whole: every run has all agents; else replicas stand for each other. known: runs that need not
+    be played again; only: layouts by name, none: all.
     """
-    found = Found(" + ".join(chip.name for chip in chips))
+    found = Found(" + ".join(chip.name for chip in chips), trials=list(known), before=len(known))
     player = Player(question, found)
     demand = demand_of(question.base.scenario)
     if len(chips) == 1:
@@ -53,18 +72,28 @@ def search(question: Question, chips: Sequence[Chip], whole: bool = False) -> Fo
             for chip, role in zip(chips, PAIRED, strict=True)
         )
         ways = _paired(question, first, second)
+    if only:
+        ways = [way for way in ways if all(one.name in only for one in way.least.layouts)]
     play = player.whole if whole else player.sliced
-    slack = 1.0
-    for number, (least, guess) in enumerate(ways):
-        if number >= LAYOUTS_PLAYED:
+    slack, factor = 1.0, 0.0  # what was found over what was guessed: replicas, cost (1 at most)
+    left = LAYOUTS_PLAYED
+    for way in ways:
+        if not left:
             break
         limit = found.best.costs(question.aim) if found.best else inf
-        if least.costs(question.aim) >= limit:
+        if way.least.costs(question.aim) >= limit:
             continue
-        start = _scaled(guess, slack, least)
-        unit = _grow(question, play, least, start, limit)
+        if factor * way.asks > SURE * _allowed(question, way.guess, limit):
+            continue
+        left -= 1
+        start = _scaled(way.guess, slack, way.least)
+        unit = _grow(question, play, way.least, start, limit)
         if unit is not None:
-            slack = max(n / g for n, g in zip(unit.replicas, guess.replicas, strict=True))
+            both = zip(unit.replicas, way.guess.replicas, strict=True)
+            slack = max(n / guessed for n, guessed in both)
+            one = _costs_of(question, unit.layouts, [1] * len(unit.layouts))
+            # It took more than a replica less, and as many at most: in the middle, half one less.
+            factor = min(max(unit.costs(question.aim) - one / 2, one / 2) / way.asks, 1.0)
             found.best, found.trial = unit, play(unit)
     found.sliced = found.trial is not None and found.trial.load != question.load
     return found
@@ -82,7 +111,8 @@ def guessed_pairs(
     for one, first in zip(chips, sides["prefill"], strict=True):
         for two, second in zip(chips, sides["decode"], strict=True):
             if ways := _paired(question, first, second):
-                guesses.append((ways[0][1].costs(question.aim), (one, two)))
+                least = min(way.guess.costs(question.aim) for way in ways)
+                guesses.append((least, (one, two)))
     return sorted(guesses, key=lambda row: (row[0], row[1][0].name, row[1][1].name))
 
 
@@ -98,43 +128,59 @@ def settle(question: Question, found: Found) -> Found:
     return found
 
 
-def _mixed(question: Question, chip: Chip, demand: Demand, found: Found) -> list[tuple[Unit, Unit]]:
-    """Layouts of a chip that does both: (at the least, a guess), the cheapest guess first."""
+def _mixed(question: Question, chip: Chip, demand: Demand, found: Found) -> list[Way]:
+    """Layouts of a chip that does both, the cheapest guess first."""
     ways = []
     for layout, low in _sound(question, chip, "mixed", demand, found):
         rate = _rate(question, demand, low)
-        least = replicas_least(rate, low.busy_s)
-        seqs = _at_once(question, demand, low)
-        guess = max(ceil(rate * low.busy_s / BUSY), ceil(seqs / max(low.seqs, 1)), 1)
-        ways.append((Unit((layout,), (least,)), Unit((layout,), (guess,))))
+        seqs = _at_once(question, demand, low) / max(low.seqs, 1)
+        ways.append(_way(question, layout, rate * low.busy_s, seqs))
     return _ordered(question, ways)
 
 
-def _side(
-    question: Question, chip: Chip, role: str, demand: Demand, found: Found
-) -> list[tuple[Unit, Unit]]:
-    """The best few layouts of one pool of a pair: (at the least, a guess)."""
+def _side(question: Question, chip: Chip, role: str, demand: Demand, found: Found) -> list[Way]:
+    """The best few layouts of one pool of a pair."""
     ways = []
     for layout, low in _sound(question, chip, role, demand, found):
         rate = _rate(question, demand, low)
         busy_s = low.prefill_s if role == "prefill" else low.decode_s
-        guess = max(ceil(rate * busy_s / BUSY), 1)
-        if role == "decode":
-            guess = max(guess, ceil(_at_once(question, demand, low) / max(low.seqs, 1)))
-        ways.append((Unit((layout,), (replicas_least(rate, busy_s),)), Unit((layout,), (guess,))))
-    return sorted(ways, key=lambda way: way[1].costs(question.aim))[:PAIRS_PLAYED]
+        seqs = _at_once(question, demand, low) / max(low.seqs, 1) if role == "decode" else 0.0
+        ways.append(_way(question, layout, rate * busy_s, seqs))
+    return sorted(ways, key=lambda way: way.guess.costs(question.aim))[:PAIRS_PLAYED]
 
 
-def _paired(
-    question: Question, first: list[tuple[Unit, Unit]], second: list[tuple[Unit, Unit]]
-) -> list[tuple[Unit, Unit]]:
-    """Every layout of one pool with every one of the other: (at the least, a guess)."""
+def _way(question: Question, layout: Layout, busy: float, seqs: float) -> Way:
+    """So many replicas are busy, so many have room for the sequences that decode at once."""
+    asks = max(busy / BUSY, seqs, 1e-9)
+    least = Unit((layout,), (replicas_least(1.0, busy),))
+    guess = Unit((layout,), (max(ceil(asks), 1),))
+    return Way(least, guess, asks * _costs_of(question, (layout,), (1,)))
+
+
+def _paired(question: Question, first: list[Way], second: list[Way]) -> list[Way]:
+    """Every layout of one pool with every one of the other."""
 
     def both(one: Unit, two: Unit) -> Unit:
         return Unit(one.layouts + two.layouts, one.replicas + two.replicas)
 
-    ways = [(both(a[0], b[0]), both(a[1], b[1])) for a in first for b in second]
+    ways = [
+        Way(both(a.least, b.least), both(a.guess, b.guess), a.asks + b.asks)
+        for a in first
+        for b in second
+    ]
     return _ordered(question, ways)
+
+
+def _costs_of(question: Question, layouts: Sequence[Layout], replicas: Sequence[int]) -> float:
+    return Unit(tuple(layouts), tuple(replicas)).costs(question.aim)
+
+
+def _allowed(question: Question, unit: Unit, limit: float) -> float:
+    """The most that whole replicas may cost below a limit; of two pools, the limit."""
+    if limit == inf or len(unit.layouts) > 1:
+        return limit
+    one = _costs_of(question, unit.layouts, (1,))
+    return max(ceil(limit / one - 1e-9) - 1, 0) * one
 
 
 def _rate(question: Question, demand: Demand, low: Floor) -> float:
@@ -166,9 +212,17 @@ def _at_once(question: Question, demand: Demand, low: Floor) -> float:
     return question.load * max(1.0 - demand.idle_s / max(low.task_s, 1e-9), 0.05)
 
 
-def _ordered(question: Question, ways: list[tuple[Unit, Unit]]) -> list[tuple[Unit, Unit]]:
-    fits = [way for way in ways if question.within(way[0])]
-    return sorted(fits, key=lambda way: (way[1].costs(question.aim), way[0].chips, str(way[1])))
+def _ordered(question: Question, ways: list[Way]) -> list[Way]:
+    """Those that a site has room for, the cheapest first; of equals the one that asks for least.
+
+    Last come those with groups: the guess, which sees only means, is too good for them.
+    """
+
+    def key(way: Way) -> tuple[bool, float, float, str]:
+        grouped = any(one.machine.groups > 1 for one in way.guess.layouts)
+        return grouped, way.guess.costs(question.aim), way.asks, str(way.guess)
+
+    return sorted((way for way in ways if question.within(way.least)), key=key)
 
 
 def _scaled(guess: Unit, slack: float, least: Unit) -> Unit:
@@ -192,11 +246,8 @@ def _grow(
     def allowed(unit: Unit) -> bool:
         return unit.costs(question.aim) < limit and question.within(unit)
 
-    def holds(unit: Unit) -> bool:
-        return play(unit).verdict.holds
-
     if len(start.layouts) == 1:
-        return _bisect(least, start, allowed, holds, fine)
+        return _bisect(least, start, allowed, play, fine)
     return _balance(question, least, start, allowed, play)
 
 
@@ -204,11 +255,14 @@ def _bisect(
     least: Unit,
     start: Unit,
     allowed: Callable[[Unit], bool],
-    holds: Callable[[Unit], bool],
+    play: Callable[[Unit], Trial],
     fine: bool,
 ) -> Unit | None:
     def of(replicas: int) -> Unit:
         return Unit(start.layouts, (replicas,))
+
+    def holds(unit: Unit) -> bool:
+        return play(unit).verdict.holds
 
     low, number = least.replicas[0] - 1, start.replicas[0]  # `low` does not hold
     while number > low + 1 and not allowed(of(number)):
@@ -217,17 +271,23 @@ def _bisect(
         return None
     step = max(round(0.03 * number), 1) if fine else max(number // 2, 1)
     high: int | None = None
+    miss, stuck = inf, 0
     while high is None:
-        if holds(of(number)):
+        trial = play(of(number))
+        if trial.verdict.holds:
             high = number
             break
+        # Where growing helps no more, another layout is needed.
+        stuck += -trial.verdict.room > 0.9 * miss
+        miss = min(miss, -trial.verdict.room)
+        if stuck > 1 or (stuck and miss > HOPELESS):
+            return _few(least, start.replicas[0] - 1, allowed, holds)
         low, wanted = number, number + step
         step *= 2
         while wanted > low + 1 and not allowed(of(wanted)):
             wanted = low + 1 + (wanted - low - 1) // 2
         if not allowed(of(wanted)) or wanted > GROWN_MOST * max(start.replicas[0], 1):
-            few = range(least.replicas[0], min(start.replicas[0], SCANNED + 1))
-            return next((of(n) for n in few if allowed(of(n)) and holds(of(n))), None)
+            return _few(least, start.replicas[0] - 1, allowed, holds)
         number = wanted
     step = 1 if fine else max((high - low) // 2, 1)
     while high - low > 1:
@@ -239,8 +299,18 @@ def _bisect(
             low = middle
             step = max((high - low) // 2, 1)
     # Where memory or a policy limits the batch, fewer replicas may keep a bound that more break.
-    few = range(least.replicas[0], min(high, SCANNED + 1))
-    return next((of(number) for number in few if holds(of(number))), of(high))
+    return _few(least, high - 1, allowed, holds) or of(high)
+
+
+def _few(
+    least: Unit, most: int, allowed: Callable[[Unit], bool], holds: Callable[[Unit], bool]
+) -> Unit | None:
+    """The first of few replicas, at most `most`, that holds."""
+    for number in range(least.replicas[0], min(most, SCANNED) + 1):
+        unit = Unit(least.layouts, (number,))
+        if allowed(unit) and holds(unit):
+            return unit
+    return None
 
 
 def _balance(

@@ -274,10 +274,10 @@ def combined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _without_times(summary: dict[str, Any]) -> dict[str, Any]:
-    """A summary whose times are None, those of its classes too."""
+    """A summary whose times are None, those of its classes and tiers too."""
     lost: dict[str, Any] = {}
     for key, value in summary.items():
-        if key == "classes":
+        if key in ("classes", "tiers"):
             lost[key] = [_without_times(one) for one in value]
         elif settles(key):
             lost[key] = dict.fromkeys(value) if isinstance(value, dict) else None

@@ -45,7 +45,7 @@ def run(
 
     scenario: a shipped name, a path, or what `gcsim.load` returned
     settings: dotted path -> value, as `--set` on the command line
-    engine: `coalesced` or `iteration`; the same records, bit for bit
+    engine: `auto`, `compiled`, `coalesced` or `iteration`; the same records, bit for bit
     out: a folder for the results; progress: called with the number of ended trajectories
     bands: also play the low and high of the chips' values: `summary["bands"]` (docs/results.md)
     jobs: processes for that; None: as many as are worth it. The result does not depend on it.

@@ -14,7 +14,7 @@ from typing import Any
 from gcsim.errors import Problem, ProfileError, nearest
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import leaves
-from gcsim.results.metrics import BOUNDED
+from gcsim.results.metric import BOUNDED
 from gcsim.units import UnitError, parse
 
 Summary = Mapping[str, Any]
@@ -28,7 +28,7 @@ _BOUND = re.compile(r"\s*(\w+)(?::(\w+))?\s*<=?\s*(.+?)\s*")
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """At most `limit_s` for a statistic of a time: `TIMES`, `gcsim.results.metrics.BOUNDED`."""
+    """At most `limit_s` for a statistic of a time: `TIMES`, `gcsim.results.metric.BOUNDED`."""
 
     time: str
     statistic: str

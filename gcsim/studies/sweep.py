@@ -125,7 +125,7 @@ def sweep(
 
     >>> import gcsim
     >>> grid = {"deployment": ["sn40l-mono", "sn50-mono"], "run.seed": [1, 2]}
-    >>> found = gcsim.sweep("coding-agents", grid, settings={"run.trajectories": 2})
+    >>> found = gcsim.sweep("coding-agents", grid, settings={"arrivals.agents": 1})
     >>> found.table[["deployment", "run.seed", "completed"]].shape, len(found.errors)
     ((4, 3), 0)
     """

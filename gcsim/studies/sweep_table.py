@@ -21,8 +21,8 @@ from gcsim.studies.load_curve import (
 _WORDS = frozenset({"error", "lacks", "saturated_why", "slo_broken_by", "breaks"})
 # What a load at SLO is given per: column, name, how many of it are one.
 _PER = (("chips", "chip", 1.0), ("power_w", "kw", 1e3), ("usd_per_hour", "usd_per_hour", 1.0))
-# The first key of a table's row that is its name: pools, links, classes.
-_NAMED_BY = ("pool", "link", "workload", "name")
+# The first key of a table's row that is its name: pools, links, classes, tiers.
+_NAMED_BY = ("pool", "link", "workload", "tier", "name")
 
 
 def point_table(keys: Sequence[str], rows: Sequence[tuple[Point, Record]]) -> pd.DataFrame:
@@ -88,25 +88,32 @@ def at_slo_table(
     `_per_chip`, `_per_kw`, `_per_usd_per_hour`; `knee_`, `saturation_<load>`; `runs`. 0: not even
     the least; missing: there is no SLO, or nothing was played.
     """
-    name = COLUMNS[kind]
     rows = []
     for point, played, readings in curves:
-        low, high = last_holding(readings)
         row: dict[str, Any] = dict(zip(keys, point.cells, strict=True))
-        held = low.load if low is not None else 0.0 if high is not None else None
-        row |= {
-            f"{name}_at_slo": held,
-            f"{name}_breaks_at": high.load if high is not None else None,
-            "breaks": high.why if high is not None else None,
-        }
         sizes = next((size_of(r["summary"]) for _, r in played if "summary" in r), None)
-        for size, per, one in _PER:
-            row[size] = sizes[size] if sizes else None
-            count = sizes[size] / one if sizes else 0.0
-            row[f"{name}_per_{per}"] = held / count if held is not None and count else None
-        row |= {f"knee_{name}": knee(readings), f"saturation_{name}": saturation(readings)}
-        rows.append({**row, "runs": len(readings)})
+        rows.append(row | at_slo_row(kind, readings, sizes))
     return _frame(rows, list(dict.fromkeys(name for row in rows for name in row)))
+
+
+def at_slo_row(
+    kind: Kind, readings: Sequence[Reading], sizes: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """What `at_slo_table` says of one curve; sizes: of its deployment, as `size_of`."""
+    name = COLUMNS[kind]
+    low, high = last_holding(readings)
+    held = low.load if low is not None else 0.0 if high is not None else None
+    row: dict[str, Any] = {
+        f"{name}_at_slo": held,
+        f"{name}_breaks_at": high.load if high is not None else None,
+        "breaks": high.why if high is not None else None,
+    }
+    for size, per, one in _PER:
+        row[size] = sizes[size] if sizes else None
+        count = sizes[size] / one if sizes else 0.0
+        row[f"{name}_per_{per}"] = held / count if held is not None and count else None
+    row |= {f"knee_{name}": knee(readings), f"saturation_{name}": saturation(readings)}
+    return {**row, "runs": len(readings)}
 
 
 def _row(keys: Sequence[str], point: Point, record: Record) -> dict[str, Any]:
@@ -122,9 +129,16 @@ def _row(keys: Sequence[str], point: Point, record: Record) -> dict[str, Any]:
         "slo_holds": None if broken is None else not broken,
         "slo_broken_by": "; ".join(broken or ()) or None,
     }
+    row |= {f"slo_{time}_s": bound for time, bound in _bounds(summary["classes"]).items()}
     classes = summary["classes"] if len(summary["classes"]) > 1 else []
     rest = flat({**summary, "classes": classes})
     return row | {key: value for key, value in rest.items() if key not in row and value != []}
+
+
+def _bounds(classes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The bounds of the SLO that all classes have alike [s]."""
+    slos = [one["slo"] for one in classes]
+    return {time: s for time, s in slos[0].items() if all(slo.get(time) == s for slo in slos)}
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> pd.DataFrame:

@@ -5,7 +5,9 @@ is not known before it is read; its length is bounded by `workload.trace.request
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from math import inf
+from pathlib import Path
 from typing import NamedTuple
 
 from gcsim.errors import ProfileError
@@ -13,6 +15,7 @@ from gcsim.profiles.arrivals import ChangingRate, Closed, GammaArrivals, Poisson
 from gcsim.profiles.distribution import middle
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.workload import Agent, leaves
+from gcsim.traffic.trajectory import Trajectory
 
 REQUEST_S = 2e-4  # a third of the measured speed: other machines, neighbours
 VIEW_S = 1e-5  # of a request, per replica that the router looks at
@@ -21,6 +24,8 @@ REPLICA_S = 2e-3  # to set up a replica, and to tell of it
 REQUEST_BYTES, REPLICA_BYTES, AGENT_BYTES = 2_500, 150_000, 10_000
 AROUND = 3.0  # times what is under way: played before the window, and after it
 NOTED_S = 60.0  # a run that takes longer is announced
+LARGE = 5_000  # requests from which on a run is played by the compiled loop
+LARGE_TRACE_BYTES = 2_000_000
 MEMORY_SHARE = 0.8  # of the machine's memory that a run may take
 
 
@@ -55,6 +60,18 @@ def size(scenario: Scenario) -> Size:
     requests = count * each if each else 0.0
     memory = requests * REQUEST_BYTES + replicas * REPLICA_BYTES + clients * AGENT_BYTES
     return Size(count, requests, takes_s, memory)
+
+
+def is_large(scenario: Scenario, traffic: Iterable[Trajectory] | None = None) -> bool:
+    """Whether the compiled loop is worth its start; traffic: what is played in place of its own."""
+    if isinstance(traffic, Sequence):
+        return sum(len(t.steps) for t in traffic) >= LARGE
+    for leaf in leaves(scenario.workload):
+        trace = leaf.workload.trace
+        if trace is not None and trace.path is not None:
+            path = Path(trace.path)
+            return path.is_file() and path.stat().st_size >= LARGE_TRACE_BYTES
+    return size(scenario).requests >= LARGE
 
 
 def calls(agent: Agent) -> float:

@@ -65,8 +65,8 @@ def trajectories(
     for index, ((leaf, plan), time_s) in enumerate(islice(zip(feed, times, strict=False), count)):
         if own:
             time_s = _own_time(plan, leaf, own)
-        name, priority = leaf.workload.name, leaf.priority
-        yield Trajectory(index, name, plan.steps, time_s, priority, entered=index < entered)
+        midway = index < entered
+        yield Trajectory(index, leaf.name, plan.steps, time_s, leaf.priority, entered=midway)
 
 
 def _drawn(
@@ -74,13 +74,16 @@ def _drawn(
 ) -> Iterator[tuple[Leaf, Plan]]:
     """What trajectories are made of, one after another, each with its class."""
     parts = leaves(workload)
-    plans = [_plans(leaf, slot, seed, skipped) for slot, leaf in enumerate(parts)]
+    plans: dict[str, Iterator[Plan]] = {}  # one for each workload, whatever its tiers
+    for slot, leaf in enumerate(parts):
+        plans.setdefault(leaf.workload.name, _plans(leaf, slot, seed, skipped))
     for index, slot in enumerate(_slots(parts, seed)):
-        plan = next(plans[slot], None)
+        leaf = parts[slot]
+        plan = next(plans[leaf.workload.name], None)
         if plan is None:
-            _check_enough(arrivals, index, parts[slot].workload.name)
+            _check_enough(arrivals, index, leaf.workload.name)
             return
-        yield parts[slot], plan
+        yield leaf, plan
 
 
 def _entered(

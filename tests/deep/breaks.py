@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,25 +71,38 @@ def survives(work: Path, broken: Break) -> bool:
     return ran.returncode == 0
 
 
+def copied(folder: Path) -> Path:
+    """A copy of what the tests need, to break."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        elif source.exists():
+            shutil.copy2(source, folder / name)
+    return folder
+
+
 def main(words: list[str]) -> int:
-    """Make every break that holds all words, one after another."""
+    """Make every break that holds all words, one on each core at a time."""
     chosen = [b for b in read() if all(w in b.file + b.before for w in words)]
-    alive: list[Break] = []
+    cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="gcsim-breaks-") as folder:
-        work = Path(folder)
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, work / name)
-            elif source.exists():
-                shutil.copy2(source, work / name)
-        for broken in chosen:
-            start = time.monotonic()
+        free: SimpleQueue[Path] = SimpleQueue()
+        for k in range(cores):
+            free.put(copied(Path(folder) / str(k)))
+
+        def made(broken: Break) -> bool:
+            work, start = free.get(), time.monotonic()
             lives = survives(work, broken)
+            free.put(work)
             verdict = "SURVIVES" if lives else "red"
             taken = time.monotonic() - start
             print(f"{verdict:8} {taken:4.0f} s  {broken.file}: {broken.before.strip()}", flush=True)
-            alive += [broken] * lives
+            return lives
+
+        with ThreadPoolExecutor(cores) as threads:
+            lived = list(threads.map(made, chosen))
+    alive = [broken for broken, lives in zip(chosen, lived, strict=True) if lives]
     print(f"{len(chosen) - len(alive)} of {len(chosen)} breaks turn a test red")
     for broken in alive:
         print(f"survives: {broken.file}\n  - {broken.before}\n  + {broken.after}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import deployments
 import pytest
 import toys
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gcsim.engine import run
@@ -18,12 +18,13 @@ seeds = st.integers(0, 2**32)
 
 @given(seeds)
 @example(1000000)  # a request that waits for its KV leaves the line to those that were prefilled
-@settings(max_examples=settings().max_examples * 4)
+@toys.examples(400, 20_000)
 def test_engines_agree_bit_for_bit_and_invariants_hold(seed: int) -> None:
     assert not deployments.differences(deployments.case(random.Random(seed)))
 
 
 @given(seeds)
+@toys.examples(100, 2_000)
 def test_engines_agree_where_the_longest_prompt_limits_the_batch(seed: int) -> None:
     rng = random.Random(seed)
     case, pools = deployments.case(rng), {}
@@ -37,8 +38,14 @@ def test_engines_agree_where_the_longest_prompt_limits_the_batch(seed: int) -> N
     assert not deployments.differences(limited)
 
 
+@given(seeds)
+@toys.examples(60, 2_000)
+def test_engines_agree_where_steps_ask_for_several_models(seed: int) -> None:
+    assert not deployments.differences(deployments.several(random.Random(seed)))
+
+
 @given(seeds, st.sampled_from([1, 2, 5]))
-@settings(max_examples=60)
+@toys.examples(60, 2_000)
 def test_engines_agree_however_far_a_run_is_planned(seed: int, ahead: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "AHEAD", ahead)
@@ -46,14 +53,14 @@ def test_engines_agree_however_far_a_run_is_planned(seed: int, ahead: int) -> No
 
 
 @given(seeds)
-@settings(max_examples=40)
+@toys.examples(40, 500)
 def test_the_same_case_leaves_the_same_bytes(seed: int) -> None:
     case = deployments.case(random.Random(seed))
     assert deployments.state(case.play(True)) == deployments.state(case.play(True))
 
 
 @given(seeds, st.sampled_from([0.0, 0.003, 0.1]))
-@settings(max_examples=40)
+@toys.examples(40, 2_000)
 def test_engines_agree_with_a_warm_up_and_a_horizon(seed: int, warmup_s: float) -> None:
     case = deployments.case(random.Random(seed))
     cut = replace(case, warmup_s=warmup_s, horizon_s=0.5)

@@ -10,6 +10,7 @@ from functools import cache
 from math import isfinite
 from typing import Any
 
+import toys
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -129,7 +130,10 @@ def check_figures(result: Result) -> None:
         assert all(0 <= share <= 1 + 1e-9 for share in shares), pool
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    toys.examples(60, 6_000),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(changed())
 def test_a_wrong_profile_is_refused_or_played(mapping: dict[str, Any]) -> None:
     try:

@@ -86,4 +86,4 @@ def test_the_examples_print_what_they_say(
 def test_an_example_that_changed_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert commands("$ gcsim --version\ngcsim 0\n") == [("gcsim --version", "gcsim 0\n")]
     assert printed("gcsim --version", capsys) != "gcsim 0\n"
-    assert arguments("make demo")[:2] == ["sweep", "coding-agents"]
+    assert arguments("make demo")[:2] == ["plan", "coding-agents"]

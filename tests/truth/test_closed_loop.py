@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import toys
 
-from gcsim.engine.closed_loop import E2E, TTFT, Limits, schedule
+from gcsim.engine.closed_loop import E2E, TTFT, ServerLimits, schedule
 from gcsim.engine.cluster import Terms
 from gcsim.engine.play import play
 from gcsim.engine.window import Window
@@ -24,7 +24,7 @@ def test_a_batch_is_scheduled_as_the_engine_plays_it(policy: str, model_name: st
     pool = Pool(chip=load_chip("h200-sxm"), tp=2, batching=batching, prefix_cache_tokens=0)
     machine = bind(model, pool)
     rows = schedule(
-        isl, osl, Limits(24, 8192, 24, 10**9, 0, policy == "prefill_first"), machine.window
+        isl, osl, ServerLimits(24, 8192, 24, 10**9, 0, policy == "prefill_first"), machine.window
     )
     first = np.array([0, len(rows)])
     found = price(machine.table[None, :], np.zeros(1, np.int64), first, rows)[0]
@@ -53,7 +53,7 @@ def test_a_closed_loop_is_scheduled_as_the_engine_plays_it(overlap: bool) -> Non
     chip = toys.chip(stacks={"none": {**stack, "layer_overhead": "1 ms"}})
     pool = Pool(chip=chip, batching=Batching(max_seqs=6), prefix_cache_tokens=0)
     machine = bind(toys.model(), pool)
-    rows = schedule(isl, osl, Limits(6, 8192, 6, 10**9, lag=1 + overlap), 0)
+    rows = schedule(isl, osl, ServerLimits(6, 8192, 6, 10**9, lag=1 + overlap), 0)
     first = np.array([0, len(rows)])
     found = price(machine.table[None, :], np.zeros(1, np.int64), first, rows)[0]
     calls = [toys.one_step(k, int(isl[k]), int(osl[k]), 0.0 if k < 6 else None) for k in range(60)]
@@ -67,7 +67,7 @@ def test_a_closed_loop_is_scheduled_as_the_engine_plays_it(overlap: bool) -> Non
 def test_little_s_law_holds_for_the_weights() -> None:
     """Sum over iterations of E2E weights = mean requests in the system x elapsed / requests."""
     isl, osl = np.full(40, 500), np.full(40, 60)
-    rows = schedule(isl, osl, Limits(8, 8192, 8, 10**9), 0)
+    rows = schedule(isl, osl, ServerLimits(8, 8192, 8, 10**9), 0)
     assert rows[:, TTFT].max() <= 8 / 40 + 1e-12
     assert rows[:, E2E].max() == pytest.approx(8 / 40)
     decoded = rows[:, LOGIT_SEQS].sum()
@@ -80,7 +80,7 @@ def test_without_room_requests_are_recomputed_as_the_engine_does() -> None:
     early: a sequence leaves an iteration sooner there.
     """
     isl, osl = np.full(6, 100), np.full(6, 100)
-    rows = schedule(isl, osl, Limits(6, 8192, 6, 500), 0)
+    rows = schedule(isl, osl, ServerLimits(6, 8192, 6, 500), 0)
     pool = {"kv_tokens": 500, "block_tokens": 1, "prefix_cache_tokens": 0}
     what = toys.deployment({"main": {**pool, "batching": {"max_seqs": 6}}})
     cluster = toys.serve(what, [toys.one_step(k, 100, 100) for k in range(6)])
@@ -89,4 +89,4 @@ def test_without_room_requests_are_recomputed_as_the_engine_does() -> None:
     assert preempted > 0
     assert rows[:, PROMPT_TOKENS].sum() == pytest.approx(totals["tokens"], abs=preempted)
     assert len(rows) == pytest.approx(totals["iterations"], abs=preempted)
-    assert not len(schedule(isl, osl, Limits(6, 8192, 6, 90), 0))
+    assert not len(schedule(isl, osl, ServerLimits(6, 8192, 6, 90), 0))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from gcsim.engine.closed_loop import Limits, schedule
+from gcsim.engine.closed_loop import ServerLimits, schedule
 from gcsim.machine import roofline
 from gcsim.machine.machine import bind
 from gcsim.profiles.deployment import Pool
@@ -69,7 +69,7 @@ def bits() -> list[list[str]]:
     where = np.zeros(1, np.int64), np.array([0, 2])
     priced = roofline.price(table[None], *where, rows)
     isl, osl = rng.integers(1, 300, 30), rng.integers(1, 40, 30)
-    played = schedule(isl, osl, Limits(8, 256, 6, 1200, count_from=5), 64)
+    played = schedule(isl, osl, ServerLimits(8, 256, 6, 1200, count_from=5), 64)
     return [*found, [float(s).hex() for s in (*priced[0], *played.ravel())]]
 
 

@@ -63,12 +63,18 @@ for moment in range(int(sys.argv[3]), 100_000, int(sys.argv[4])):
 
 
 def start(*arguments: str, limit: int | None = None) -> "subprocess.Popen[str]":
-    """`gcsim` as a process of its own; limit: the largest file it may write [bytes]."""
+    """`gcsim` as a process of its own; limit: the largest file it may write [bytes].
+
+    It is told to mind SIGINT: what a shell starts in the background does not.
+    """
 
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
 
-    code = f"import gcsim.cli.app; gcsim.cli.app.main({list(arguments)!r})"
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"import gcsim.cli.app; gcsim.cli.app.main({list(arguments)!r})"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ, preexec_fn=small_files if limit else None,
@@ -139,6 +145,21 @@ def test_diff_asks_whether_a_folder_is_complete(tmp_path: Path) -> None:
     (folder / "requests.parquet").write_bytes(b"PAR1")
     with pytest.raises(ProfileError, match="is not a complete results folder"):
         difference(folder, folder)
+
+
+def test_ctrl_c_while_modules_are_loading_is_answered_in_one_line() -> None:
+    code = """
+import sys
+class Late:
+    def find_spec(self, name, path, target=None):
+        if name == "gcsim.cli.app":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Late())
+from gcsim.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

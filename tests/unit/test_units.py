@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcsim.units import DIMENSIONS, EXAMPLES, UnitError, parse, show
+from gcsim import units
+from gcsim.units import DIMENSIONS, EXAMPLES, USUAL, UnitError, parse, show
 
 
 @pytest.mark.parametrize(
@@ -129,3 +130,12 @@ def test_what_is_shown_can_be_read_back(value: float, sign: int, dimension: str)
 )
 def test_how_it_is_shown(value: float, dimension: str, text: str) -> None:
     assert show(value, dimension) == text
+
+
+@given(st.floats(0, 1e15) | st.integers(0, 10**6).map(float))
+def test_the_usual_units_are_read_as_pint_reads_them(number: float) -> None:
+    for dimension, factors in USUAL.items():
+        for unit in factors:
+            text = f"{number!r} {unit}"
+            quantity = units._registry().Quantity(number, unit.replace("/", "1/", unit[:1] == "/"))
+            assert parse(text, dimension) == quantity.to(DIMENSIONS[dimension]).magnitude, text

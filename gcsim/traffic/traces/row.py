@@ -72,6 +72,11 @@ class Skipped:
     problems: list[Problem] = field(default_factory=list)  # the first few
     total: "Skipped | None" = None
 
+    def forget(self) -> None:
+        """Begin anew, for the trace is read again."""
+        self.count = self.failed = self.others = 0
+        self.problems = []
+
     def add(self, problem: Problem, lines: int = 1) -> None:
         """Count bad lines, or raise what is wrong with them as `ProfileError`."""
         if not self.allowed:

@@ -63,6 +63,7 @@ def test_the_shipped_table_can_be_read_and_is_of_some_size() -> None:
     assert len(lines) > 200
 
 
+@pytest.mark.slow
 def test_calibrate_one_chip(points: Path, tmp_path: Path) -> None:
     out = tmp_path / "h100.yaml"
     result = calibrate(points, "h100-sxm", out, jobs=1)

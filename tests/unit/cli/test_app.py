@@ -268,7 +268,10 @@ def test_errors_and_interrupts_become_exit_codes(capsys: pytest.CaptureFixture[s
 def test_ctrl_c_ends_it_with_one_line_and_writes_nothing(tmp_path: Path, command: str) -> None:
     endless = ["coding-agents", "--set", "arrivals.agents=2", "--set", "run.trajectories=5000"]
     endless += ["--out", str(tmp_path / "x")] if command == "run" else ["--deployment", "sn50-mono"]
-    code = f"import gcsim.cli.app; gcsim.cli.app.main({[command, *endless]!r})"
+    code = (  # what a shell starts in the background does not mind SIGINT by itself
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"import gcsim.cli.app; gcsim.cli.app.main({[command, *endless]!r})"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,

@@ -59,6 +59,7 @@ def test_what_is_asked_wrongly_is_said(
     assert why in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_costs_of_a_scenario_and_of_its_results_are_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

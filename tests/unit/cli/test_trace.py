@@ -229,6 +229,7 @@ def test_a_trace_may_be_converted_in_its_place(call: Call, mooncake: Path) -> No
     assert json.loads(mooncake.read_text().splitlines()[0])["workload"] == "mooncake"
 
 
+@pytest.mark.slow
 def test_a_budget_is_told_in_the_summary_and_the_table(call: Call) -> None:
     few = ("run", "mixed-agents", "--budget", "30s", "--set", "run.trajectories=30",
            "--set", "run.warmup=0 s")  # fmt: skip

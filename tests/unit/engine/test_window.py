@@ -96,6 +96,7 @@ def test_a_load_that_never_settles_is_cut() -> None:
     assert load.Load.draw.__doc__
 
 
+@pytest.mark.slow
 def test_three_hundred_agents_are_three_hundred() -> None:
     base = resolve("coding-agents", {"arrivals.agents": 300})
     assert base.scenario.tasks == 1200

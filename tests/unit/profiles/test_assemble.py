@@ -112,7 +112,7 @@ def test_a_number_derived_from_a_sibling() -> None:
     assert found.value == pytest.approx(theirs.value / 2, rel=1e-3)
     assert found.low == pytest.approx(theirs.low / 4, rel=1e-3)
     assert found.high == pytest.approx(theirs.high * 1.1, rel=1e-3)
-    assert found.source == "0.5 x h200-sxm's 0.671 (fitted); a slower link"
+    assert found.source == f"0.5 x h200-sxm's {theirs.value:g} (fitted); a slower link"
 
 
 def test_chips_that_derive_from_each_other(tmp_path: Path) -> None:

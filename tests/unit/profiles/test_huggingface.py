@@ -631,6 +631,7 @@ WRONG: tuple[Any, ...] = (
     [LLAMA_8B, GPT_OSS_120B, DEEPSEEK_R1, QWEN3_235B, QWEN2_7B, GEMMA3_27B, MINIMAX_M2],
     ids=lambda config: config["model_type"],
 )
+@pytest.mark.slow
 def test_any_value_of_any_key_gives_a_model_or_a_profile_error(
     config: Config, tmp_path: Path
 ) -> None:

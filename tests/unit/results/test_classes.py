@@ -32,6 +32,7 @@ def mixed() -> Result:
     return gcsim.run("mixed-agents", settings=MIX)
 
 
+@pytest.mark.slow
 def test_the_classes_of_a_mix_sum_to_the_run(mixed: Result) -> None:
     s, classes = mixed.summary, mixed.summary["classes"]
     assert [c["workload"] for c in classes] == ["chatbot", "coding-agent", "research"]
@@ -145,6 +146,7 @@ def test_tool_time_counts_against_the_budget() -> None:
     assert whole.summary["steps_within_budget"]["finished"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_budget_changes_nothing_else(mixed: Result) -> None:
     without = {k: v for k, v in MIX.items() if k != "run.budget"}
     plain = gcsim.run("mixed-agents", settings=without)

@@ -36,6 +36,7 @@ def changed(result: Result, **summary: Any) -> Result:
     return Result(**{**result.__dict__, "summary": {**result.summary, **summary}})
 
 
+@pytest.mark.slow
 def test_json_has_every_key_that_scripts_read(three: Comparison) -> None:
     found = json.loads(three.to_json())
     assert set(found) == {
@@ -58,6 +59,7 @@ def test_json_has_every_key_that_scripts_read(three: Comparison) -> None:
         ("cost", "USD/h", [64, 96, None]),
     ],
 )
+@pytest.mark.slow
 def test_rates_are_divided_and_times_are_not(
     three: Comparison, by: Any, unit: str, divisors: list[float | None]
 ) -> None:
@@ -237,6 +239,7 @@ def test_crossovers_are_found_between_neighbours(three: Comparison) -> None:
     assert "The order is the same" in render(series_table(Series("rate", series.points[:2])))
 
 
+@pytest.mark.slow
 def test_between_saturated_runs_nobody_wins_and_nothing_crosses(three: Comparison) -> None:
     names = NAMES[:2]
 

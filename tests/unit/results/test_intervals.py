@@ -52,6 +52,7 @@ def test_a_rate_that_every_task_has_is_certain() -> None:
     assert rate_interval(named("output_throughput")[0], counted([2.0], [10])) is None
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_rate_covers_it_as_often_as_it_says() -> None:
     """Tasks of mean 8 s by 4 agents: 1/2 per second. A ratio of sums, so far more than 40 tasks."""
     rng = np.random.default_rng(1)

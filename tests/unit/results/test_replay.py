@@ -33,6 +33,7 @@ def test_weka_sessions_replay_and_only_those_beyond_the_window_are_rejected(
     assert (tasks.loc[fit, "tools_s"] + tasks.loc[fit, "human_s"]).sum() > 0
 
 
+@pytest.mark.slow
 def test_weka_agents_are_a_closed_loop() -> None:
     path = public_trace("weka_claude_code_sessions.jsonl.gz")
     settings = {"workload.trace.path": str(path), "arrivals.agents": 4, "run.trajectories": 12}

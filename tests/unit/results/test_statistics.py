@@ -112,7 +112,7 @@ def test_a_saturated_run_has_no_intervals(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("gcsim.simulate.saturation", lambda *_: "it grows")
     summary = simulate(resolved).summary
     keys = [key for key in summary if key.startswith("ci95_")]
-    assert len(keys) == 37
+    assert len(keys) == 40
     assert all(summary[key] is None for key in keys)
 
 

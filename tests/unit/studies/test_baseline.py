@@ -134,6 +134,7 @@ def test_a_changed_seed_is_told_when_exact(gcsim: Run, folder: Path) -> None:
     assert "the seeds" in out
 
 
+@pytest.mark.slow
 def test_statistical_passes_small_moves_and_catches_large_ones(gcsim: Run, folder: Path) -> None:
     gcsim("bless", str(folder / "plan.yaml"), "--move", "2%", "--replications", "3")
     edit(folder / "chip.yaml", BANDWIDTH, "value: 1.599 TB/s")
@@ -189,6 +190,7 @@ def test_a_move_below_the_exact_tolerance_is_none(folder: Path) -> None:
     assert [move.metric for move in verdict.within] == ["mean_ttft_ms"]
 
 
+@pytest.mark.slow
 def test_a_queue_that_grows_now_is_a_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = folder / "base.json"
     bless([str(folder / "plan.yaml")], file)
@@ -199,6 +201,7 @@ def test_a_queue_that_grows_now_is_a_failure(folder: Path, monkeypatch: pytest.M
         bless([str(folder / "plan.yaml")], folder / "other.json", move=0.02)
 
 
+@pytest.mark.slow
 def test_blessing_says_what_it_accepts_and_keeps_the_rest(gcsim: Run, folder: Path) -> None:
     few = ["--set", "run.trajectories=2"]
     gcsim("bless", str(folder / "plan.yaml"))

@@ -39,6 +39,7 @@ def copy(made: Path, tmp_path: Path) -> Callable[[str], Path]:
     return lambda name: Path(shutil.copytree(made / name, tmp_path / name))
 
 
+@pytest.mark.slow
 def test_two_runs_are_paired_and_the_inputs_that_differ_are_named(made: Path) -> None:
     found = difference(made / "a", made / "b")
     known = {move.metric: move for move in found.moves}
@@ -123,6 +124,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
             difference(path, path)
 
 
+@pytest.mark.slow
 def test_the_command(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def call(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:

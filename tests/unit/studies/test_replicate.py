@@ -92,6 +92,7 @@ def test_a_saturated_scenario_is_not_played_for_ever(
     assert found.summary["mean_e2el_ms"] is None
 
 
+@pytest.mark.slow
 def test_interrupted_replications_are_kept_and_resumed(
     small: Resolved, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

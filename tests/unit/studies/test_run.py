@@ -84,6 +84,7 @@ def test_one_deployment_may_be_named_without_a_list() -> None:
     assert list(one.results) == ["sn40l-mono"]
 
 
+@pytest.mark.slow
 def test_compare_over_a_rate_gives_that_rate() -> None:
     settings = {"run.trajectories": 12, "run.warmup": "0 s"}
     series = gcsim.compare("coding-agents", over=("rate", [0.01, 0.04]), settings=settings)
@@ -102,6 +103,7 @@ def test_compare_needs_a_scenario_and_one_way_to_name_contenders() -> None:
         gcsim.compare("coding-agents", settings=FEW, normalize="heat")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_agents_shrink_their_context_before_the_models_window_is_full() -> None:
     workload = load_workload("coding-agent")
     assert workload.agent

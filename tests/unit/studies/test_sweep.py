@@ -263,6 +263,7 @@ def test_the_table_is_the_same_on_one_core_and_on_two(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read, few().table)
 
 
+@pytest.mark.slow
 def test_a_finished_point_is_never_played_again(tmp_path: Path, runs: list[str]) -> None:
     out = tmp_path / "out"
     first = few(out=out, jobs=1)
@@ -277,6 +278,7 @@ def test_a_finished_point_is_never_played_again(tmp_path: Path, runs: list[str])
     assert few({"run.seed": [1]}, out=out, jobs=1).played == 0
 
 
+@pytest.mark.slow
 def test_another_version_plays_all_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: list[str]
 ) -> None:
@@ -307,6 +309,7 @@ def test_a_point_that_is_cut_off_is_played_again(tmp_path: Path, runs: list[str]
     assert bytes_of(out) == before
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
     out = tmp_path / "out"
     told = []

@@ -16,6 +16,7 @@ POISSON = {"process": "poisson", "rate": "2/s"}
 
 
 @pytest.mark.parametrize("name", ["coding-agents", "chatbot", "mixed-agents"])
+@pytest.mark.slow
 def test_requests_are_at_least_those_that_are_played(name: str) -> None:
     """On average; what fills the machine around the window is counted for more than it is."""
     resolved = resolve(name, {"run.trajectories": 60})
@@ -85,6 +86,7 @@ def test_more_replicas_take_longer() -> None:
     assert wide.requests == base.requests
 
 
+@pytest.mark.slow
 def test_limit_cuts_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["run", "coding-agents", "--set", "run.trajectories=1000000", "--limit", "2 s"]
     with pytest.raises(SystemExit) as end:

@@ -103,6 +103,7 @@ def test_a_task_without_a_name_is_refused(tmp_path: Path) -> None:
             list(native.read(path, Skipped()))
 
 
+@pytest.mark.slow
 def test_a_parent_has_ended_through_others(tmp_path: Path) -> None:
     """Whatever the graph: what the reader allows is what a search over all steps finds."""
     rng = random.Random(7)

@@ -154,6 +154,18 @@ def test_who_is_on_the_way_has_a_seat_taken() -> None:
     assert most == 2
 
 
+def test_streaming_waits_for_room_at_its_other_end() -> None:
+    """Whose place is kept only after its prefill has nothing to hide its transfer behind."""
+    slow = [{"from": "p", "to": "d", "bandwidth": "1 GB/s", "efficiency": 1, "latency": "1 ms"}]
+    one = {**DECODE, "batching": {"policy": "decode_only", "max_seqs": 1}}
+    what = toys.deployment({"p": PREFILL, "d": one}, links=slow, kv_handoff={"layerwise": True})
+    cluster = toys.serve(what, [toys.one_step(k, 600, 400, 0.0) for k in range(2)])
+    moved = 600 * kv_bytes_per_token(toys.model()).full
+    whole = cluster.links[0].occupancy_ns(moved) + 1_000_000
+    first, second = column(cluster, "kv_transfer_ns")
+    assert second == whole > first
+
+
 def test_the_client_sees_the_token_that_decode_makes_after_the_handoff() -> None:
     """TTFT = prefill + handoff + one iteration of decode, as a client of vLLM, SGLang and
     TensorRT-LLM sees it; `first_token_from: prefill` is the what-if of one who need not wait.

@@ -60,9 +60,13 @@ def latency_against_load(found: Sweep, axis: "Axes", time: str = "ttft") -> "Axe
         bound = float(bounds[0]) * 1e3 * metric.scale
         axis.axhline(bound, color="#000000", ls="--", lw=1)
         axis.annotate(
-            f"SLO {bound:g} {metric.unit}", (0.01, bound), xycoords=("axes fraction", "data"),
-            xytext=(0, 2), textcoords="offset points", fontsize="small",
-        )  # fmt: skip
+            f"SLO {bound:g} {metric.unit}",
+            (0.01, bound),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            fontsize="small",
+        )
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_yscale("log")

@@ -14,10 +14,13 @@ from gcsim.studies.tiers import Tiers, tier_names, tiers
 SHORT = {
     "name": "short",
     "agent": {
-        "shared": 200, "first": 400, "steps": 3, "output": 20,
+        "shared": 200,
+        "first": 400,
+        "steps": 3,
+        "output": 20,
         "tools": {"append": 50, "delay": "1 s"},
     },
-}  # fmt: skip
+}
 EASY, PRICE = {"ttft": "2 s", "tpot": "50 ms"}, {"output": "10 USD/Mtok"}
 PARTS = (
     {"tier": "free", "weight": 1, "workload": SHORT, "slo": EASY},

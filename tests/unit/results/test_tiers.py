@@ -11,6 +11,7 @@ import gcsim
 from gcsim.cli.run_text import tier_table
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve
+from gcsim.profiles.workload import leaves
 from gcsim.results.result import Result
 from gcsim.simulate import simulate
 from gcsim.studies.replicate import combined
@@ -153,6 +154,15 @@ def test_a_tier_of_several_classes_is_one_tier() -> None:
     assert s["tiers"][0]["completed"] == sum(one["completed"] for one in s["classes"][:2])
     assert s["classes"][0]["price"] == {"input": 3.0, "cached": 0.3, "output": 15.0}
     assert s["classes"][2]["price"] is None
+
+
+def test_a_tier_inside_a_mix_stays_unless_the_mix_has_one() -> None:
+    inner = {"name": "inner", "mix": [CHEAP, FAST]}
+    plain = tiered({"workload": inner, "weight": 1}).scenario.workload
+    assert [leaf.tier for leaf in leaves(plain)] == ["cheap", "fast"]
+    assert [leaf.price is None for leaf in leaves(plain)] == [True, False]
+    with pytest.raises(ProfileError, match="different tiers"):  # both are of tier all then
+        tiered({"workload": inner, "weight": 1, "tier": "all"})
 
 
 def test_what_cannot_be_a_tier_is_refused() -> None:

@@ -1,7 +1,7 @@
 """What a run gives: tables and a summary, shown, saved and read back."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,26 @@ import pandas as pd
 
 from gcsim.profiles.resolve import Resolved
 from gcsim.results.folder import write_folder
+from gcsim.results.html import Shown
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """Tables of one run, and its summary (times in ms; see docs/results.md for every key)."""
 
     resolved: Resolved
     summary: dict[str, Any]
-    requests: pd.DataFrame = field(repr=False)
-    trajectories: pd.DataFrame = field(repr=False)
-    pools: pd.DataFrame = field(repr=False)
-    links: pd.DataFrame = field(repr=False)
-    timeline: pd.DataFrame = field(repr=False)
+    requests: pd.DataFrame
+    trajectories: pd.DataFrame
+    pools: pd.DataFrame
+    links: pd.DataFrame
+    timeline: pd.DataFrame
+
+    def __repr__(self) -> str:
+        s = self.summary
+        tail = ", saturated" if s["saturated"] else ""
+        counts = f"{s['trajectories']:,} tasks, {s['completed']:,} requests"
+        return f"Result({s['scenario']} on {s['deployment']}: {counts}{tail})"
 
     def to_json(self) -> str:
         """The summary as JSON; undefined metrics are null."""

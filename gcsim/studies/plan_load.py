@@ -19,6 +19,7 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.load import validate
 from gcsim.profiles.resolve import Resolved, resolve
+from gcsim.results.html import Shown
 from gcsim.studies.bands import shifted
 from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import check_loads
@@ -74,7 +75,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class PlanOverLoad:
+class PlanOverLoad(Shown):
     """What was found: a row per load and family, the cheapest of each load first.
 
     question: with the largest load; runs: how many simulations; ranges: whether ends were played.

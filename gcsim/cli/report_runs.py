@@ -153,7 +153,7 @@ def numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
     >>> numbers({"a": {"b": 0.1}, "window_s": [1, 2], "bands": {}})
     {'a.b': 0.1, 'window_s.0': 1, 'window_s.1': 2}
     """
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in flat({k: v for k, v in summary.items() if k != "bands"}).items():
         if isinstance(value, list):
             found |= {f"{key}.{number}": item for number, item in enumerate(value)}

@@ -7,11 +7,13 @@ from gcsim.cli.run_text import plain_table
 from gcsim.results.text import three
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
 
     from gcsim.studies.plan_load import PlanOverLoad, Served
 
 WHYS_SHOWN = 4
+WIDE = 95  # columns of a terminal
 
 
 def plan_load_table(found: "PlanOverLoad") -> "RenderableType":
@@ -23,22 +25,35 @@ def plan_load_table(found: "PlanOverLoad") -> "RenderableType":
     slo = ", ".join(map(str, asked.bounds))
     head = f"{asked.base.scenario.name} with {asked.base.scenario.model.name} within {slo}"
     lines = [_order(found, load) for load in found.loads]
-    return Group(Text(head, style="bold"), _table(found), Text("\n".join(lines + _words(found))))
+    return Group(Text(head, style="bold"), _Table(found), Text("\n".join(lines + _words(found))))
 
 
-def _table(found: "PlanOverLoad") -> "RenderableType":
+class _Table:
+    """The table; without what binds where the terminal is narrow."""
+
+    def __init__(self, found: "PlanOverLoad") -> None:
+        self.found = found
+
+    def __rich_console__(self, _: "Console", options: "ConsoleOptions") -> "RenderResult":
+        yield _table(self.found, binds=options.max_width >= WIDE)
+
+
+def _table(found: "PlanOverLoad", binds: bool) -> "Table":
     unit = "agents" if found.question.kind == "agents" else "tasks/s"
-    ends = ["range"] if found.ranges else []
     per = ["per\nchip", "per\nkW", "per\nUSD/h"]
-    names = ["chips", *per, "USD/h", *ends, "TTFT\nms"]
-    table = plain_table(unit, "deployment", *names, "tok/s\n/user", "binds", left=2)
-    table.columns[0].justify, table.columns[-1].justify = "right", "left"
+    names = ["chips", *per, "USD/h", *(["range"] if found.ranges else []), "TTFT\nms"]
+    last = ["binds"] if binds else []
+    table = plain_table(unit, "deployment", *names, "tok/s\n/user", *last, left=2)
+    table.columns[0].justify, table.columns[0].no_wrap = "right", True
     table.columns[1].no_wrap, table.columns[1].overflow = False, "fold"
+    table.columns[1].min_width = 9
+    if binds:
+        table.columns[-1].justify = "left"
     for load in found.loads:
         rows = found.at(load)
         for one in rows:
-            first, last = one is rows[0], one is rows[-1]
-            table.add_row(f"{load:g}" if first else "", *_cells(found, one), end_section=last)
+            cells = [f"{load:g}" if one is rows[0] else "", *_cells(found, one)]
+            table.add_row(*cells[: len(table.columns)], end_section=one is rows[-1])
     return table
 
 

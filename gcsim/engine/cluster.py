@@ -210,8 +210,8 @@ class Cluster:
     def count_from(self, now: int) -> None:
         """The window opens: what replicas do from now on counts."""
         for replica in self.replicas:
-            replica.count_from(now)
-            self._plan(replica)
+            if replica.count_from(now):
+                self._plan(replica)
 
     # -- replicas in time -----------------------------------------------------------------
 

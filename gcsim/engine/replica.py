@@ -101,10 +101,13 @@ class Replica:
         self.next_ns = end
         return True
 
-    def count_from(self, now: int) -> None:
-        """Count iterations that start from now on; one that goes on over several is divided."""
+    def count_from(self, now: int) -> bool:
+        """Count iterations that start from now on; one that goes on over several is divided.
+
+        Whether the next boundary has moved.
+        """
         self.meter.count_from_ns = now
-        self.wake(now)
+        return self.wake(now)
 
     # -- the boundary ----------------------------------------------------------------------
 

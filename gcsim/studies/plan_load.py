@@ -19,6 +19,7 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.load import validate
 from gcsim.profiles.resolve import Resolved, resolve
+from gcsim.results.html import Shown
 from gcsim.studies.bands import shifted
 from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import check_loads
@@ -74,7 +75,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class PlanOverLoad:
+class PlanOverLoad(Shown):
     """What was found: a row per load and family, the cheapest of each load first.
 
     question: with the largest load; runs: how many simulations; ranges: whether ends were played.
@@ -146,9 +147,10 @@ def plan_over_load(
     Errors: `ProfileError`.
 
     >>> import gcsim
-    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], "tpot:mean<30ms", chips=["h200-sxm"])
-    >>> [one.best.best.chips for one in found.served if one.family == "h200-sxm"]
-    [1, 1]
+    >>> few = {"run.trajectories": 8}
+    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], chips=["h200-sxm"], settings=few)
+    >>> [found.at(load)[0].family for load in found.loads]  # not prefill and decode apart
+    ['h200-sxm', 'h200-sxm']
     """
     terms = terms or Terms()
     base = resolve(scenario, settings)
@@ -284,7 +286,8 @@ def _usd_per_hour(found: Found) -> float:
 
 
 def _first(whys: Sequence[str]) -> str:
-    return whys[0] if whys else "no layout fits"
+    more = "; no other layout either" if len(whys) > 1 else ""
+    return whys[0] + more if whys else "no layout fits"
 
 
 def _row(one: Served) -> dict[str, Any]:

@@ -135,8 +135,8 @@ def count_from(w: World) -> None:
     time = w.now[0].time
     for p in range(w.replicas.shape[0]):
         w.replicas[p].count_from_ns = time
-        replica.wake(w, p, time, True, 0)
-        plan(w, p)
+        if replica.wake(w, p, time, True, 0):
+            plan(w, p)
 
 
 @compiled

@@ -350,17 +350,25 @@ def _write_timeline(timeline: Any, record: Any, samples: Array) -> None:
     timeline._last_ns, timeline._waiting = int(record["last_ns"]), int(record["waiting"])
     timeline._running, timeline._used = int(record["running"]), int(record["used"])
     timeline._sampled_ns = int(record["sampled_ns"])
-    rows = samples[: record["samples"]].tolist()
-    rows.append([0, *(int(record[f]) for f in ("area", "running_area", "used_area"))])
-    last = (0, 0, 0)
-    found: list[tuple[int, ...]] = []
-    for time, *areas in rows:
-        last = tuple(
-            before + (area - before) % (1 << 64) for before, area in zip(last, areas, strict=True)
-        )
-        found.append((time, *last))
+    last = [0, *(int(record[f]) for f in ("area", "running_area", "used_area"))]
+    rows = np.concatenate([samples[: record["samples"]], [last]])
+    if (np.diff(rows[:, 1:], axis=0) < 0).any() or (rows[:1] < 0).any():
+        found = _unwound(rows.tolist())
+    else:
+        found = list(map(tuple, rows.tolist()))
     _, timeline._area, timeline._running_area, timeline._used_area = found.pop()
     timeline.samples = found
+
+
+def _unwound(rows: list[list[int]]) -> list[tuple[int, ...]]:
+    """Areas without their turns at 2^64."""
+    last: tuple[int, ...] = (0, 0, 0)
+    found: list[tuple[int, ...]] = []
+    for time, *areas in rows:
+        pairs = zip(last, areas, strict=True)
+        last = tuple(before + (area - before) % (1 << 64) for before, area in pairs)
+        found.append((time, *last))
+    return found
 
 
 def _live_requests(w: World, now: dict[str, int]) -> Array:

@@ -1,5 +1,6 @@
 """A plan over load: what a buyer takes from its table must hold."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,19 @@ def test_per_chip_kw_and_dollar_are_of_the_same_deployment(found: PlanOverLoad) 
 
 
 def test_rivals_are_those_whose_range_begins_below_the_firsts_end(found: PlanOverLoad) -> None:
-    for load in found.loads:
-        first, *others = found.at(load)
-        assert all(first.usd_per_hour <= one.usd_per_hour for one in others)
-        rivals = [one.family for one in found.rivals(load)]
-        assert rivals == [one.family for one in others if one.ends[0] < first.ends[1]]
+    first, second = found.at(found.loads[-1])
+    assert first.usd_per_hour < second.usd_per_hour
+    wide = replace(first, slow=second.best, fast=None)
+    sharp = replace(second, slow=None, fast=None)
+    told = {
+        "the end of one is the begin of the other": (wide, sharp, []),
+        "both may cost what the first does": (wide, replace(sharp, fast=first.best), ["sn50"]),
+        "the first has no range": (replace(wide, slow=None), replace(sharp, fast=first.best), []),
+    }
+    for one, other, rivals in told.values():
+        assert other.family == "sn50"
+        made = replace(found, served=(one, other))
+        assert [rival.family for rival in made.rivals(one.load)] == rivals
 
 
 def test_the_table_does_not_depend_on_the_processes() -> None:

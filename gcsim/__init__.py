@@ -12,6 +12,7 @@ The facade is lazy: `import gcsim` loads nothing else, a name loads what it need
     replicate  one scenario with several seeds, until its intervals are narrow enough
     check      whether the scenarios of a baseline still give what was blessed
     load       a scenario, with settings, as `run` and `compare` take it
+    load_results  what `gcsim run --out` wrote to a folder            -> Result
 
 Errors: everything gcsim raises on purpose is a `GcsimError`; a file that says something wrong is a
 `ProfileError`, a model that does not fit its chips a `CapacityError`.
@@ -30,6 +31,7 @@ __all__ = [
     "compare",
     "estimate",
     "load",
+    "load_results",
     "plan",
     "plan_over_load",
     "replicate",
@@ -39,6 +41,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from gcsim.errors import CapacityError, GcsimError, ProfileError
+    from gcsim.results.saved import load_results
     from gcsim.studies.baseline import check
     from gcsim.studies.compare import compare
     from gcsim.studies.estimate import estimate
@@ -51,6 +54,7 @@ else:
     _HOMES = {
         "check": "studies.baseline",
         "load": "studies.run",
+        "load_results": "results.saved",
         "plan_over_load": "studies.plan_load",
     }
 

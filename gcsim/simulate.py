@@ -18,7 +18,7 @@ from gcsim.engine.play import forgotten, play, play_compiled
 from gcsim.engine.window import Window
 from gcsim.errors import CapacityError, Problem
 from gcsim.machine.machine import Machine, bind
-from gcsim.profiles.arrivals import Static
+from gcsim.profiles.arrivals import Closed, Static
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.resolve import Resolved
 from gcsim.profiles.scenario import Scenario
@@ -151,7 +151,8 @@ def window_of(scenario: Scenario, own: bool = True) -> Window:
         warmup_s = 0.0
     warmup_ns = None if warmup_s is None else to_ns(warmup_s)
     time_ns = None if run.time is None else to_ns(run.time)
-    return Window(tasks, warmup_ns, time_ns, scenario.midway if own else 0)
+    agents = scenario.arrivals.agents if own and isinstance(scenario.arrivals, Closed) else 0
+    return Window(tasks, warmup_ns, time_ns, agents, midway=own and scenario.midway)
 
 
 def bind_pools(scenario: Scenario) -> dict[str, Machine]:

@@ -22,6 +22,7 @@ from gcsim.cli.options import (
     scenario_of,
 )
 from gcsim.cli.plan import plan
+from gcsim.cli.report import report
 from gcsim.cli.sweep import sweep
 from gcsim.cli.tiers import tiers
 from gcsim.cli.trace import trace
@@ -356,7 +357,7 @@ def show(
     emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, plan, tiers, cost, bless, check, diff, validate, calibrate, claims):
+for _command in (sweep, plan, report, tiers, cost, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

@@ -93,13 +93,14 @@ def cost_table(found: "list[tuple[str, Cost]]") -> "RenderableType":
         ("USD/M\ncached", lambda one: three(one.usd_per_million["cached"])),
         ("USD/M\noutput", lambda one: three(one.usd_per_million["output"])),
         ("USD\n/task", lambda one: three(one.usd_per_task)),
-        ("J\n/token", lambda one: three(one.joules_per_output_token)),
+        ("J\n/in", lambda one: three(one.joules_per_token["input"])),
+        ("J\n/out", lambda one: three(one.joules_per_token["output"])),
         ("kW\nmean", lambda one: three(one.power_w / 1e3)),
         ("kW\nsite", lambda one: three(one.site_power_w / 1e3)),
     ]
     table = plain_table("deployment", *(header for header, _ in columns))
     table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
-    table.columns[0].min_width = 16
+    table.columns[0].min_width = 14
     for name, one in found:
         table.add_row(name, *(cell(one) for _, cell in columns))
     parts: list[RenderableType] = [table]

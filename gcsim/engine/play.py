@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from gcsim.engine import batching, router
 from gcsim.engine.clock import Clock, to_ns
 from gcsim.engine.cluster import Cluster, Terms
+from gcsim.engine.compiled.why import GaveUpError
 from gcsim.engine.load import Load
 from gcsim.engine.records import Records
 from gcsim.errors import Problem, ProfileError, nearest
@@ -62,7 +63,10 @@ def play_compiled(
     ahead: how many trajectories may be drawn before they are needed.
     Errors: `gcsim.engine.compiled.play.GaveUpError` where it could not go on: `play` can.
     """
-    from gcsim.engine.compiled import play as compiled
+    try:  # what joins the parts of the loop is internal to numba: another version may lack it
+        from gcsim.engine.compiled import play as compiled
+    except (ImportError, AttributeError, TypeError) as error:
+        raise GaveUpError("this version of numba does not compile the loop") from error
 
     cluster = _cluster(deployment, costs, terms)
     with _no_collector():

@@ -24,7 +24,8 @@ class Part(IntEnum):
 
 
 WARM = 2
-# A load that never settles is cut: a warm-up after so many windows' worth of tasks, filling too.
+# A load that never settles is cut: a warm-up after so many windows' worth of tasks, filling too
+# (a closed loop has at least as many tasks under way as agents, and settles after twice as many).
 WARMUP_WINDOWS = 10
 FILL_WINDOWS = 10
 
@@ -33,8 +34,8 @@ class Window:
     """The window of one run.
 
     tasks: how many count (None: all that start); warmup_ns: when it opens (None: see the module);
-    time_ns: how long it is at the most; midway: so many tasks, the first, are entered midway.
-    opened_ns, closed_ns: when it did (-1: not yet); counted,
+    time_ns: how long it is at the most; agents: of a closed loop; midway: their first tasks are
+    entered midway. opened_ns, closed_ns: when it did (-1: not yet); counted,
     live: tasks in it so far, and those of them under way; starts, served: of every task when it
     started [ns], and how many requests had completed by then; spent_ns: the time that all requests
     had spent at the servers by then.
@@ -52,10 +53,12 @@ class Window:
         tasks: int | None = None,
         warmup_ns: int | None = 0,
         time_ns: int | None = None,
-        midway: int = 0,
+        agents: int = 0,
+        midway: bool = False,
     ) -> None:
         self.tasks, self.warmup_ns, self.time_ns = tasks, warmup_ns, time_ns
-        self.midway, self._unanswered = midway, midway
+        self.agents, self.midway = agents, agents if midway else 0
+        self._unanswered = self.midway
         self.opened_ns = self.closed_ns = -1
         self.counted = self.live = 0
         self.starts = array("q")
@@ -72,7 +75,7 @@ class Window:
         if self.opened_ns < 0:
             if self.warmup_ns is not None and now >= self.warmup_ns:
                 self.opened_ns = self.warmup_ns
-            elif self.tasks is not None and len(self.starts) > WARMUP_WINDOWS * self.tasks:
+            elif self.tasks is not None and self._beyond(WARMUP_WINDOWS, self.tasks):
                 self.opened_ns = now
             else:
                 return Part.BEFORE
@@ -120,7 +123,11 @@ class Window:
         """Whether no more tasks are to start, for the load never settles."""
         if self.closed_ns < 0:
             return False
-        return len(self.starts) > (WARMUP_WINDOWS + FILL_WINDOWS) * max(self.counted, 16)
+        return self._beyond(WARMUP_WINDOWS + FILL_WINDOWS, max(self.counted, 16))
+
+    def _beyond(self, windows: int, tasks: int) -> bool:
+        """Whether more tasks than so many windows have started."""
+        return len(self.starts) > windows * max(tasks, self.agents)
 
     @property
     def done(self) -> bool:

@@ -99,7 +99,7 @@ COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
 # bandwidth takes; latency: all that is there however small a batch is, the starts and hops of
 # collectives and h x (launches, layers, sequences).
 PARTS = ("busy_s", "compute_s", "weights_s", "experts_s", "kv_s", "links_s", "latency_s")
-TOTALS = (*PARTS, "flops", "bytes", "iterations", "tokens")
+TOTALS = (*PARTS, "flops", "bytes", "iterations", "tokens", "prefill_s", "prefill_compute_s")
 
 GAP_BINS_PER_OCTAVE = 128
 GAP_BINS = 65 * GAP_BINS_PER_OCTAVE  # every gap of 64 bits
@@ -557,6 +557,7 @@ def account(
     comm, overhead, drafting = _besides(table, batch, x, others)
     spent = (totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6])
     work_flops, work_bytes = totals[7], totals[8]
+    to_prompts = _to_prompts(batch[PROMPT_TOKENS], batch[DECODE_SEQS])
     for played in range(iterations):
         gained = _gained(first, played, accepted)
         grown = _grown(growth, float(gained))
@@ -565,6 +566,9 @@ def account(
         flops, moved = _both(worked, _grown(whole, float(gained)) if staged else grown)
         work_flops, work_bytes = work_flops + flops, work_bytes + moved
         gap_ns = _to_ns(parts[0])
+        if to_prompts > 0.0:
+            totals[11] += to_prompts * parts[0]
+            totals[12] += to_prompts * parts[1]
         if played == 0:
             first_ns = gap_ns
         if seqs > 0:
@@ -576,6 +580,12 @@ def account(
     totals[9] += iterations
     totals[10] += iterations * batch[PROMPT_TOKENS]
     return first_ns
+
+
+@_inlined
+def _to_prompts(prompt_tokens: float, decode_seqs: float) -> float:
+    """The part of an iteration that is prefill: that of the tokens which it computes."""
+    return prompt_tokens / (prompt_tokens + decode_seqs) if prompt_tokens > 0.0 else 0.0
 
 
 @numba.njit(cache=True)
@@ -716,6 +726,7 @@ def account_groups(
     busy = [g for g in range(batches.shape[0]) if _busy(batches[g])]
     groups = [_group(table, batches[g]) for g in busy]
     works = [_work(table, batches[g], g == busy[0]) for g in busy]
+    to_prompts = _to_prompts(batches[:, PROMPT_TOKENS].sum(), batches[:, DECODE_SEQS].sum())
     for played in range(iterations):
         parts, flops, moved = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0, 0.0
         for k in range(len(busy)):
@@ -730,6 +741,8 @@ def account_groups(
         totals[7] += flops
         totals[8] += moved
         totals[9] += 1.0
+        totals[11] += to_prompts * parts[0]
+        totals[12] += to_prompts * parts[1]
         gap_ns = _to_ns(parts[0])
         if played == 0:
             first_ns = gap_ns

@@ -93,11 +93,9 @@ class Scenario(Spec):
         return recorded or isinstance(self.arrivals, Static | TraceArrivals)
 
     @property
-    def midway(self) -> int:
-        """How many sessions are under way when the run begins."""
-        if isinstance(self.arrivals, Closed) and self.arrivals.start == "midway":
-            return self.arrivals.agents
-        return 0
+    def midway(self) -> bool:
+        """Whether sessions are under way when the run begins."""
+        return isinstance(self.arrivals, Closed) and self.arrivals.start == "midway"
 
     @property
     def tasks(self) -> int | None:

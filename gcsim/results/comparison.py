@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from gcsim.errors import ProfileError, nearest
+from gcsim.results.html import Shown
 from gcsim.results.metrics import named, rates
 from gcsim.results.paired import Ratio, ratio, ratios
 from gcsim.results.result import Result
@@ -24,7 +25,7 @@ _PER = {
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Runs by name, the first is the reference.
 
     normalize: `power`, `cost`, `chips`: every rate (throughput, goodput) is divided by what the
@@ -47,6 +48,10 @@ class Comparison:
         }
         object.__setattr__(self, "ratio_to_first", found)
 
+    def __repr__(self) -> str:
+        names = dict.fromkeys(result.summary["scenario"] for result in self.results.values())
+        return f"Comparison({', '.join(names)} on {', '.join(self.results)})"
+
     def divisor(self, result: Result) -> float:
         """What the rates of a run are divided by: kW, USD/h, chips, or 1."""
         if self.normalize == "none":
@@ -61,16 +66,15 @@ class Comparison:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per deployment: the summary, rates normalised."""
-        return pd.DataFrame(
+        """One row per deployment: the numbers of the summary, rates normalised."""
+        rows = [
             {
-                name: {
-                    **{k: v for k, v in result.summary.items() if not isinstance(v, dict | list)},
-                    **_per(result, self.divisor(result)),
-                }
-                for name, result in self.results.items()
+                **{k: v for k, v in result.summary.items() if not isinstance(v, dict | list)},
+                **_per(result, self.divisor(result)),
             }
-        ).T
+            for result in self.results.values()
+        ]
+        return pd.DataFrame(rows, index=list(self.results))  # by rows: columns stay numeric
 
     @property
     def saturated(self) -> dict[str, str]:

@@ -9,9 +9,14 @@ nodes that draw W at full load, busy for U of the time, of which arithmetic bind
 
     P = W (i + (1 - i) U (f + (1 - f) m))                                                  (3)
 
-with i of it drawn when idle and m while memory, links or fixed times bind. The cost of a token of
-each sort is w_sort c / sum over sorts of w X, with the rates X and weights w as price lists have
-them (input 1, cached and output as the site says): together they pay for everything.           (4)
+with i of it drawn when idle and m while memory, links or fixed times bind. Prefill takes the part b
+of the busy time (an iteration of both phases is shared by the tokens that it computes) and draws
+
+    P_prefill = W (i b + (1 - i) U b (f' + (1 - f') m))                                    (4)
+
+with its own f'; decode draws the rest. The cost of a token of each sort is w_sort c / sum over
+sorts of w X, with the rates X and weights w as price lists have them (input 1, cached and output as
+the site says): together they pay for everything.                                          (5)
 
 What users pay counts where their SLO was kept; it is given per rack-hour, of racks as full of such
 nodes as their power allows, and per MW of what the site must provide.
@@ -45,6 +50,7 @@ class PoolCost:
     racks: int | None
     racks_full: float | None
     cooling: str
+    prefill_power_w: float
     chips_usd_per_hour: float
     electricity_usd_per_hour: float
     power_w: float
@@ -55,6 +61,8 @@ class PoolCost:
 class Cost:
     """What a run costs; per token and task None where it has no such rate, or is saturated.
 
+    joules_per_token: `input` (computed prompt tokens) by what prefill draws, `output` by what
+    decode does, `output_alone`: all of it over output.
     power_w: mean of the nodes, without PUE; site_power_w: full power x PUE, what a site must
     provide; racks: None where some chip's nodes do not fit the site's racks; racks_full: how many
     the nodes would fill, parts of racks too. revenue: what users pay for requests within their SLO,
@@ -69,7 +77,7 @@ class Cost:
     electricity_usd_per_hour: float
     usd_per_million: dict[str, float | None]
     usd_per_task: float | None
-    joules_per_output_token: float | None
+    joules_per_token: dict[str, float | None]
     joules_per_task: float | None
     power_w: float
     site_power_w: float
@@ -121,13 +129,32 @@ def mean_power_w(chip: Chip, full_w: float, row: Mapping[str, Any], site: Site) 
 
     row: of the pool: `utilization`, `bound_compute`, as the summary has them.
     """
+    return _drawn_w(chip, full_w, (1.0, row["utilization"], row.get("bound_compute") or 0.0), site)
+
+
+def prefill_power_w(chip: Chip, full_w: float, row: Mapping[str, Any], site: Site) -> float:
+    """What of it prefill draws, equation (4); decode draws the rest.
+
+    row: also `prefill_share` (of the busy time) and `prefill_arithmetic`. Errors: `ProfileError`
+    where it has none.
+    """
+    if "prefill_share" not in row:
+        why, hint = "is not there", "an earlier version wrote this summary: run it again"
+        raise ProfileError.one("summary.json", "pools.prefill_share", None, why, hint)
+    share = row["prefill_share"]
+    busy = (share, row["utilization"] * share, row["prefill_arithmetic"])
+    return _drawn_w(chip, full_w, busy, site)
+
+
+def _drawn_w(chip: Chip, full_w: float, busy: tuple[float, float, float], site: Site) -> float:
+    """(3) for a part of the time: its share of what is drawn idle, U, and f."""
+    share, utilization, arithmetic = busy
     idle = site.idle_power.value
     if chip.power.idle is not None:
         node = chip.power.node.value / chip.packaging.chips_per_node
         idle = min(chip.power.idle.value / node, 1.0)
-    arithmetic = row.get("bound_compute") or 0.0
     drawn = arithmetic + (1 - arithmetic) * site.memory_power.value
-    return full_w * float(idle + (1 - idle) * row["utilization"] * drawn)
+    return full_w * float(idle * share + (1 - idle) * utilization * drawn)
 
 
 def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost:
@@ -147,7 +174,6 @@ def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost
     power = sum(one.power_w for one in pools)
     whole, sound = chips + electricity, not summary["saturated"]
     tasks = (summary["task_throughput"] or 0.0) if sound else 0.0
-    output = (summary["output_throughput"] or 0.0) if sound else 0.0
     racks, full = [one.racks for one in pools], [one.racks_full for one in pools]
     filled = None if None in full else sum(one or 0.0 for one in full)
     site_power_w = sum(one.full_power_w for one in pools) * site.pue.value
@@ -161,7 +187,7 @@ def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost
         electricity_usd_per_hour=electricity,
         usd_per_million=_per_million(whole, summary, site, sound),
         usd_per_task=whole / 3600 / tasks if tasks else None,
-        joules_per_output_token=power / output if output else None,
+        joules_per_token=_joules(power, sum(one.prefill_power_w for one in pools), summary, sound),
         joules_per_task=power / tasks if tasks else None,
         power_w=power,
         site_power_w=site_power_w,
@@ -207,6 +233,7 @@ def _pool(name: str, pool: Pool, row: Mapping[str, Any], site: Site) -> PoolCost
         if racks
         else None,
         cooling=chip.packaging.cooling,
+        prefill_power_w=prefill_power_w(chip, full_w, row, site),
         chips_usd_per_hour=chips * chip_usd_per_hour(chip, site),
         electricity_usd_per_hour=electricity,
         power_w=power_w,
@@ -214,17 +241,30 @@ def _pool(name: str, pool: Pool, row: Mapping[str, Any], site: Site) -> PoolCost
     )
 
 
+def _rates(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Tokens of each sort per second."""
+    hit, output = summary["cache_hit_rate"] or 0.0, summary["output_throughput"] or 0.0
+    prompts = (summary["total_token_throughput"] or 0.0) - output
+    return {"input": prompts * (1 - hit), "cached": prompts * hit, "output": output}
+
+
+def _joules(
+    power_w: float, prefill_w: float, summary: Mapping[str, Any], sound: bool
+) -> dict[str, float | None]:
+    """Energy of a computed prompt token, of an output token, and of all for an output token."""
+    rates = _rates(summary) if sound else {}
+    return {
+        "input": _over(prefill_w, rates.get("input")),
+        "output": _over(power_w - prefill_w, rates.get("output")),
+        "output_alone": _over(power_w, rates.get("output")),
+    }
+
+
 def _per_million(
     usd_per_hour: float, summary: Mapping[str, Any], site: Site, sound: bool
 ) -> dict[str, float | None]:
-    """Dollars for a million tokens of each sort, and for a million of output alone: (4)."""
-    hit = summary["cache_hit_rate"] or 0.0
-    prompts = (summary["total_token_throughput"] or 0.0) - (summary["output_throughput"] or 0.0)
-    rates = {
-        "input": prompts * (1 - hit),
-        "cached": prompts * hit,
-        "output": summary["output_throughput"] or 0.0,
-    }
+    """Dollars for a million tokens of each sort, and for a million of output alone: (5)."""
+    rates = _rates(summary)
     weights = {"input": 1.0, "cached": site.cached_price.value, "output": site.output_price.value}
     whole = sum(rates[sort] * weights[sort] for sort in rates)
     per = usd_per_hour / 3600 * 1e6

@@ -9,21 +9,28 @@ import pandas as pd
 
 from gcsim.profiles.resolve import Resolved
 from gcsim.results.folder import write_folder
+from gcsim.results.html import Shown
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """Tables of one run, and its summary (times in ms; see docs/results.md for every key)."""
 
     resolved: Resolved
     summary: dict[str, Any]
-    requests: pd.DataFrame = field(repr=False)
-    trajectories: pd.DataFrame = field(repr=False)
-    pools: pd.DataFrame = field(repr=False)
-    links: pd.DataFrame = field(repr=False)
-    timeline: pd.DataFrame = field(repr=False)
-    played: str = field(default="", repr=False, compare=False)
+    requests: pd.DataFrame
+    trajectories: pd.DataFrame
+    pools: pd.DataFrame
+    links: pd.DataFrame
+    timeline: pd.DataFrame
+    played: str = field(default="", compare=False)
     """By which engine, and why that one; the numbers are the same, so no file says it."""
+
+    def __repr__(self) -> str:
+        s = self.summary
+        tail = ", saturated" if s["saturated"] else ""
+        counts = f"{s['trajectories']:,} tasks, {s['completed']:,} requests"
+        return f"Result({s['scenario']} on {s['deployment']}: {counts}{tail})"
 
     def to_json(self) -> str:
         """The summary as JSON; undefined metrics are null."""

@@ -182,6 +182,19 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
         "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
         **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},
+        **_by_phase(total, busy),
+    }
+
+
+def _by_phase(total: dict[str, float], busy_s: float) -> dict[str, float]:
+    """The part of the busy time that is prefill, and of which of both arithmetic binds."""
+    prefill_s = total["prefill_s"]
+    decode_s = max(busy_s - prefill_s, 0.0)
+    decode_compute_s = max(total["compute_s"] - total["prefill_compute_s"], 0.0)
+    return {
+        "prefill_share": prefill_s / busy_s,
+        "prefill_arithmetic": total["prefill_compute_s"] / prefill_s if prefill_s else 0.0,
+        "decode_arithmetic": decode_compute_s / decode_s if decode_s else 0.0,
     }
 
 

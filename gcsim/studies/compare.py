@@ -10,6 +10,7 @@ from typing import Any, overload
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import Resolved, resolve, with_settings
 from gcsim.results.comparison import Comparison, Normalize
+from gcsim.results.html import Shown
 from gcsim.studies.grid import leads
 from gcsim.studies.load_curve import Reading, at_load, load_of, reading
 from gcsim.studies.parallel import Fraction, simulate_all
@@ -37,12 +38,16 @@ class Crossover:
 
 
 @dataclass(frozen=True)
-class Series:
+class Series(Shown):
     """A comparison per value of a parameter; `unchanged`: the runs that it does not touch."""
 
     parameter: str
     points: tuple[tuple[Any, Comparison], ...]
     unchanged: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        values = ", ".join(str(value) for value, _ in self.points)
+        return f"Series({self.parameter} = {values}: {self.points[0][1]!r})"
 
     @property
     def crossovers(self) -> list[Crossover]:

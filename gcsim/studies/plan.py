@@ -19,6 +19,7 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.resolve import Resolved, resolve
 from gcsim.profiles.site import Site, load_site
+from gcsim.results.html import Shown
 from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import Kind, load_of
 from gcsim.studies.parallel import Fraction, called, nobody
@@ -37,7 +38,7 @@ AIMS = {"cost": "USD/h", "power": "W", "racks": "racks", "chips": "chips"}
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Shown):
     """What was found. `answer` is None where nothing keeps the SLO; `nearest` came closest then.
 
     families: the best of each, the cheapest first, then those without; runs: how many simulations;

@@ -19,6 +19,7 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.load import validate
 from gcsim.profiles.resolve import Resolved, resolve
+from gcsim.results.html import Shown
 from gcsim.studies.bands import shifted
 from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import check_loads
@@ -57,25 +58,24 @@ class Served:
         near = self.best.nearest
         return f"nearest {near.unit}: {near.verdict.binds}" if near else _first(self.best.whys)
 
-    def usd_per_task(self, which: str = "best") -> float:
-        """Of `best`, `slow` or `fast`; infinite where nothing serves the load, NaN without range.
-
-        Of a closed loop it is what one more agent costs, divided by the tasks that it does.
-        """
-        found: Found | None = getattr(self, which)
-        if found is None:
-            return self.usd_per_task() if which != "best" else inf
-        return _usd_per_task(found.trial) if found.trial is not None else inf
+    @property
+    def usd_per_hour(self) -> float:
+        """Of the best; infinite where nothing serves the load."""
+        return _usd_per_hour(self.best)
 
     @property
     def ends(self) -> tuple[float, float]:
-        """USD per task at the least and at the most, the value as it is among them."""
-        of = [self.usd_per_task(which) for which in ("best", *ENDS)]
-        return min(of), max(of)
+        """USD/h at the least and at the most, the value as it is among them; inf: nothing serves.
+
+        Not USD per task: families are played with other slices of the load, so with other tasks,
+        whose time with tools differs by chance.
+        """
+        ends = [_usd_per_hour(one) for one in (self.best, self.slow, self.fast) if one is not None]
+        return min(ends), max(ends)
 
 
 @dataclass(frozen=True)
-class PlanOverLoad:
+class PlanOverLoad(Shown):
     """What was found: a row per load and family, the cheapest of each load first.
 
     question: with the largest load; runs: how many simulations; ranges: whether ends were played.
@@ -92,11 +92,11 @@ class PlanOverLoad:
         return tuple(dict.fromkeys(one.load for one in self.served))
 
     def at(self, load: float) -> list[Served]:
-        """The families at a load, the cheapest task first."""
+        """The families at a load, the cheapest first."""
         return [one for one in self.served if one.load == load]
 
     def rivals(self, load: float) -> list[Served]:
-        """Families whose task may cost less than the first one's: their ranges overlap."""
+        """Families that may cost less than the first: their ranges overlap."""
         first, *others = self.at(load)
         return [one for one in others if one.ends[0] < first.ends[1] and one.ends[0] < inf]
 
@@ -147,9 +147,10 @@ def plan_over_load(
     Errors: `ProfileError`.
 
     >>> import gcsim
-    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], "tpot:mean<30ms", chips=["h200-sxm"])
-    >>> [one.best.best.chips for one in found.served]
-    [1, 1]
+    >>> few = {"run.trajectories": 8}
+    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], chips=["h200-sxm"], settings=few)
+    >>> [found.at(load)[0].family for load in found.loads]  # not prefill and decode apart
+    ['h200-sxm', 'h200-sxm']
     """
     terms = terms or Terms()
     base = resolve(scenario, settings)
@@ -162,7 +163,7 @@ def plan_over_load(
     calls = [(asked, loads, one) for one in families]
     played = called(over_loads, calls, jobs, lambda done: tell(0.6 * done))
     served, runs = _with_ends(asked, loads, families, played, terms.robustness, jobs, tell)
-    ordered = sorted(served, key=lambda one: (one.load, one.usd_per_task(), one.family))
+    ordered = sorted(served, key=lambda one: (one.load, one.usd_per_hour, one.family))
     return PlanOverLoad(asked, tuple(ordered), runs, terms.robustness)
 
 
@@ -280,13 +281,13 @@ def _moved(
     return replace(question, replaced=changed), family, names
 
 
-def _usd_per_task(trial: Trial) -> float:
-    tasks = trial.summary.get("task_throughput") or 0.0
-    return trial.unit.usd_per_hour / 3600 / tasks if tasks else inf
+def _usd_per_hour(found: Found) -> float:
+    return found.best.usd_per_hour if found.best is not None else inf
 
 
 def _first(whys: Sequence[str]) -> str:
-    return whys[0] if whys else "no layout fits"
+    more = "; no other layout either" if len(whys) > 1 else ""
+    return whys[0] + more if whys else "no layout fits"
 
 
 def _row(one: Served) -> dict[str, Any]:
@@ -301,13 +302,11 @@ def _row(one: Served) -> dict[str, Any]:
     row["load_per_usd_per_hour"] = one.load / unit.usd_per_hour if unit else None
     for key in ("mean_ttft_ms", "p95_ttft_ms", "mean_tpot_ms", "p95_tpot_ms", "mean_e2el_ms"):
         row[key] = trial.summary[key] if trial else None
-    usd = one.usd_per_task()
-    row["usd_per_task"] = usd if usd < inf else None
     for end in ENDS:
         found: Found | None = getattr(one, end)
-        cost = one.usd_per_task(end)
-        row[f"usd_per_task_{end}"] = cost if found is not None and cost < inf else None
-        row[f"chips_{end}"] = found.best.chips if found is not None and found.best else None
+        moved = found.best if found is not None else None
+        row[f"usd_per_hour_{end}"] = moved.usd_per_hour if moved is not None else None
+        row[f"chips_{end}"] = moved.chips if moved is not None else None
     row["sliced"] = one.best.sliced
     row["binds"] = one.why
     return row

@@ -14,6 +14,7 @@ import pandas as pd
 
 from gcsim.errors import Interrupted, ProfileError
 from gcsim.profiles.resolve import Resolved
+from gcsim.results.html import Shown
 from gcsim.studies.finished import Finished, Record, finished
 from gcsim.studies.grid import Axis, Point, axes_of, combinations
 from gcsim.studies.load_curve import (
@@ -35,7 +36,7 @@ Loads = Sequence[float] | Literal["auto"] | None
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Shown):
     """All points of a sweep.
 
     axes: the settings and their values, a load too; table: a row per point, in the order of the

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gcsim.engine.window import Window
 from gcsim.profiles.resolve import resolve
 from gcsim.results.counted import count_run, window_s
-from gcsim.results.saturation import load_of
+from gcsim.results.saturation import load_of, saturation
 from gcsim.results.tables import pool_table, request_table, trajectory_table
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
@@ -43,6 +43,34 @@ def traffic(
         start_s = now_s if rate else (0.0 if number < agents else None)
         yield chain(number, "w", asked, start_s)
         number += 1
+
+
+@pytest.mark.parametrize("overload", [1.5, 3.0])
+def test_the_rate_of_a_saturated_run_is_what_its_server_can_do(overload: float) -> None:
+    """One at a time, so many iterations of 1 ms each: 1000 / E[output tokens] per second.
+
+    What arrives is more, and what of the window completes is less than what is served meanwhile.
+    """
+    osl = 5
+    capacity = 1 / (1e-3 * osl)
+    what = toys.deployment({"main": {"batching": {"max_seqs": 1}, "prefix_cache_tokens": 0}})
+    played: Any = traffic(np.random.default_rng(3), 0, overload * capacity, 1, 0.0, osl)
+    window = Window(1000, int(2e9))
+    cluster = toys.serve(what, played, costs=toys.constant_cost(1e-3, what), window=window)
+    load, (open_s, close_s) = load_of(cluster), window_s(cluster)
+    arrivals = {"process": "poisson", "rate": f"{overload * capacity} /s"}
+    scenario = resolve("chatbot", {"arrivals": arrivals}).scenario
+    assert saturation(scenario, load, open_s)
+    summary = {
+        "simulated_s": cluster.env.now * 1e-9,
+        "window_s": [open_s, close_s],
+        "load_on_until_s": load.until_s,
+        "served_under_load": load.served_since(open_s),
+        "saturated": True,
+    }
+    tables = (request_table(cluster), trajectory_table(cluster), pool_table(cluster, 1.0))
+    of = count_run(*tables, scenario, summary)
+    assert len(of.requests) / of.span_s == pytest.approx(capacity, rel=0.04)
 
 
 @given(st.integers(0, 2**32))

@@ -135,6 +135,35 @@ def test_eviction_takes_the_least_recently_used_tail_first(
         assert cache.match(spans, 0).depth == held
 
 
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=20))
+def test_what_is_used_again_stays_longest(uses: list[int]) -> None:
+    """Five contexts of three blocks, in any order: they leave in the order of their last use."""
+    cache = PrefixCache(4)
+    for number, content in enumerate(uses):
+        add(cache, [(content, 12)], owner=number)
+    order = sorted(
+        set(uses), key=lambda content: max(k for k, u in enumerate(uses) if u == content)
+    )
+    for gone, content in enumerate(order, 1):
+        assert cache.evict(3) == 3
+        assert cache.match([(content, 12)], 0).depth == 0
+        assert all(cache.match([(later, 12)], 0).depth == 12 for later in order[gone:])
+
+
+def test_a_prefix_was_used_when_what_goes_on_from_it_was() -> None:
+    """a, then b (pinned), then a + c: c leaves, for b is held; then b, for a + c came later."""
+    cache = PrefixCache(4)
+    add(cache, [(1, 8)], owner=1)
+    pinned = add(cache, [(2, 8)], owner=2)
+    cache.pin(pinned)
+    add(cache, [(1, 8), (3, 8)], owner=3)
+    assert cache.evict(2) == 2
+    assert cache.match([(1, 8), (3, 8)], 0).depth == 8
+    cache.unpin(pinned)
+    assert cache.evict(2) == 2
+    assert (cache.match([(1, 8)], 0).depth, cache.match([(2, 8)], 0).depth) == (8, 0)
+
+
 @given(OPERATIONS, st.integers(1, 30), st.sampled_from([(), (3,), (5, 9), (1_000,)]))
 def test_lower_tiers_keep_what_the_first_gives_up(
     operations: list[tuple[str, list[Span]]], count: int, tiers: tuple[int, ...]

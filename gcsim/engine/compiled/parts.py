@@ -76,5 +76,7 @@ def _stamp() -> tuple[tuple[str, float, int], ...]:
 def entry(function: Callable[..., Any]) -> Any:
     """Compile what Python calls, and keep it on disk as long as no source changes."""
     made = numba.njit(cache=True, **_OPTIONS)(function)
-    made._cache._cache_file._source_stamp = _stamp()
+    kept = getattr(made._cache, "_cache_file", None)
+    if kept is not None:  # else there is no folder to keep it in
+        kept._source_stamp = _stamp()
     return made

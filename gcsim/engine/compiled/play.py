@@ -21,7 +21,20 @@ from gcsim.engine.compiled.window import AFTER
 from gcsim.engine.compiled.world import table_of
 from gcsim.engine.records import REQUEST, TRAJECTORY, Names
 from gcsim.engine.timeline import MOST_SAMPLES
-from gcsim.machine.roofline import BATCH, GAP_BINS, TOTALS
+from gcsim.machine.roofline import (
+    BATCH,
+    GAP_BINS,
+    OPERATORS,
+    STAGES,
+    TERMS,
+    TOTALS,
+    WIDTH,
+    account,
+    causal_pairs,
+    iteration_ns,
+    run_ns,
+    window_pairs,
+)
 from gcsim.traffic.trajectory import Trajectory
 
 REASONS = ("", "kv_capacity", "context_window", "model_not_served")
@@ -48,6 +61,7 @@ def play(
     w = world(cluster, None if horizon_s is None else to_ns(horizon_s) + 1)
     now, told = w.now[0], 0
     table = table_of(w)
+    _kernels_first()
     try:
         while (why := loop.run(table.ctypes.data, TURNS)) != loop.OVER:
             if why == loop.FEED:
@@ -65,6 +79,17 @@ def play(
         progress(int(now["counted"] - now["live"]))
     loop.stop(table.ctypes.data)
     _write(cluster, w, feed.workloads)
+
+
+def _kernels_first() -> None:
+    """Compile the kernels by themselves: they take memory, which what the loop compiles may not."""
+    table, batch = np.zeros((OPERATORS, WIDTH)), np.zeros(len(BATCH))
+    table[TERMS, STAGES] = 1.0
+    iteration_ns(table, batch)
+    run_ns(table, batch, 0, 0, 0, 0)
+    account(table, batch, np.zeros(len(TOTALS)), np.zeros(GAP_BINS, np.int64), 0, 0)
+    causal_pairs(1.0, 0.0)
+    window_pairs(1.0, 0.0, 1.0)
 
 
 # -- before --------------------------------------------------------------------------------------
@@ -156,6 +181,7 @@ def _begin(now: Array, cluster: Cluster, horizon_ns: int | None) -> None:
         tasks=NONE if window.tasks is None else window.tasks,
         warmup_ns=NONE if window.warmup_ns is None else window.warmup_ns,
         window_ns=NONE if window.time_ns is None else window.time_ns,
+        agents=window.agents,
         midway=window.midway,
         unanswered=window.midway,
         opened_ns=NONE,

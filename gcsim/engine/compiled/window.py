@@ -8,6 +8,13 @@ BEFORE, COUNTED, AFTER = int(Part.BEFORE), int(Part.COUNTED), int(Part.AFTER)
 
 
 @compiled
+def _beyond(w: World, windows: int, tasks: int) -> bool:
+    """Whether more tasks than so many windows have started."""
+    now = w.now[0]
+    return now.starts > windows * max(tasks, now.agents)
+
+
+@compiled
 def start(w: World, workload: int, at_ns: int, spent_ns: int) -> int:
     """A task of a class starts [ns]; in which part."""
     now = w.now[0]
@@ -18,7 +25,7 @@ def start(w: World, workload: int, at_ns: int, spent_ns: int) -> int:
     if now.opened_ns < 0:
         if 0 <= now.warmup_ns <= at_ns:
             now.opened_ns = now.warmup_ns
-        elif now.tasks >= 0 and now.starts > WARMUP_WINDOWS * now.tasks:
+        elif now.tasks >= 0 and _beyond(w, WARMUP_WINDOWS, now.tasks):
             now.opened_ns = at_ns
         else:
             return BEFORE
@@ -73,7 +80,7 @@ def full(w: World) -> bool:
     now = w.now[0]
     if now.closed_ns < 0:
         return False
-    return now.starts > (WARMUP_WINDOWS + FILL_WINDOWS) * max(now.counted, 16)
+    return _beyond(w, WARMUP_WINDOWS + FILL_WINDOWS, max(now.counted, 16))
 
 
 @compiled

@@ -8,6 +8,7 @@ import pytest
 from gcsim.cli import app
 from gcsim.cli.cost import cost_table
 from gcsim.cli.plan import NOTHING_HOLDS
+from gcsim.cli.plan_load_text import WHYS_SHOWN
 from gcsim.cli.plan_text import plan_table
 from gcsim.studies.plan import plan
 from gcsim.studies.plan_robust import Sway
@@ -41,6 +42,35 @@ def test_an_slo_that_nothing_meets_ends_with_three(capsys: pytest.CaptureFixture
     assert "a sequence alone takes" in told
 
 
+def test_loads_that_nothing_serves_end_with_three(capsys: pytest.CaptureFixture[str]) -> None:
+    loads = ",".join(map(str, range(1, WHYS_SHOWN + 3)))
+    assert ran("plan", "coding-agents", "--load", loads, "--slo", "tpot:mean<1us", *SMALL) == 3
+    told = capsys.readouterr().out
+    assert told.count("nothing serves them") == WHYS_SHOWN + 2
+    assert told.count("a sequence alone takes") == WHYS_SHOWN
+    assert "2 more do not." in told
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table_over_load_has_every_column(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    few = ["--set", "run.trajectories=4", "--set", "model=gpt-oss-20b", "--no-pairs"]
+    asked = ["plan", "coding-agents", "--load", "1,2", "--chips", "h200-sxm,sn50", *few]
+    assert ran(*asked, "--set", "workload=rag") == 0
+    told = capsys.readouterr().out
+    assert all(len(line) <= width for line in told.splitlines())
+    assert "…" not in told
+    for word in ("chips", "per", "USD/h", "range", "TTFT", "/user", "h200-sxm", "sn50"):
+        assert word in told
+    assert ("binds" in told) is (width == 100)
+    assert told.count("costs least") == 2
+    assert ran(*asked, "--set", "workload=rag", "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)["families"]
+    assert [row["load"] for row in rows] == [1, 1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -49,6 +79,9 @@ def test_an_slo_that_nothing_meets_ends_with_three(capsys: pytest.CaptureFixture
         (["--site-power", "15"], "has no unit"),
         (["--site", "moon"], "no site of this name"),
         (["--slo", "ttft"], "is no bound"),
+        (["--load", "1,8", "--agents", "2"], "goes not with --agents"),
+        (["--load", "1,8", "--out", "x.yaml"], "goes not with --out"),
+        (["--load", "some"], "is no load"),
         (["--chips", "h2000"], "no chip of this name"),
     ],
 )

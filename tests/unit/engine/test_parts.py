@@ -167,6 +167,24 @@ def test_the_link_ramp_follows_the_published_sizes(moved: float, line_share: flo
     assert moved / seconds / 200e9 == pytest.approx(line_share, rel=0.25)
 
 
+def test_a_transfer_takes_the_lanes_of_both_its_ends() -> None:
+    """100 MB over 2 lanes of 50 MB/s x 0.5 take 2 s, and 3 s more to set up and to arrive."""
+
+    def carried(*ends: tuple[int, int], **when: int) -> list[float]:
+        times = {"setup": "1 s", "latency": "2 s", "bandwidth": "50 MB/s", "efficiency": 0.5}
+        use = LinkUse(Link(**{"from": "p", "to": "d", "lanes": 2, **times}))
+        how = {"earliest_ns": 0, "computed_ns": 0, "layers": 4, **when}
+        return [use.carry(*end, 100e6, **how) * 1e-9 for end in ends]
+
+    assert carried((0, 5)) == [5.0]
+    assert carried((0, 5), (1, 6)) == [5.0, 5.0]
+    assert carried((0, 5), (1, 5)) == [5.0, 7.0], "the receiver's lanes are taken"
+    assert carried((0, 5), (0, 6)) == [5.0, 7.0], "the sender's are"
+    assert carried((0, 5), (5, 0)) == [5.0, 5.0], "each way has lanes of its own"
+    assert carried((0, 5), earliest_ns=10**9) == [6.0]
+    assert carried((0, 5), computed_ns=10 * 10**9) == [13.5], "the last of four layers comes last"
+
+
 def test_kv_blocks_are_conserved_and_shared() -> None:
     kv = KvCache(0, 100, 16, 0)
     first = request(1, 160)
@@ -185,6 +203,13 @@ def test_kv_blocks_are_conserved_and_shared() -> None:
     kv.release(other)
     assert kv.room == 100
     kv.check()
+
+
+def test_what_fits_is_what_an_empty_cache_admits() -> None:
+    """10 blocks of 16 tokens, 3 of them for the windows of each sequence: 112 tokens fit."""
+    for tokens in (1, 111, 112, 113, 160):
+        kv = KvCache(0, 10, 16, 3)
+        assert kv.fits(tokens) == (kv.admit(request(0, tokens), 0) is not None) == (tokens <= 112)
 
 
 def test_admission_that_fails_changes_nothing() -> None:

@@ -301,3 +301,19 @@ def test_steps_may_ask_for_different_models() -> None:
     assert homes == [(0, 0, 0), (1, 1, 0), (2, 0, 96)]
     lost = toys.serve(what, [chain(0, "t", [Step(((1, 9),), 5, model="other")], 0.0)])
     assert lost.records.reasons.texts[rows(lost)[0]["reason"]] == "model_not_served"
+
+
+def test_nobody_is_admitted_to_the_block_that_decode_takes_next() -> None:
+    """10 blocks of 16: one of 128 tokens takes its ninth with its next token, so 2 do not fit it.
+
+    Who comes meanwhile waits for its end: without the spare block memory would be given twice.
+    """
+    pool = {"kv_tokens": 160, "prefix_cache_tokens": 0}
+    tasks = [toys.one_step(0, 128, 14), toys.one_step(1, 32, 4, 1e-6)]
+    what = toys.deployment({"main": pool})
+    cluster = toys.serve(what, tasks, costs=toys.constant_cost(1e-3, what))
+    first, second = toys.rows(cluster)
+    kv = cluster.groups[0].kv
+    assert kv.peak <= kv.total == 10
+    assert first["preemptions"] == second["preemptions"] == 0
+    assert second["queue_ns"] == first["e2e_ns"] - second["sent_ns"]

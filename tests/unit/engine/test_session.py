@@ -4,8 +4,9 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcsim.engine.request import Context
-from gcsim.traffic.trajectory import Step, Trajectory
+from gcsim.engine.request import COMPLETED, Context, Request
+from gcsim.engine.session import PATH, Session
+from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 ITERATION_S = 0.001
 
@@ -72,3 +73,29 @@ def test_truncating_a_context_keeps_exactly_its_first_tokens(sizes: list[int], k
     assert [(c, k) for c, n in context.spans for k in range(n)] == whole[:keep]
     assert context.tokens == min(keep, sum(sizes))
     assert fork.tokens == sum(sizes)
+
+
+def test_the_way_there_and_back_is_part_of_every_step_of_a_task() -> None:
+    """Three steps over a round trip of 20 ms, the second and third after a tool of 50 ms."""
+    what = toys.deployment({"main": {}})
+    steps = [Step(((1, 10),), 2), Step(((2, 5),), 2, 0.05), Step(((3, 5),), 2, 0.05)]
+    cluster = toys.serve(what, [chain(0, "w", steps, 0.0)], round_trip_s=0.02,
+                         costs=toys.constant_cost(1e-3, what))  # fmt: skip
+    (task,) = toys.records(cluster.records.trajectories)
+    assert task["network_ns"] == 3 * 20_000_000
+    assert task["tools_ns"] == 2 * 50_000_000
+    assert task["end_ns"] - task["start_ns"] == sum(task[f"{part}_ns"] for part in PATH)
+    assert task["end_ns"] == 3 * (20_000_000 + 2_000_000) + 2 * 50_000_000
+
+
+def test_a_join_waits_for_the_answer_that_reaches_the_client_last() -> None:
+    """Which need not be the one that was ready last: its way back may be shorter."""
+    sent: list[tuple[int, int]] = []
+    steps = (Step(((1, 10),), 2), Step(((2, 10),), 2), Step(((3, 5),), 2, waits_for=(0, 1)))
+    session = Session(Trajectory(0, "w", steps, 0.0), 0, lambda _, k, __, ns: sent.append((k, ns)))
+    session.start()
+    for step, client_ns in ((0, 100), (1, 60)):
+        request = Request(step, session, step, Context([], 10, {}), osl=2, sent_ns=0)
+        request.status = COMPLETED
+        session.ended(request, client_ns, 7)
+    assert sent == [(0, 0), (1, 0), (2, 100)]

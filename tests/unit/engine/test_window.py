@@ -51,6 +51,13 @@ def test_the_load_stays_on_until_the_last_that_counts_has_ended_and_no_longer() 
     assert window.closed_ns <= last_ns
 
 
+def test_a_window_is_open_from_its_first_nanosecond_to_before_its_last() -> None:
+    window = Window(warmup_ns=5, time_ns=3)
+    parts = [window.start("w", now) for now in (4, 5, 7, 8, 9)]
+    assert parts == [Part.BEFORE, Part.COUNTED, Part.COUNTED, Part.AFTER, Part.AFTER]
+    assert (window.opened_ns, window.closed_ns) == (5, 8)
+
+
 def test_what_fills_is_felt_by_what_counts() -> None:
     """Alone at its end a task would be faster: with the load on, the last is as slow as any."""
     what = toys.deployment({"main": {"batching": {"max_seqs": 1}}})
@@ -139,7 +146,7 @@ def test_what_is_entered_midway_never_counts_and_its_first_answers_open_the_wind
         for k, (osl, start_s) in enumerate([(1, 0.0), (2, 0.0), (4, 0.0), *[(1, None)] * 6])
     ]  # fmt: skip
     for warmup_ns, opened_ns in ((None, 4_000_000), (0, 0), (150_000_000, 150_000_000)):
-        window = Window(tasks=2, warmup_ns=warmup_ns, midway=3)
+        window = Window(tasks=2, warmup_ns=warmup_ns, agents=3, midway=True)
         costs = toys.constant_cost(COSTS_S, what)
         cluster = toys.serve(what, tasks, costs=costs, window=window)
         rows = toys.records(cluster.records.trajectories)
@@ -160,3 +167,22 @@ def test_a_trace_has_a_whole_task_for_those_that_enter_midway(tmp_path: Path) ->
         gcsim.run("chatbot", settings=overrides)
     found = gcsim.run("chatbot", settings={**overrides, "arrivals": {**arrivals, "agents": 3}})
     assert found.trajectories["counted"].tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize("tasks", [2, 10, 100])
+def test_few_tasks_of_many_agents_count_under_their_whole_load(tasks: int) -> None:
+    """40 agents, however few tasks count: the first of each is left out, and the load stays on.
+
+    Tasks last 2 to 8 ms, each tenth 200 ms more: while it ends others begin anew all the time.
+    """
+    what = toys.deployment({"main": {"batching": {"max_seqs": 64}}})
+    load = [chain(k, "w", [Step(((k, 10),), 2 + k % 7 + 200 * (k % 10 == 9))],
+                  0.0 if k < 40 else None) for k in range(100_000)]  # fmt: skip
+    window = Window(tasks, None, agents=40)
+    cluster = toys.serve(what, load, costs=toys.constant_cost(COSTS_S, what), window=window)
+    rows = toys.records(cluster.records.trajectories)
+    counted = [row for row in rows if row["part"] == Part.COUNTED]
+    assert len(counted) == tasks
+    assert min(row["trajectory"] for row in counted) >= 80
+    last_ns = max(row["end_ns"] for row in counted)
+    assert last_ns - 5_000_000 < window.latest_ns <= last_ns

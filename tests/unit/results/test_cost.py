@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import toys
 
+import gcsim
 from gcsim.errors import ProfileError
 from gcsim.profiles.site import Site, load_site
 from gcsim.results.cost import chip_usd_per_hour, cost, mean_power_w, racks_of, served_usd_per_hour
@@ -34,7 +35,15 @@ def site(**changes: Any) -> Site:
 def summary(**changes: Any) -> dict[str, Any]:
     """8 chips of 1 kW a node, 90% of the prompts cached."""
     found = {
-        "pools": [{"pool": "serve", "utilization": 0.6, "bound_compute": 0.25}],
+        "pools": [
+            {
+                "pool": "serve",
+                "utilization": 0.6,
+                "bound_compute": 0.25,
+                "prefill_share": 0.4,
+                "prefill_arithmetic": 0.5,
+            }
+        ],
         "saturated": False,
         "task_throughput": 0.02,
         "output_throughput": 100.0,
@@ -77,6 +86,22 @@ def test_power_is_that_of_idle_memory_and_arithmetic() -> None:
     assert mean_power_w(idle, 1000.0, row, site()) == pytest.approx(200)
 
 
+def test_both_phases_draw_what_the_pool_draws() -> None:
+    """Prefill by hand: 1 kW x (0.4 x 0.4 + 0.6 x 0.6 x 0.4 x (0.5 + 0.5 x 0.5)) = 268 W."""
+    found = served()
+    assert found.pools[0].prefill_power_w == pytest.approx(268)
+    joules = found.joules_per_token
+    assert joules["input"] == pytest.approx(268 / 400)
+    assert joules["output"] == pytest.approx((625 - 268) / 100)
+    assert joules["input"] * 400 + joules["output"] * 100 == pytest.approx(found.power_w)
+
+
+def test_a_summary_without_phases_is_told() -> None:
+    old = summary(pools=[{"pool": "serve", "utilization": 0.6, "bound_compute": 0.25}])
+    with pytest.raises(ProfileError, match="an earlier version wrote this summary"):
+        cost(toys.deployment({"serve": {"tp": 8, "chip": toys.chip(**PRICED)}}), old, site())
+
+
 def test_electricity_is_bought_for_the_whole_site() -> None:
     """0.625 kW x 1.5 x 0.1 USD."""
     found = served()
@@ -101,7 +126,7 @@ def test_tokens_of_all_sorts_pay_for_everything() -> None:
     )
     assert found.usd_per_task == pytest.approx(found.usd_per_hour * second / 0.02)
     assert found.joules_per_task == pytest.approx(625 / 0.02)
-    assert found.joules_per_output_token == pytest.approx(6.25)
+    assert found.joules_per_token["output_alone"] == pytest.approx(6.25)
 
 
 def test_nodes_fill_racks_and_racks_have_limits() -> None:
@@ -146,3 +171,30 @@ def test_shipped_sites_differ_in_who_pays() -> None:
     assert rented.model_dump(exclude={"name", "description", "basis"}) == owned.model_dump(
         exclude={"name", "description", "basis"}
     )
+
+
+def test_a_pool_of_one_phase_draws_for_that_phase() -> None:
+    """And of a pool that does both, prefill draws something, decode the rest: in both engines."""
+    few = {"run.trajectories": 3, "arrivals.agents": 2}
+    apart, one, again = (
+        gcsim.run("coding-agents", settings=few | {"deployment": name}, engine=engine)
+        for name, engine in (
+            ("mi300x-prefill-sn50-decode", "coalesced"),
+            ("sn40l-mono", "coalesced"),
+            ("sn40l-mono", "iteration"),
+        )
+    )
+    prefill, decode = apart.summary["pools"]
+    assert prefill["prefill_share"] == pytest.approx(1)
+    assert decode["prefill_share"] < 0.1
+    assert 0 < one.summary["pools"][0]["prefill_share"] < 1
+    assert one.summary["pools"] == again.summary["pools"]
+    both = one.summary["pools"][0]
+    share, bound = both["prefill_share"], both["bound_compute"]
+    parts = share * both["prefill_arithmetic"] + (1 - share) * both["decode_arithmetic"]
+    assert parts == pytest.approx(bound)
+    found = cost(one.resolved.scenario.deployment, one.summary, load_site("owned"))
+    s, joules = one.summary, found.joules_per_token
+    prompts = s["total_token_throughput"] - s["output_throughput"]
+    drawn = joules["input"] * prompts * (1 - s["cache_hit_rate"])
+    assert drawn + joules["output"] * s["output_throughput"] == pytest.approx(found.power_w)

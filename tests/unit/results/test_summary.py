@@ -118,6 +118,34 @@ def test_pools_tell_busy_time_by_bound(result: Result) -> None:
         assert link["sent_bytes"] == link["received_bytes"] > 0
 
 
+def test_price_and_energy_are_those_of_all_chips_by_hand(result: Result) -> None:
+    """USD/h = sum of chips x price, W = sum of chips / chips of a node x its power, of all pools.
+
+    A task costs what is rented while one is done: USD/h / 3600 / X, and W / X joules.
+    """
+    usd = power = 0.0
+    for pool in result.resolved.scenario.deployment.pools.values():
+        chips = pool.replicas * pool.tp * pool.ep * pool.pp
+        assert chips > 1
+        usd += chips * pool.chip.price.usd_per_chip_hour.value
+        power += chips / pool.chip.packaging.chips_per_node * pool.chip.power.node.value
+    s = result.summary
+    assert s["usd_per_hour"] == pytest.approx(usd, rel=1e-12)
+    assert s["power_w"] == pytest.approx(power, rel=1e-12)
+    assert s["usd_per_task"] == pytest.approx(usd / 3600 / s["task_throughput"], rel=1e-9)
+    assert s["joules_per_task"] == pytest.approx(power / s["task_throughput"], rel=1e-9)
+
+
+def test_the_figures_of_other_benchmarks_by_hand(result: Result) -> None:
+    """MLPerf: 1000 / p90 TPOT [ms]; AgentX: output tokens / time of all answers."""
+    s, rows = result.summary, result.requests
+    done = rows[rows["counted"] & (rows["status"] == "completed")]
+    assert s["tps_per_user"] == pytest.approx(1e3 / s["p90_tpot_ms"], rel=1e-12)
+    assert s["p90_tpot_ms"] == pytest.approx(1e3 * np.nanpercentile(done["tpot_s"], 90))
+    answering_s = done["e2e_s"].sum()
+    assert s["e2e_avg_interactivity"] == pytest.approx(done["osl"].sum() / answering_s, rel=1e-9)
+
+
 def test_seconds_are_split_over_the_tiers_that_hold_the_bytes() -> None:
     class Cost:
         weight_tiers = {"hbm": 1.0}  # noqa: RUF012

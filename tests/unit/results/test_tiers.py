@@ -11,6 +11,7 @@ import gcsim
 from gcsim.cli.run_text import tier_table
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve
+from gcsim.profiles.workload import leaves
 from gcsim.results.result import Result
 from gcsim.simulate import simulate
 from gcsim.studies.replicate import combined
@@ -95,9 +96,10 @@ def test_one_tier_of_a_price_is_no_tier_and_that_price() -> None:
     assert plain.summary["tiers"] == []
     assert plain.summary["revenue_usd_per_hour"] > 0
     same = [
-        key for key, value in plain.summary.items()
+        key
+        for key, value in plain.summary.items()
         if isinstance(value, int | float) and key != "assumed_values"
-    ]  # fmt: skip
+    ]
     assert {key: one.summary[key] for key in same} == {key: plain.summary[key] for key in same}
     pd.testing.assert_frame_equal(
         one.requests.drop(columns=["workload", "tier"]), plain.requests.drop(columns="workload")
@@ -119,9 +121,11 @@ def test_one_workload_is_dealt_among_its_tiers() -> None:
 def test_priority_never_makes_the_upper_tier_wait_longer(seed: int) -> None:
     """Where requests wait for seats: without it both wait alike, with it the upper one less."""
     load = {
-        "arrivals": {"process": "closed", "agents": 40}, "run.trajectories": 60, "run.seed": seed,
+        "arrivals": {"process": "closed", "agents": 40},
+        "run.trajectories": 60,
+        "run.seed": seed,
         "deployment.pools.serve.batching.max_seqs": 8,
-    }  # fmt: skip
+    }
     off, on = (simulate(tiered(CHEAP, {**FAST, "priority": p}, **load)) for p in (0, 1))
     for statistic in ("mean", "p95"):
         was, now = (run.summary["tiers"][1][f"{statistic}_ttft_ms"] for run in (off, on))
@@ -137,8 +141,10 @@ def test_both_engines_serve_tiers_alike(busy: Result) -> None:
 
 
 def test_a_tier_of_several_classes_is_one_tier() -> None:
-    both = {"name": "both", "mix": [{"workload": "chatbot", "weight": 1},
-                                    {"workload": "rag", "weight": 1}]}  # fmt: skip
+    both = {
+        "name": "both",
+        "mix": [{"workload": "chatbot", "weight": 1}, {"workload": "rag", "weight": 1}],
+    }
     upper = {"tier": "upper", "workload": both, "weight": 1, "price": PRICE}
     lower = {"tier": "lower", "workload": "chatbot", "weight": 1}
     s = simulate(tiered(upper, lower, **{"run.trajectories": 60})).summary
@@ -148,6 +154,15 @@ def test_a_tier_of_several_classes_is_one_tier() -> None:
     assert s["tiers"][0]["completed"] == sum(one["completed"] for one in s["classes"][:2])
     assert s["classes"][0]["price"] == {"input": 3.0, "cached": 0.3, "output": 15.0}
     assert s["classes"][2]["price"] is None
+
+
+def test_a_tier_inside_a_mix_stays_unless_the_mix_has_one() -> None:
+    inner = {"name": "inner", "mix": [CHEAP, FAST]}
+    plain = tiered({"workload": inner, "weight": 1}).scenario.workload
+    assert [leaf.tier for leaf in leaves(plain)] == ["cheap", "fast"]
+    assert [leaf.price is None for leaf in leaves(plain)] == [True, False]
+    with pytest.raises(ProfileError, match="different tiers"):  # both are of tier all then
+        tiered({"workload": inner, "weight": 1, "tier": "all"})
 
 
 def test_what_cannot_be_a_tier_is_refused() -> None:

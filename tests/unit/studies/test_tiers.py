@@ -1,5 +1,6 @@
 """What a rack of each kind of chip gives and earns in each tier: gcsim.studies.tiers."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,15 +10,18 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import Resolved, resolve
 from gcsim.profiles.site import load_site
 from gcsim.simulate import simulate
-from gcsim.studies.tiers import Tiers, tier_names, tiers
+from gcsim.studies.tiers import Tiers, _filled, tier_names, tiers
 
 SHORT = {
     "name": "short",
     "agent": {
-        "shared": 200, "first": 400, "steps": 3, "output": 20,
+        "shared": 200,
+        "first": 400,
+        "steps": 3,
+        "output": 20,
         "tools": {"append": 50, "delay": "1 s"},
     },
-}  # fmt: skip
+}
 EASY, PRICE = {"ttft": "2 s", "tpot": "50 ms"}, {"output": "10 USD/Mtok"}
 PARTS = (
     {"tier": "free", "weight": 1, "workload": SHORT, "slo": EASY},
@@ -62,6 +66,25 @@ def test_an_offer_is_a_run_that_keeps_the_slo_of_its_tier(found: Tiers) -> None:
     mapping = resolve(again, {**deployment, "run.trajectories": max(int(one.trial.load), 64)})
     s = simulate(mapping).summary
     assert s["output_goodput"] == pytest.approx(one.trial.summary["output_goodput"], rel=1e-12)
+
+
+def test_a_deployment_is_filled_up_to_the_first_load_that_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """8 agents ask for it; 1.25 and 1.5 times as many hold, twice does not, three times would."""
+    held = {8.0, 10.0, 12.0, 24.0}
+
+    class Fake:
+        def __init__(self, *_: Any) -> None: ...
+
+        def at(self, unit: Any, load: float) -> Any:
+            verdict = SimpleNamespace(holds=load in held)
+            return SimpleNamespace(unit=unit, load=load, verdict=verdict)
+
+    monkeypatch.setattr("gcsim.studies.tiers.Player", Fake)
+    question: Any = SimpleNamespace(kind="agents")
+    start: Any = SimpleNamespace(trial=Fake().at("some", 8.0))
+    assert _filled(question, start).load == 12.0
 
 
 def test_a_price_changes_what_is_earned_and_nothing_else(found: Tiers) -> None:

@@ -32,7 +32,7 @@ def scenario(deployment: dict[str, Any], tasks: int = 1500, **more: Any) -> Reso
 def test_agent_steps(benchmark: Any, name: str, where: dict[str, Any]) -> None:
     """Agent steps per second of wall time; aim: 10,000 or more on one core."""
     resolved = scenario(where)
-    play_scenario(scenario(where, 4).scenario)  # compiles
+    play_scenario(scenario(where, 4, engine="compiled").scenario)  # compiles
     gc.collect()
     cluster = benchmark.pedantic(play_scenario, (resolved.scenario,), rounds=3, warmup_rounds=0)
     steps = cluster.created  # those that keep the load on are played and not recorded
@@ -51,6 +51,6 @@ def test_longer_outputs(benchmark: Any, factor: int) -> None:
         "workload.agent.output.low": 8 * factor,
     }
     resolved = scenario(MONO, **more)
-    play_scenario(scenario(MONO, 4).scenario)
+    play_scenario(scenario(MONO, 4, engine="compiled").scenario)
     cluster = benchmark.pedantic(play_scenario, (resolved.scenario,), rounds=3)
     benchmark.extra_info["steps"] = cluster.created

@@ -125,7 +125,7 @@ class Group:
         """What came since the last boundary takes effect; decode is given room; places are kept."""
         while self._freed:  # only now: what decode took so far, it took before
             self.kv.release(self._freed.pop())
-        self._written(now)
+        self.written(now)
         self.awaits = False
         for _ in range(len(self.arrived)):
             request = self.arrived.popleft()
@@ -177,15 +177,17 @@ class Group:
                 tokens = admitted.todo if admitted.todo < left else left
                 chunks.append((admitted, tokens))
                 left -= tokens
-        self._written(now)
         self.decodes, self.chunks = seqs > 0 and (beside or not chunks), chunks
 
     def next_ready_ns(self, now: int) -> int:
         """When KV that a request waits for is back from below; NEVER without such."""
         return self.offload.next_ready(now, NEVER) if self.offload else NEVER
 
-    def _written(self, now: int) -> None:
-        """What was evicted by now goes to the tier below."""
+    def written(self, now: int) -> None:
+        """What was evicted by now goes to the tier below: at every boundary, before it is over.
+
+        Later ones are not at the same times in both engines.
+        """
         if self.offload:
             self.offload.write(now, self.kv.tree.offloaded_blocks * self.kv.block_tokens)
 
@@ -256,7 +258,7 @@ class Group:
 
     def _bring_back(self, request: Request, lease: Lease, now: int) -> None:
         """What a request found in the tier below comes back; only it waits for that."""
-        self._written(now)
+        self.written(now)
         if self.offload:
             lease.ready_ns = self.offload.read(now, lease.reload, request.prompt_tokens)
 

@@ -152,6 +152,7 @@ class Replica:
         for k, group in enumerate(self.groups):
             if not (group.decodes or group.chunks):
                 group.keep_places(now)  # the line may have emptied: its head could never run
+            group.written(now)
             self._run.fill(k, group.decode, group.decodes, group.chunks)
 
     def _sample(self, now: int) -> None:

@@ -287,6 +287,11 @@ class Chip(Spec):
     notes: tuple[str, ...] = ()
     """What sources leave out."""
 
+    @property
+    def node_power_w(self) -> float:
+        """Full power of its node, the share of one chip [W]."""
+        return self.power.node.value / self.packaging.chips_per_node
+
     def arithmetic(self, weights: WeightFormat, wanted: str = "native") -> str:
         """The format in which products with weights of a format are computed (a key of `compute`).
 

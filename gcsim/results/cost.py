@@ -120,8 +120,7 @@ def served_usd_per_hour(chip: Chip, site: Site) -> float:
     paid = chip_usd_per_hour(chip, site)
     if site.basis == "rental":
         return paid
-    full_w = chip.power.node.value / chip.packaging.chips_per_node
-    return paid + full_w * 3600 / KWH_J * site.electricity.value * site.pue.value
+    return paid + chip.node_power_w * 3600 / KWH_J * site.electricity.value * site.pue.value
 
 
 def mean_power_w(chip: Chip, full_w: float, row: Mapping[str, Any], site: Site) -> float:
@@ -151,8 +150,7 @@ def _drawn_w(chip: Chip, full_w: float, busy: tuple[float, float, float], site: 
     share, utilization, arithmetic = busy
     idle = site.idle_power.value
     if chip.power.idle is not None:
-        node = chip.power.node.value / chip.packaging.chips_per_node
-        idle = min(chip.power.idle.value / node, 1.0)
+        idle = min(chip.power.idle.value / chip.node_power_w, 1.0)
     drawn = arithmetic + (1 - arithmetic) * site.memory_power.value
     return full_w * float(idle * share + (1 - idle) * utilization * drawn)
 
@@ -217,7 +215,7 @@ def _over(value: float | None, what: float | None) -> float | None:
 
 def _pool(name: str, pool: Pool, row: Mapping[str, Any], site: Site) -> PoolCost:
     chip, chips = pool.chip, pool.chips
-    full_w = chips * chip.power.node.value / chip.packaging.chips_per_node
+    full_w = chips * chip.node_power_w
     power_w = mean_power_w(chip, full_w, row, site)
     nodes, racks = racks_of(chip, chips, site)
     electricity = 0.0

@@ -179,7 +179,7 @@ def _pool(cluster: Cluster, name: str, elapsed_s: float) -> dict[str, Any]:
         "kv_evicted_tokens": sum(kv.tree.evicted_blocks for kv in caches) * pool.block_tokens,
         "kv_offloaded_tokens": sum(link.written_tokens for link in offloads),
         "kv_reloaded_tokens": sum(link.read_tokens for link in offloads),
-        "power_w": pool.chips * pool.chip.power.node.value / pool.chip.packaging.chips_per_node,
+        "power_w": pool.chips * pool.chip.node_power_w,
         "usd_per_hour": pool.chips * pool.chip.price.usd_per_chip_hour.value,
         **{f"bound_{bound}": seconds / busy for bound, seconds in split.items()},
         **_by_phase(total, busy),

@@ -211,7 +211,7 @@ def _layout(scenario: Scenario, chip: Chip, pool: dict[str, Any], site: Site) ->
         machine=machine,
         chips=chips,
         usd_per_hour=chips * usd_per_hour,
-        power_w=chips * chip.power.node.value / packaging.chips_per_node,
+        power_w=chips * chip.node_power_w,
         chips_per_node=packaging.chips_per_node,
         card_bytes_per_s=chip.interconnect.scale_out.bandwidth.value,
     )
@@ -228,7 +228,7 @@ def floor(layout: Layout, demand: Demand, bounds: Sequence[Bound]) -> Floor:
     if room < demand.longest:
         why = f"room for {room:,} tokens of KV, the longest sequence has {demand.longest:,}"
         return Floor(inf, inf, 0, inf, why)
-    limits = {bound.time: bound.limit_s for bound in bounds if bound.statistic != "std"}
+    limits = {bound.time: bound.limit_s for bound in bounds}
     alone, context = decode_s(machine, 1, demand, 1), demand.past + demand.new + demand.osl / 2
     ttft_s = prompt_s(machine, demand.new, demand.past, 1, 1)
     task_s = demand.idle_s + demand.steps * (ttft_s + demand.osl * alone)

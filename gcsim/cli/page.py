@@ -90,6 +90,7 @@ for (const table of document.querySelectorAll("table.sorted")) {
       body.append(...[...body.rows].sort(order));
     });
   });
+  if (body.rows.length < 12) continue;  // all of it is in sight
   const label = document.createElement("label"), input = document.createElement("input");
   input.type = "search";
   label.append("Show rows with ", input);

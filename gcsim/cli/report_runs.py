@@ -77,8 +77,12 @@ def _of_one(name: str, result: Result) -> str:
     s = result.summary
     if s["saturated"]:
         return f"{name} is saturated, its mean times say nothing: {s['saturated_why']}."
-    what = {"mean_e2el_ms": "a step takes", "mean_ttft_ms": "its first token", "mean_task_ms": ""}
-    parts = [f"{what[key] or 'a task'} {_value(s, key)}" for key in SAID if s[key] is not None]
+    what = {
+        "mean_e2el_ms": "a step takes",
+        "mean_ttft_ms": "its first token comes after",
+        "mean_task_ms": "a task takes",
+    }
+    parts = [f"{what[key]} {_value(s, key)}" for key in SAID if s[key] is not None]
     slo = {"holds": "; the SLO holds", "-": ""}.get(verdict(s), f"; {verdict(s)} breaks the SLO")
     if not parts:
         return f"On {name} no task counts."
@@ -92,9 +96,8 @@ def _value(s: Mapping[str, Any], key: str) -> str:
     text, more = f"{value} {metric.unit}", []
     if ends := s.get(f"ci95_{key}"):
         more.append(f"95% interval {span(ends, metric.scale)}")
-    band = s.get("bands", {}).get("metrics", {}).get(key)
-    if band and not band["lost"]:
-        more.append(f"band {span([band['low'], band['high']], metric.scale)}")
+    if band := _band(s, key):
+        more.append(f"band {span(band, metric.scale)}")
     return f"{text} ({'; '.join(more)})" if more else text
 
 
@@ -109,9 +112,9 @@ def _best(comparison: Comparison, key: str) -> str:
     found = ratio(first, other, key, comparison.divisor(first) / comparison.divisor(other))
     text = f"by {metric.label} {best} is ahead with {_value(other.summary, key)}"
     if found.ratio is not None:
-        text += f", {found.ratio:.3g} times that of {then}"
+        text += f", {three(found.ratio)} times that of {then}"
         if found.low is not None and found.high is not None:
-            text += f" (95% interval {found.low:.3g} .. {found.high:.3g})"
+            text += f" (95% interval {span([found.low, found.high])})"
     return text + ("" if clear else ", within the noise")
 
 
@@ -176,8 +179,29 @@ def _overturns(runs: Runs, comparison: Comparison | None) -> Iterator[str]:
         if best is not None and not clear:
             then = comparison.order(key)[1]
             yield f"By {named(key)[0].label}, {best} and {then} are within the noise."
+        yield from _overlaps(runs, key, best)
     if why := decides(comparison):
         yield f"What the order hangs on: {why}"
+
+
+def _overlaps(runs: Runs, key: str, best: str | None) -> Iterator[str]:
+    """Whose band reaches into that of the best: other values of the chips may turn the order."""
+    metric, _ = named(key)
+    bands = {name: _band(result.summary, key) for name, result in runs.items()}
+    mine = bands.pop(best, None) if best else None
+    for name, band in bands.items():
+        if mine is None or band is None:
+            continue
+        if band[0] <= mine[1] and mine[0] <= band[1]:
+            both = (span(ends, metric.scale) for ends in (mine, band))
+            ends = " and ".join(both)
+            yield f"By {metric.label} the bands of {best} and {name} overlap: {ends} {metric.unit}."
+
+
+def _band(s: Mapping[str, Any], key: str) -> list[float] | None:
+    """How far the values of the chips move a metric, where that was played and has both ends."""
+    band = s.get("bands", {}).get("metrics", {}).get(key)
+    return [band["low"], band["high"]] if band and not band["lost"] else None
 
 
 def _by_bands(s: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from gcsim.results.result import Result
 from gcsim.results.text import PHASE_NAMES
 
 BINS = 240  # of a timeline
+SMALL: dict[str, Any] = {"frameon": False, "fontsize": "small"}  # a legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,6 +71,8 @@ def steps(result: Result, trajectory: int | None = None) -> "Figure":
 def latencies(results: Result | Mapping[str, Result]) -> "Figure":
     """Which fraction of the requests has at most this TTFT, and this TPOT."""
     named = {_where(results): results} if isinstance(results, Result) else dict(results)
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, axes = new_axes(1, 2, (9, 3.6), sharey=True)
     columns = (("ttft_s", "TTFT [ms]"), ("tpot_s", "TPOT [ms]"))
     for axis, (column, label) in zip(axes, columns, strict=True):
@@ -80,12 +83,15 @@ def latencies(results: Result | Mapping[str, Result]) -> "Figure":
                 heights = np.arange(1, len(values) + 1) / len(values)
                 axis.step(values, heights, where="post", color=colour, label=name)
         axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(label)
         axis.grid(visible=True, color="#EEEEEE")
     axes[0].set_ylabel("fraction of the requests")
     axes[0].set_ylim(0, 1.01)
-    _legend(axes[1], "lower right")
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=3, **SMALL)
     return figure
 
 
@@ -125,7 +131,7 @@ def breakdown(results: Mapping[str, Result]) -> "Figure":
         left += parts
     axis.set_xlabel("mean time of a step [ms]")
     axis.xaxis.set_major_formatter(_thousands)
-    _legend(axis, "lower right")
+    _legend(axis)
     return figure
 
 
@@ -162,11 +168,10 @@ def _thousands(value: float, _: object) -> str:
     return f"{value:,.0f}"
 
 
-def _legend(axis: "Axes", place: str = "") -> None:
-    """A legend inside the axes, or above them at the right."""
-    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2, "ncols": 6}
-    options: dict[str, Any] = {"loc": place} if place else above
-    axis.legend(frameon=False, fontsize="small", **options)
+def _legend(axis: "Axes") -> None:
+    """A legend above the axes at the right, where no data are."""
+    above: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 6}
+    axis.legend(borderaxespad=0.2, **above, **SMALL)
 
 
 def _colours(count: int) -> list[str]:

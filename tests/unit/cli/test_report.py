@@ -5,6 +5,8 @@ Modules: gcsim.cli.report_runs, gcsim.cli.report_plan, gcsim.cli.page.
 
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,12 +19,15 @@ from gcsim.cli import page as pages
 from gcsim.cli import report as reports
 from gcsim.cli.app import main
 from gcsim.cli.report import page_of
-from gcsim.cli.report_runs import answer, numbers
+from gcsim.cli.report_runs import _by_bands, _overlaps, answer, numbers
 from gcsim.errors import ProfileError
 from gcsim.profiles.assumed import assumed_values
+from gcsim.results import plots
 from gcsim.results.comparison import Comparison
 from gcsim.results.text import three
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 VOID = {"meta", "br", "img", "input"}
 NAMES = ["sn40l-mono", "mi300x-prefill-sn50-decode"]
 PLAN: dict[str, Any] = {
@@ -137,9 +142,6 @@ def test_what_is_on_it(both: Comparison, text: str) -> None:
     assert kinds.count("svg") == 4  # phases, latencies, two timelines
     labels = [attributes["aria-label"] for tag, attributes in found.tags if tag == "svg"]
     assert len(set(labels)) == 4
-    ids = [attributes["id"] for tag, attributes in found.tags if "id" in attributes and tag != "g"]
-    clips = [name for name in ids if name and name.startswith("p")]
-    assert len(clips) == len(set(clips)) > 0, "pictures do not share their ids"
     names = {row[0] for row in found.rows if row}
     for result in both.results.values():
         assert set(assumed_values(result.resolved.scenario)) <= names
@@ -174,12 +176,25 @@ def test_a_run_says_its_band_and_what_could_overturn_it(both: Comparison, tmp_pa
     told = answer({"x": replace(one, summary=summary)})
     assert "; band 1.00 .. 100,000)" in told
     assert told.endswith(("holds.", "the SLO."))
-    from gcsim.cli.report_runs import _by_bands
-
     lines = list(_by_bands(summary))
     assert "mean E2E [ms] within 1.00 .. 100,000, mostly from fixed times." in lines
     assert "The bound of TTFT, 2,000 ms, lies in its band 1.00 .. 100,000." in lines
     assert "bands" not in " ".join(numbers(summary))
+
+
+def test_bands_that_overlap_are_told(both: Comparison) -> None:
+    def told(high: float) -> list[str]:
+        runs = {}
+        for (name, one), low in zip(both.results.items(), (1e3, 5e3), strict=True):
+            band = {"low": low, "high": low + high, "lost": None, "cause": "x"}
+            bands = {"metrics": {"mean_task_ms": band}}
+            runs[name] = replace(one, summary={**one.summary, "bands": bands})
+        return list(_overlaps(runs, "mean_task_ms", NAMES[0]))
+
+    assert told(3e3) == []
+    (line,) = told(4e3)
+    assert line.startswith(f"By task time the bands of {NAMES[0]} and {NAMES[1]} overlap")
+    assert line.endswith(": 1.00 .. 5.00 and 5.00 .. 9.00 s.")
 
 
 def test_saturated_runs_have_no_answer(both: Comparison) -> None:
@@ -234,10 +249,20 @@ def test_the_command_writes_all_or_nothing(
     assert "is there already" in capsys.readouterr().err
     assert ended(folders[0], "--out", out, "--force") == 0
     assert out.read_bytes() == before, "the same bytes each time"
-    monkeypatch.setattr(reports, "PAGE_BYTES_MAX", 1000)
-    assert ended(folders[0], "--out", out, "--force") == 2
-    assert "more than" in capsys.readouterr().err
-    assert out.read_bytes() == before
+    out.write_text("earlier")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reports, "PAGE_BYTES_MAX", 1000)
+        assert ended(folders[0], "--out", out, "--force") == 2
+        assert "more than" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        assert ended(folders[0], "--out", out, "--force") == 2
+        assert "No space left on device" in capsys.readouterr().err
+    assert out.read_text() == "earlier"
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
 
 
@@ -273,11 +298,71 @@ def test_contrast_is_that_of_wcag_aa(scheme: str) -> None:
 
 
 def test_a_large_picture_becomes_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gcsim.results.plots import new_axes
-
-    figure, _ = new_axes(1, 1, (2, 2))
+    figure, _ = plots.new_axes(1, 1, (2, 2))
     assert "<svg" in pages.picture(figure, "a", "<x>")
     monkeypatch.setattr(pages, "PICTURE_BYTES_MAX", 10)
     found = pages.picture(figure, "a", "<x>")
     assert found.startswith('<figure><img src="data:image/png;base64,')
     assert 'alt="&lt;x&gt;"' in found
+
+
+def test_two_pictures_on_a_page_share_no_ids() -> None:
+    figures = [plots.new_axes(1, 1, (2, 2)) for _ in range(2)]
+    ids = []
+    for name, (figure, axis) in zip("ab", figures, strict=True):
+        axis.plot([1, 2])
+        found = re.findall(r'<clipPath id="(.*?)"', pages.picture(figure, name, ""))
+        assert found
+        ids += found
+    assert len(ids) == len(set(ids))
+
+
+PROBE = """
+<script>
+const told = [], sorted = document.querySelector("table.sorted"), body = sorted.tBodies[0];
+const texts = () => [...body.rows].map(row => row.cells[0].textContent);
+const before = texts().join();
+sorted.querySelector("th button").click();
+told.push(texts().join() === [...texts()].sort((a, b) => a.localeCompare(b)).join());
+told.push(texts().join() !== before);
+const input = document.querySelector("input");
+input.value = "mean_ttft_ms";
+input.dispatchEvent(new Event("input"));
+told.push([...body.rows].filter(row => !row.hidden).length);
+const one = document.querySelector("details:not([open])");
+one.querySelector("summary").click();
+told.push(one.open, document.querySelectorAll("svg").length);
+told.push(document.documentElement.scrollWidth <= innerWidth);
+document.title = JSON.stringify(told);
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_shows_it(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text(text.replace("</body>", PROBE + "</body>"))
+    browse = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900"]
+    browse += [f"--user-data-dir={tmp_path}/profile", "--enable-logging=stderr"]
+    dumped = subprocess.run(
+        [*browse, "--dump-dom", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    title = re.search(r"<title>(.*?)</title>", dumped.stdout)
+    assert title is not None
+    sorts, moved, rows, toggles, pictures, fits = json.loads(title[1])
+    assert (sorts, moved, toggles, pictures, fits) == (True, True, True, 4, True)
+    assert 1 <= rows < 20
+    assert "CONSOLE" not in dumped.stderr
+    printed = tmp_path / "a.pdf"
+    subprocess.run(
+        [*browse, f"--print-to-pdf={printed}", path.as_uri()],
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert printed.read_bytes().startswith(b"%PDF")

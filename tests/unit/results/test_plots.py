@@ -52,6 +52,33 @@ def test_a_distribution_ends_at_one(both: Comparison) -> None:
             assert heights[-1] == 1
 
 
+def test_no_legend_lies_on_the_data(both: Comparison) -> None:
+    result = both.results["sn40l-mono"]
+    for figure in (
+        plots.breakdown(both.results),
+        plots.latencies(both.results),
+        plots.timeline(result),
+        plots.steps(result),
+    ):
+        figure.draw_without_rendering()
+        own = [axis.get_legend() for axis in figure.axes]
+        legends = [legend for legend in (*own, *figure.legends) if legend is not None]
+        assert legends
+        for legend in legends:
+            for axis in figure.axes:
+                assert not legend.get_window_extent().overlaps(axis.patch.get_window_extent())
+
+
+def test_the_ticks_of_a_distribution_are_numbers(both: Comparison) -> None:
+    figure = plots.latencies(both.results)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        labels = [label.get_text() for label in axis.get_xticklabels(which="both")]
+        told = [label for label in labels if label]
+        assert len(told) >= 2
+        assert all(float(label.replace(",", "")) > 0 for label in told)
+
+
 def test_a_timeline_keeps_the_means(both: Comparison) -> None:
     result = both.results["mi300x-prefill-sn50-decode"]
     top, bottom = plots.timeline(result).axes

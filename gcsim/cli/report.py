@@ -18,7 +18,7 @@ PAGE_BYTES_MAX = 3_000_000
 def report(
     results: Annotated[
         list[Path],
-        typer.Argument(help="Folders of --out; plans: what gcsim plan --format json printed."),
+        typer.Argument(help="Folders of --out (runs, sweeps); plans as --format json has them."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page.")],
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
@@ -31,20 +31,25 @@ def report(
 
 
 def page_of(sources: list[Path]) -> str:
-    """The page of what was saved: the runs together, then each plan.
+    """The page of what was saved: each plan, each sweep, then the runs together.
 
     Errors: `ProfileError` for what is none of these.
     """
-    from gcsim.cli import report_plan, report_runs
+    from gcsim.cli import report_plan, report_runs, report_sweep
     from gcsim.cli.page import page
     from gcsim.results.html import words
     from gcsim.results.saved import load_results
+    from gcsim.studies.finished import TABLE
+    from gcsim.studies.saved import load_sweep
     from gcsim.version import __version__
 
     plans = [report_plan.read_plan(path) for path in sources if path.is_file()]
-    folders = [path for path in sources if not path.is_file()]
+    swept = [path for path in sources if (path / TABLE).is_file()]
+    sweeps = [load_sweep(path) for path in swept]
+    folders = [path for path in sources if not path.is_file() and path not in swept]
     runs = _named([(path, load_results(path)) for path in folders])
     asked = [(report_plan.question(one), one["sentence"]) for one in plans]
+    asked += [(report_sweep.question(one), report_sweep.answer(one)) for one in sweeps]
     if runs:
         asked.append((report_runs.question(runs), report_runs.answer(runs)))
     parts: list[str] = []
@@ -53,6 +58,8 @@ def page_of(sources: list[Path]) -> str:
         parts.append(f'<p class="answer">{words(answer[:1].upper() + answer[1:])}</p>')
     for one in plans:
         parts += report_plan.sections(one)
+    for each in sweeps:
+        parts += report_sweep.sections(each)
     if runs:
         parts += report_runs.sections(runs)
     foot = f"gcsim {__version__}. ± and intervals: 95%, from chance alone. Bands: what the values"

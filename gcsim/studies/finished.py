@@ -17,6 +17,7 @@ from gcsim.errors import ProfileError
 from gcsim.results.folder import cannot_write, locked
 
 TABLE = "sweep.parquet"
+ABOUT = "sweep.json"
 Record = dict[str, Any]  # of one point: its "summary", or its "error"
 
 
@@ -41,9 +42,11 @@ class Finished:
         if self.folder is not None:
             self._replace(self._file(key), json.dumps({"key": key, **record}).encode())
 
-    def write_table(self, table: pd.DataFrame) -> None:
-        """The table of the whole sweep, in the place of an earlier one."""
+    def write_table(self, table: pd.DataFrame, about: Record) -> None:
+        """The table of the whole sweep and what it is about, in the place of earlier ones."""
         if self.folder is not None:
+            text = json.dumps(about, indent=2, allow_nan=False, default=str)
+            self._replace(self.folder / ABOUT, f"{text}\n".encode())
             self._replace(self.folder / TABLE, table.to_parquet(index=False))
 
     def _file(self, key: str) -> Path:

@@ -140,7 +140,8 @@ def sweep(
         except KeyboardInterrupt as error:
             raise Interrupted.by(error, book.told()) from error
         found = _made(axes, curves, book.played)
-        kept.write_table(found.table)
+        about = {key: value for key, value in found.to_dict().items() if key != "points"}
+        kept.write_table(found.table, about)
     return found
 
 

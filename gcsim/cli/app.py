@@ -10,7 +10,7 @@ import typer
 
 from gcsim.cli.calibrate import calibrate, claims, validate
 from gcsim.cli.check import Wanted, bless, check, diff, run_replications
-from gcsim.cli.console import Format, emit, guarded, note, progress, terminable
+from gcsim.cli.console import OutputFormat, emit, guarded, note, progress, terminable
 from gcsim.cli.cost import cost
 from gcsim.cli.options import (
     DtypeOption,
@@ -148,7 +148,7 @@ def run(
     seed: SeedOption = None,
     settings: SetOption = None,
     library: LibraryOption = None,
-    output: FormatOption = Format.table,
+    output: FormatOption = OutputFormat.table,
 ) -> None:
     """Play one scenario: latencies, rates, and where the time goes."""
     from gcsim.profiles.library import opened
@@ -175,7 +175,7 @@ def run(
     total = (resolved.scenario.tasks or 0) * runs or None
     with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
         result = study.run(resolved, out=out, bands=bands, progress=tell)
-    emit(result.to_json() if output is Format.json else run_table(result))
+    emit(result.to_json() if output is OutputFormat.json else run_table(result))
     if out is not None:
         note(f"Written to {out}")
 
@@ -221,7 +221,7 @@ def compare(
     seed: SeedOption = None,
     settings: SetOption = None,
     library: LibraryOption = None,
-    output: FormatOption = Format.table,
+    output: FormatOption = OutputFormat.table,
 ) -> None:
     """The same trajectories on several deployments, side by side: ratios to the first."""
     from gcsim.cli.compare import comparison_table, series_table
@@ -247,10 +247,10 @@ def compare(
         else:
             comparison = study.compare(*named, progress=tell, **common)
     if over is not None:
-        emit(series.to_json() if output is Format.json else series_table(series))
+        emit(series.to_json() if output is OutputFormat.json else series_table(series))
     else:
         found = {**comparison.to_dict(), "at_slo": study.at_slo(comparison)}
-        emit(found if output is Format.json else comparison_table(comparison))
+        emit(found if output is OutputFormat.json else comparison_table(comparison))
 
 
 @app.command()
@@ -268,7 +268,7 @@ def estimate(
     dtype: DtypeOption = None,
     stack: Annotated[str | None, typer.Option(help="Serving stack of the chip.")] = None,
     library: LibraryOption = None,
-    output: FormatOption = Format.table,
+    output: FormatOption = OutputFormat.table,
 ) -> None:
     """One operating point: equal requests on one replica, and what each millisecond is made of."""
     from gcsim.cli.run_text import estimate_table
@@ -280,7 +280,7 @@ def estimate(
     own = opened(library)
     which = load_chip(chip, own), tp, load_model(model, own)
     found = study.estimate(*which, **load, dtype=dtype, ep=ep, pp=pp, stack=stack)
-    emit(found.to_json() if output is Format.json else estimate_table(found))
+    emit(found.to_json() if output is OutputFormat.json else estimate_table(found))
 
 
 @app.command("list")
@@ -288,14 +288,14 @@ def estimate(
 def list_(
     what: Annotated[Listed, typer.Argument(help="Kind of profile.")],
     library: LibraryOption = None,
-    output: FormatOption = Format.table,
+    output: FormatOption = OutputFormat.table,
 ) -> None:
     """The profiles that gcsim ships, and your own."""
     from gcsim.cli.library import listed, listed_table
     from gcsim.profiles.library import opened
 
     rows = listed(what.value.removesuffix("s"), opened(library))
-    emit({what.value: rows} if output is Format.json else listed_table(what.value, rows))
+    emit({what.value: rows} if output is OutputFormat.json else listed_table(what.value, rows))
 
 
 @app.command()
@@ -336,7 +336,7 @@ def show(
     model: Annotated[str | None, typer.Option(help="placement: the model.")] = None,
     dtype: DtypeOption = None,
     library: LibraryOption = None,
-    output: FormatOption = Format.table,
+    output: FormatOption = OutputFormat.table,
 ) -> None:
     """A profile, every number with its origin; or what lies where in a chip's memory."""
     from gcsim.cli.library import Shape, shown

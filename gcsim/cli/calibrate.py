@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcsim.cli.console import Format, emit, guarded, progress
+from gcsim.cli.console import OutputFormat, emit, guarded, progress
 from gcsim.cli.options import LibraryOption
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ def validate(
         Path | None, typer.Option(help="A CSV of measurements; without, the shipped table.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write an HTML report.")] = None,
-    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
-        Format.table
-    ),
+    output: Annotated[
+        OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
+    ] = (OutputFormat.table),
     jobs: JobsOption = -1,
 ) -> None:
     """Play published measurements and tell how far off the modeled times are."""
@@ -33,7 +33,7 @@ def validate(
         result = compare(points, jobs, lambda done, of: tell(done / of))
     if out is not None:
         out.write_text(report.html_report(result), encoding="utf-8")
-    emit(result if output is Format.json else report.validation_text(result))
+    emit(result if output is OutputFormat.json else report.validation_text(result))
 
 
 @guarded
@@ -53,9 +53,9 @@ def calibrate(
     framework: Annotated[str, typer.Option(help="Its serving stack, e.g. vllm 0.18.")] = "vllm",
     out: Annotated[Path | None, typer.Option(help="Write the profile with these factors.")] = None,
     library: LibraryOption = None,
-    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
-        Format.table
-    ),
+    output: Annotated[
+        OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
+    ] = (OutputFormat.table),
 ) -> None:
     """Fit a chip's named factors to measurements, with their cross-validated error."""
     from gcsim.calibration import one_chip, servers
@@ -76,7 +76,7 @@ def calibrate(
             result = servers.calibrate_from_aiperf(from_aiperf, server, out)
         else:
             result = servers.calibrate_from_vllm_bench(given[0], server, out)
-    emit(result if output is Format.json else _factors(result))
+    emit(result if output is OutputFormat.json else _factors(result))
 
 
 def _factors(result: dict[str, Any]) -> "RenderableType":
@@ -106,15 +106,15 @@ _SHARES = ("median_ape", "p90_ape")
 
 @guarded
 def claims(
-    output: Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")] = (
-        Format.table
-    ),
+    output: Annotated[
+        OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
+    ] = (OutputFormat.table),
 ) -> None:
     """What vendors publish, in the model: claim, modeled value, range and verdict."""
     from gcsim.calibration.claims import claims as ledger
 
     found = ledger()
-    emit({"claims": found} if output is Format.json else _ledger(found))
+    emit({"claims": found} if output is OutputFormat.json else _ledger(found))
 
 
 def _ledger(found: list[dict[str, Any]]) -> "RenderableType":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gcsim.cli.check_text import Checked, diff_table, replications_table, verdicts_as
-from gcsim.cli.console import Format, emit, guarded, note, progress
+from gcsim.cli.console import OutputFormat, emit, guarded, note, progress
 from gcsim.cli.options import JobsOption, LibraryOption, SeedOption, SetOption
 
 if TYPE_CHECKING:
@@ -106,17 +106,19 @@ def check(
 def diff(
     first: Annotated[Path, typer.Argument(help="A results folder or summary.json.")],
     other: Annotated[Path, typer.Argument(help="Another.")],
-    output: Annotated[Format, typer.Option("--format", help="A table, or JSON.")] = Format.table,
+    output: Annotated[
+        OutputFormat, typer.Option("--format", help="A table, or JSON.")
+    ] = OutputFormat.table,
 ) -> None:
     """What moved between two results, and which inputs differ. Refuses an incomplete folder."""
     from gcsim.studies.diff import difference
 
     found = difference(first, other)
-    emit(found.to_json() if output is Format.json else diff_table(found))
+    emit(found.to_json() if output is OutputFormat.json else diff_table(found))
 
 
 def run_replications(
-    resolved: "Resolved", wanted: Wanted, out: Path | None, bands: bool, output: Format
+    resolved: "Resolved", wanted: Wanted, out: Path | None, bands: bool, output: OutputFormat
 ) -> None:
     """`gcsim run --replications N` and `--precision 2%`, with `--bands` or without."""
     from gcsim.results.statistics import parse_share
@@ -132,7 +134,7 @@ def run_replications(
     if bands:
         with progress(f"{resolved.scenario.name}, bands", 1.0) as tell:
             found = banded_replications(found, out, progress=tell)
-    emit(found.to_json() if output is Format.json else replications_table(found.summary))
+    emit(found.to_json() if output is OutputFormat.json else replications_table(found.summary))
     if share is not None and not found.summary["precision_reached"]:
         note(f"The precision was not reached in {len(found.summaries)} replications.")
     if out is not None:

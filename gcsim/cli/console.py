@@ -27,7 +27,7 @@ R = TypeVar("R")
 Tell = Callable[[float], None]
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """How a result is given."""
 
     table = "table"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcsim.cli.console import Format, emit, guarded
+from gcsim.cli.console import OutputFormat, emit, guarded
 from gcsim.cli.options import FormatOption, LibraryOption, SeedOption, SetOption
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def cost(
     settings: SetOption = None,
     seed: SeedOption = None,
     library: LibraryOption = None,
-    output: FormatOption = Format.table,
+    output: FormatOption = OutputFormat.table,
 ) -> None:
     """Dollars per hour, million tokens and task, joules and racks of one or more runs."""
     from gcsim.profiles.library import opened
@@ -44,7 +44,7 @@ def cost(
     for name in runs:
         for deployment, summary in _played(name, known, deployments or [], (settings, seed)):
             found.append((deployment.name, costs(deployment, summary, terms)))
-    if output is Format.json:
+    if output is OutputFormat.json:
         emit({"site": terms.name, "runs": [{"deployment": n, **c.to_dict()} for n, c in found]})
     else:
         emit(cost_table(found))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gcsim.cli.console import Format
+from gcsim.cli.console import OutputFormat
 from gcsim.profiles.library import Library, root
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def listed_table(title: str, rows: list[dict[str, Any]]) -> "Table":
 def shown(
     kind: str,
     name: str,
-    output: Format,
+    output: OutputFormat,
     library: Library | None = None,
     shape: Shape | None = None,
 ) -> "RenderableType | dict[str, Any]":
@@ -84,7 +84,7 @@ def shown(
         from gcsim.profiles.resolve import resolve
 
         mapping = resolve(name, library=library).mapping
-        if output is Format.json:
+        if output is OutputFormat.json:
             return mapping
         return f"{_provenance(read(kind, name, library))}{_as_yaml(mapping)}"
     from gcsim.profiles.load import validate
@@ -93,11 +93,11 @@ def shown(
     entry = whole(kind, name, library)
     spec = validate(_spec(kind), entry.mapping, str(entry.path), entry.lines)
     if kind == "chip":
-        return _json(spec, entry) if output is Format.json else _chip(spec, entry)
+        return _json(spec, entry) if output is OutputFormat.json else _chip(spec, entry)
     if kind == "model":
         found = {**_model_dict(spec), **_files(entry)}
-        return found if output is Format.json else _model(spec, entry)
-    if output is Format.json:
+        return found if output is OutputFormat.json else _model(spec, entry)
+    if output is OutputFormat.json:
         found = _json(spec, entry, exclude_none=kind != "deployment")
         for key, pool in getattr(spec, "pools", {}).items():
             found["pools"][key]["chip"] = pool.chip.name
@@ -278,7 +278,9 @@ def _model(model: Any, entry: "Entry") -> "RenderableType":
     return Group(f"{_provenance(entry)}{_as_yaml(data)}".rstrip(), "", table)
 
 
-def _placement(shape: Shape, output: Format, library: Library) -> "RenderableType | dict[str, Any]":
+def _placement(
+    shape: Shape, output: OutputFormat, library: Library
+) -> "RenderableType | dict[str, Any]":
     """What lies where on each chip of one replica."""
     from gcsim.machine.placement import COMPONENTS, place
     from gcsim.profiles.deployment import Deployment
@@ -316,7 +318,7 @@ def _placement(shape: Shape, output: Format, library: Library) -> "RenderableTyp
         "groups": shape.ep,
         "kv_bytes_per_chip_token": placement.kv_bytes_per_chip_token,
     }
-    return found if output is Format.json else _placement_table(found)
+    return found if output is OutputFormat.json else _placement_table(found)
 
 
 def _placement_table(found: dict[str, Any]) -> "RenderableType":

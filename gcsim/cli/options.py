@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from gcsim.cli.console import Format
+from gcsim.cli.console import OutputFormat
 from gcsim.errors import ProfileError
 
 if TYPE_CHECKING:
     from gcsim.profiles.resolve import Resolved
 
-FormatOption = Annotated[Format, typer.Option("--format", help="A table, or one JSON object.")]
+FormatOption = Annotated[
+    OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: run.trajectories=10."),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcsim.cli.console import Format, emit, guarded, note, progress
+from gcsim.cli.console import OutputFormat, emit, guarded, note, progress
 from gcsim.cli.options import (
     FormatOption,
     JobsOption,
@@ -89,7 +89,7 @@ def plan(
     seed: SeedOption = None,
     library: LibraryOption = None,
     jobs: JobsOption = None,
-    output: FormatOption = Format.table,
+    output: FormatOption = OutputFormat.table,
 ) -> None:
     """The cheapest deployment that serves a load within an SLO, searched over chips and layouts."""
     from gcsim.cli.plan_text import plan_table
@@ -127,7 +127,7 @@ def plan(
             jobs=jobs,
             progress=tell,
         )
-    emit(found.to_json() if output is Format.json else plan_table(found))
+    emit(found.to_json() if output is OutputFormat.json else plan_table(found))
     note(f"{found.runs:,} runs")
     if found.answer is None:
         raise typer.Exit(NOTHING_HOLDS)
@@ -144,7 +144,7 @@ def _over_load(
     terms: "Terms",
     settings: dict[str, Any],
     jobs: int | None,
-    output: Format,
+    output: OutputFormat,
 ) -> None:
     from gcsim.cli.plan_load_text import plan_load_table
     from gcsim.studies.plan_load import plan_over_load
@@ -160,7 +160,7 @@ def _over_load(
             jobs=jobs,
             progress=tell,
         )
-    emit(found.to_json() if output is Format.json else plan_load_table(found))
+    emit(found.to_json() if output is OutputFormat.json else plan_load_table(found))
     note(f"{found.runs:,} runs")
     if all(one.best.best is None for one in found.served):
         raise typer.Exit(NOTHING_HOLDS)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcsim.cli.console import Format, emit, guarded, note, progress
+from gcsim.cli.console import OutputFormat, emit, guarded, note, progress
 from gcsim.cli.options import LibraryOption, scenario_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def sweep(
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting.")
     ] = None,
     library: LibraryOption = None,
-    output: Annotated[Format, typer.Option("--format", help="A table, or JSON.")] = Format.table,
+    output: Annotated[
+        OutputFormat, typer.Option("--format", help="A table, or JSON.")
+    ] = OutputFormat.table,
 ) -> None:
     """Every combination of settings and deployments, each a run of its own, as one table."""
     from gcsim.cli.sweep_text import sweep_table
@@ -71,7 +73,7 @@ def sweep(
             dask=dask,
             progress=tell,
         )
-    emit(found.to_json() if output is Format.json else sweep_table(found))
+    emit(found.to_json() if output is OutputFormat.json else sweep_table(found))
     if plot is not None:
         from gcsim.studies.sweep_plots import write_plot
 

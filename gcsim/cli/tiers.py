@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcsim.cli.console import Format, emit, guarded, progress
+from gcsim.cli.console import OutputFormat, emit, guarded, progress
 from gcsim.cli.options import FormatOption, JobsOption, LibraryOption, SetOption, scenario_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def tiers(
     jobs: JobsOption = None,
     settings: SetOption = None,
     library: LibraryOption = None,
-    output: FormatOption = Format.table,
+    output: FormatOption = OutputFormat.table,
 ) -> None:
     """What a rack of each kind of chip gives and earns in each tier, within the tier's SLO."""
     from gcsim.profiles.resolve import parse_settings
@@ -49,7 +49,7 @@ def tiers(
             jobs=jobs,
             progress=tell,
         )
-    emit(found.to_json() if output is Format.json else tiers_table(found))
+    emit(found.to_json() if output is OutputFormat.json else tiers_table(found))
 
 
 def tiers_table(found: "Tiers") -> "RenderableType":

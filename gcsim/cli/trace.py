@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcsim.cli.console import Format, Tell, emit, guarded, note, progress
+from gcsim.cli.console import OutputFormat, Tell, emit, guarded, note, progress
 from gcsim.cli.options import LibraryOption
 from gcsim.cli.run_text import bar, plain_table
 from gcsim.results.text import three
@@ -62,8 +62,8 @@ def info(
     columns: ColumnsOption = None,
     unpacked_max: UnpackedOption = None,
     output: Annotated[
-        Format, typer.Option("--format", help="A table with histograms, or one JSON object.")
-    ] = Format.table,
+        OutputFormat, typer.Option("--format", help="A table with histograms, or one JSON object.")
+    ] = OutputFormat.table,
 ) -> None:
     """Requests, lengths, burstiness, and how much of it a cache could reuse."""
     from dataclasses import replace
@@ -79,7 +79,7 @@ def info(
     summary = found.summary()
     if skip_bad_lines:
         summary["skipped_lines"] = skipped.count
-    if output is Format.json:
+    if output is OutputFormat.json:
         emit(summary)
     else:
         emit(info_table(file.name, str(options.format), found, summary))

@@ -58,7 +58,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One combination: the base with `settings`; `key` names it and all that its numbers need.
 
     cells: its values on the axes; lacks: the settings that its deployment does not have, left out;
@@ -77,14 +77,14 @@ class Point:
         """The scenario; not kept, for a sweep may have very many."""
         return with_settings(self.base, self.settings)
 
-    def at(self, cell: Any, settings: Mapping[str, Any]) -> "Point":
+    def at(self, cell: Any, settings: Mapping[str, Any]) -> "GridPoint":
         """The same with one more value, and what that sets."""
         cells = (*self.cells, cell)
         if self.error is not None:
             return replace(self, cells=cells)
         return _point(cells, self.base, {**self.settings, **settings}, self.lacks)
 
-    def failed(self, why: str) -> "Point":
+    def failed(self, why: str) -> "GridPoint":
         """The same, known to be none."""
         return replace(self, key="", error=why)
 
@@ -102,7 +102,7 @@ def axes_of(grid: Mapping[str, Sequence[Any]]) -> tuple[Axis, ...]:
 
 def combinations(
     scenario: str | Path | Resolved, axes: Sequence[Axis], settings: Mapping[str, Any]
-) -> list[Point]:
+) -> list[GridPoint]:
     """Every combination of the values of the axes, the last axis fastest.
 
     A setting that one deployment lacks (a pool, for another layout) is left out there and said in
@@ -197,7 +197,7 @@ def _changes(base: Resolved, path: str, value: Any) -> bool:
 
 
 def _refuse_what_nobody_has(
-    points: Sequence[Point], axes: Sequence[Axis], bases: Sequence[Resolved]
+    points: Sequence[GridPoint], axes: Sequence[Axis], bases: Sequence[Resolved]
 ) -> None:
     """A typing error is told before anything is played."""
     for axis in axes:
@@ -221,14 +221,14 @@ def _base(
 
 def _point(
     cells: tuple[Any, ...], base: Resolved, settings: dict[str, Any], lacks: tuple[str, ...]
-) -> Point:
+) -> GridPoint:
     try:
         resolved = with_settings(base, settings)
         key = key_of(resolved)
     except ProfileError as error:
-        return Point(cells, base, settings, lacks, error=str(error))
+        return GridPoint(cells, base, settings, lacks, error=str(error))
     size = resolved.scenario.tasks or 100
-    return Point(cells, base, settings, lacks, key, size)
+    return GridPoint(cells, base, settings, lacks, key, size)
 
 
 def _shallow_first(settings: Mapping[str, Any]) -> list[str]:

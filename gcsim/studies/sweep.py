@@ -16,7 +16,7 @@ from gcsim.errors import Interrupted, ProfileError
 from gcsim.profiles.resolve import Resolved
 from gcsim.results.html import Shown
 from gcsim.studies.finished import Finished, Record, finished
-from gcsim.studies.grid import Axis, Point, axes_of, combinations
+from gcsim.studies.grid import Axis, GridPoint, axes_of, combinations
 from gcsim.studies.load_curve import (
     COLUMNS,
     Kind,
@@ -145,7 +145,7 @@ def sweep(
     return found
 
 
-def _curves(points: Sequence[Point], load: Loads) -> list["_Curve"]:
+def _curves(points: Sequence[GridPoint], load: Loads) -> list["_Curve"]:
     """A curve per combination; one without a load is a single point."""
     if load is None:
         return [_Curve(point) for point in points]
@@ -162,14 +162,14 @@ class _Curve:
 
     def __init__(
         self,
-        point: Point,
+        point: GridPoint,
         kind: Kind | None = None,
         loads: Sequence[float] | None = None,
         first: float = 1,
     ) -> None:
         self.point, self.kind, self.loads, self.first = point, kind, loads, first
-        self.records: dict[float, tuple[Point, Record]] = {}
-        self._asked: dict[float, Point] = {}
+        self.records: dict[float, tuple[GridPoint, Record]] = {}
+        self._asked: dict[float, GridPoint] = {}
         self._resolved = None if point.error is not None or kind is None else point.resolved()
 
     @property
@@ -177,7 +177,7 @@ class _Curve:
         """Whether the next load depends on what the earlier ones gave."""
         return self.kind is not None and self.loads is None
 
-    def wanted(self) -> list[tuple[float, Point]]:
+    def wanted(self) -> list[tuple[float, GridPoint]]:
         """What is to be played next, each asked for once."""
         if self.kind is None:
             loads: Sequence[float] = (0.0,)
@@ -196,11 +196,11 @@ class _Curve:
         """What is known of the curve."""
         return [reading(load, record.get("summary")) for load, (_, record) in self.records.items()]
 
-    def rows(self) -> list[tuple[Point, Record]]:
+    def rows(self) -> list[tuple[GridPoint, Record]]:
         """Its points, by rising load."""
         return [self.records[load] for load in sorted(self.records)]
 
-    def _at(self, load: float) -> Point:
+    def _at(self, load: float) -> GridPoint:
         if self.kind is None:
             return self.point
         if self._resolved is None:
@@ -222,13 +222,13 @@ class _Book:
         self.curves, self.kept, self.progress = curves, kept, progress
         self.played, self.size_done, self.size_asked = 0, 0, 0
         self._known: dict[str, Record] = {}
-        self._waiting: dict[str, list[tuple[_Curve, float, Point]]] = {}
+        self._waiting: dict[str, list[tuple[_Curve, float, GridPoint]]] = {}
 
-    def begin(self) -> list[Point]:
+    def begin(self) -> list[GridPoint]:
         """What all curves want first and nobody has played."""
         return [point for curve in self.curves for point in self._more(curve)]
 
-    def ended(self, point: Point, record: Record) -> Iterator[Point]:
+    def ended(self, point: GridPoint, record: Record) -> Iterator[GridPoint]:
         """A point was played: keep it, and say what to play further."""
         if "summary" in record or record.get("final"):
             self.kept.write(point.key, record)
@@ -249,9 +249,9 @@ class _Book:
         kept = f"{len(self._known)} finished points are kept in {self.kept.folder}"
         return f"{kept}; the same command goes on from them"
 
-    def _more(self, curve: _Curve) -> list[Point]:
+    def _more(self, curve: _Curve) -> list[GridPoint]:
         """The points that a curve wants next and that must be played for it."""
-        needed: list[Point] = []
+        needed: list[GridPoint] = []
         while wanted := curve.wanted():
             for load, point in wanted:
                 record = {"error": point.error} if point.error is not None else self._find(point)
@@ -267,7 +267,7 @@ class _Book:
                 break
         return needed
 
-    def _find(self, point: Point) -> Record | None:
+    def _find(self, point: GridPoint) -> Record | None:
         if point.key not in self._known:
             record = self.kept.read(point.key)
             if record is None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gcsim.studies.finished import Record
-from gcsim.studies.grid import Point
+from gcsim.studies.grid import GridPoint
 from gcsim.studies.load_curve import (
     COLUMNS,
     Kind,
@@ -25,7 +25,7 @@ _PER = (("chips", "chip", 1.0), ("power_w", "kw", 1e3), ("usd_per_hour", "usd_pe
 _NAMED_BY = ("pool", "link", "workload", "tier", "name")
 
 
-def point_table(keys: Sequence[str], rows: Sequence[tuple[Point, Record]]) -> pd.DataFrame:
+def point_table(keys: Sequence[str], rows: Sequence[tuple[GridPoint, Record]]) -> pd.DataFrame:
     """One row per point: its keys, what it runs on, every number of its summary, its error.
 
     `ci95_mean_ttft_ms.low`, `breakdown_ms.queue`, `pools.decode.mfu`: parts of a summary have
@@ -80,7 +80,7 @@ def size_of(summary: Mapping[str, Any]) -> dict[str, float]:
 def at_slo_table(
     keys: Sequence[str],
     kind: Kind,
-    curves: Sequence[tuple[Point, Sequence[tuple[Point, Record]], Sequence[Reading]]],
+    curves: Sequence[tuple[GridPoint, Sequence[tuple[GridPoint, Record]], Sequence[Reading]]],
 ) -> pd.DataFrame:
     """One row per load curve: the largest load at which the SLO holds, and what that is per size.
 
@@ -116,7 +116,7 @@ def at_slo_row(
     return {**row, "runs": len(readings)}
 
 
-def _row(keys: Sequence[str], point: Point, record: Record) -> dict[str, Any]:
+def _row(keys: Sequence[str], point: GridPoint, record: Record) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(keys, point.cells, strict=True))
     row.setdefault("deployment", point.base.scenario.deployment.name)
     row |= {"lacks": ", ".join(point.lacks) or None, "error": record.get("error")}

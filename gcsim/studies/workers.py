@@ -16,18 +16,18 @@ from gcsim.errors import GcsimError, ProfileError
 from gcsim.profiles.resolve import Resolved
 from gcsim.simulate import simulate
 from gcsim.studies.finished import Record
-from gcsim.studies.grid import Point
+from gcsim.studies.grid import GridPoint
 from gcsim.studies.parallel import WORTH_S, cores
 from gcsim.version import __version__
 
 LOCAL = "local"  # a Dask cluster that is started for the sweep
 CONNECT_S = 10
 DIED = "the process that played it died: it was killed, or out of memory"
-Ended = Callable[[Point, Record], Iterable[Point]]
+Ended = Callable[[GridPoint, Record], Iterable[GridPoint]]
 
 
 def play_points(
-    points: Iterable[Point], ended: Ended, jobs: int | None = None, dask: str | None = None
+    points: Iterable[GridPoint], ended: Ended, jobs: int | None = None, dask: str | None = None
 ) -> None:
     """Play all points, the largest first; `ended` gets each outcome and may return further points.
 
@@ -61,7 +61,7 @@ def play_point(resolved: Resolved, version: str = __version__) -> Record:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _here(waiting: deque[Point], ended: Ended, jobs: int | None) -> None:
+def _here(waiting: deque[GridPoint], ended: Ended, jobs: int | None) -> None:
     """Play in this process, until the rest is worth starting others."""
     began, played = perf_counter(), 0
     while waiting:
@@ -73,12 +73,12 @@ def _here(waiting: deque[Point], ended: Ended, jobs: int | None) -> None:
         played += point.size
 
 
-def _worth(waiting: Iterable[Point], spent_s: float, played: int, workers: int) -> bool:
+def _worth(waiting: Iterable[GridPoint], spent_s: float, played: int, workers: int) -> bool:
     left = sum(point.size for point in waiting)
     return played > 0 and spent_s / played * left * (1 - 1 / workers) > WORTH_S
 
 
-def _in_processes(waiting: deque[Point], ended: Ended, workers: int) -> None:
+def _in_processes(waiting: deque[GridPoint], ended: Ended, workers: int) -> None:
     from joblib.externals.loky import get_reusable_executor
 
     executor = get_reusable_executor(max_workers=workers)
@@ -96,10 +96,10 @@ def _in_processes(waiting: deque[Point], ended: Ended, workers: int) -> None:
     executor.shutdown()  # joblib.Parallel cannot go on with an executor that it did not start
 
 
-def _into(waiting: deque[Point], ended: Ended) -> Ended:
+def _into(waiting: deque[GridPoint], ended: Ended) -> Ended:
     """As `ended`, but what is further to be played waits."""
 
-    def tell(point: Point, record: Record) -> tuple[Point, ...]:
+    def tell(point: GridPoint, record: Record) -> tuple[GridPoint, ...]:
         waiting.extend(ended(point, record))
         return ()
 
@@ -107,16 +107,16 @@ def _into(waiting: deque[Point], ended: Ended) -> Ended:
 
 
 def _elsewhere(
-    waiting: deque[Point], ended: Ended, executor: Executor, width: Callable[[], int]
-) -> list[Point]:
+    waiting: deque[GridPoint], ended: Ended, executor: Executor, width: Callable[[], int]
+) -> list[GridPoint]:
     """Play on an executor, `width()` points at once; those whose process died are returned.
 
     Ends when all are played, or when one died.
     """
     from concurrent.futures.process import BrokenProcessPool
 
-    running: dict[Future[Record], Point] = {}
-    died: list[Point] = []
+    running: dict[Future[Record], GridPoint] = {}
+    died: list[GridPoint] = []
     while running or (waiting and not died):
         room = 0 if died else width() - len(running)
         for _ in range(min(room, len(waiting))):

@@ -147,9 +147,11 @@ def plan_over_load(
     Errors: `ProfileError`.
 
     >>> import gcsim
+    >>> from gcsim.studies.plan import Terms
+    >>> chips, alone = ["h200-sxm"], Terms(pairs=False, robustness=False)
     >>> few = {"run.trajectories": 8}
-    >>> found = gcsim.plan_over_load("coding-agents", [1, 4], chips=["h200-sxm"], settings=few)
-    >>> [found.at(load)[0].family for load in found.loads]  # not prefill and decode apart
+    >>> found = gcsim.plan_over_load("coding-agents", [1, 2], chips=chips, terms=alone, settings=few)
+    >>> [found.at(load)[0].family for load in found.loads]
     ['h200-sxm', 'h200-sxm']
     """
     terms = terms or Terms()

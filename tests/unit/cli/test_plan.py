@@ -52,6 +52,7 @@ def test_loads_that_nothing_serves_end_with_three(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.slow
 def test_the_table_over_load_has_every_column(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def text(folders: list[Path]) -> str:
     return page_of(folders)
 
 
+@pytest.mark.slow
 def test_every_number_is_that_of_the_summary(folders: list[Path], text: str) -> None:
     rows = {row[0]: row[1:] for row in Page(text).rows if len(row) == 1 + len(folders)}
     for column, folder in enumerate(folders):
@@ -234,6 +235,7 @@ def ended(*arguments: object) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.mark.slow
 def test_the_command_writes_all_or_nothing(
     folders: list[Path],
     tmp_path: Path,

@@ -170,6 +170,7 @@ def test_a_trace_has_a_whole_task_for_those_that_enter_midway(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("tasks", [2, 10, 100])
+@pytest.mark.slow
 def test_few_tasks_of_many_agents_count_under_their_whole_load(tasks: int) -> None:
     """40 agents, however few tasks count: the first of each is left out, and the load stays on.
 

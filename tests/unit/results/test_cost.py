@@ -173,6 +173,7 @@ def test_shipped_sites_differ_in_who_pays() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_pool_of_one_phase_draws_for_that_phase() -> None:
     """And of a pool that does both, prefill draws something, decode the rest: in both engines."""
     few = {"run.trajectories": 3, "arrivals.agents": 2}

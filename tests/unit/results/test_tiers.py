@@ -134,6 +134,7 @@ def test_priority_never_makes_the_upper_tier_wait_longer(seed: int) -> None:
     assert upper < lower
 
 
+@pytest.mark.slow
 def test_both_engines_serve_tiers_alike(busy: Result) -> None:
     again = simulate(resolve(busy.resolved, {"engine": "iteration"}))
     pd.testing.assert_frame_equal(again.requests, busy.requests)

@@ -35,6 +35,7 @@ def test_one_load_that_breaks_is_what_is_not_taken() -> None:
     assert comparison_table(found) is not None
 
 
+@pytest.mark.slow
 def test_several_loads_are_a_curve_as_of_a_sweep() -> None:
     settings = {"run.trajectories": 6, "slo.tpot": "3.8 ms"}
     loads = [1, 4, 16]
@@ -48,6 +49,7 @@ def test_several_loads_are_a_curve_as_of_a_sweep() -> None:
         assert [mine[key] for key in keys] == [theirs[key] for key in keys]
 
 
+@pytest.mark.slow
 def test_what_has_no_load_or_no_slo_says_nothing() -> None:
     assert at_slo(compared(slo={"ttft": None, "tpot": None})) == []
     assert at_slo(compared(arrivals={"process": "static"})) == []

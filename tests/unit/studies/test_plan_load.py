@@ -45,6 +45,7 @@ def found() -> PlanOverLoad:
     return plan_over_load(small(), LOADS, SLO, chips=CHIPS, terms=Terms(pairs=False), jobs=1)
 
 
+@pytest.mark.slow
 def test_more_agents_never_need_fewer_chips(found: PlanOverLoad) -> None:
     for chip in CHIPS:
         mine = found.table[found.table["family"] == chip].sort_values("load")
@@ -70,6 +71,7 @@ def test_the_range_holds_the_value_and_moves_with_what_is_assumed(found: PlanOve
     assert widest["sn50"] > max(widest["h100-sxm"], 1.2)  # every efficiency of SN50 is assumed
 
 
+@pytest.mark.slow
 def test_an_answer_is_that_of_a_plan_at_its_load(found: PlanOverLoad) -> None:
     for load in LOADS:
         alone = gcsim.plan(small(), load, SLO, chips=CHIPS, terms=QUICK, jobs=1)
@@ -108,6 +110,7 @@ def test_rivals_are_those_whose_range_begins_below_the_firsts_end(found: PlanOve
         assert [rival.family for rival in made.rivals(one.load)] == rivals
 
 
+@pytest.mark.slow
 def test_the_table_does_not_depend_on_the_processes() -> None:
     one, two = (
         plan_over_load(small(), [2, 12], SLO, chips=CHIPS, terms=QUICK, jobs=jobs)
@@ -173,6 +176,7 @@ def test_as_many_tasks_count_as_the_scenario_says() -> None:
     assert trial.summary["completed"] == 20 * 3
 
 
+@pytest.mark.slow
 def test_what_a_tail_bound_discards_breaks_it_alone() -> None:
     """One prompt in twenty has so much to compute; the mean one would keep the bound."""
     base = resolve("coding-agents", {"run.trajectories": 16})

@@ -41,6 +41,7 @@ def found() -> Tiers:
     return tiers(tiered(*PARTS), ["h200-sxm"], site="owned", jobs=1)
 
 
+@pytest.mark.slow
 def test_a_rack_is_as_many_of_what_was_played_as_fill_it(found: Tiers) -> None:
     """h200: 8 chips and 10.2 kW a node; by hand from the run of the offer, played again."""
     one = next(offer for offer in found.offers if offer.tier == "paid")

@@ -150,7 +150,8 @@ def plan_over_load(
     >>> from gcsim.studies.plan import Terms
     >>> chips, alone = ["h200-sxm"], Terms(pairs=False, robustness=False)
     >>> few = {"run.trajectories": 8}
-    >>> found = gcsim.plan_over_load("coding-agents", [1, 2], chips=chips, terms=alone, settings=few)
+    >>> asked = {"chips": chips, "terms": alone, "settings": few}
+    >>> found = gcsim.plan_over_load("coding-agents", [1, 2], **asked)
     >>> [found.at(load)[0].family for load in found.loads]
     ['h200-sxm', 'h200-sxm']
     """

@@ -5,7 +5,6 @@ is made once, and every time that it yields is a weighted sum of iteration times
 prices thousands of times. `tests/truth` holds the engine to it.
 
 What is under way is one `Loop`: numpy records, which the compiler reads as fast as plain arrays.
-Its cache names `Loop` and `ServerLimits`: who renames one deletes __pycache__.
 """
 
 from typing import NamedTuple

@@ -11,6 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numba
 
 PACKAGE = Path(__file__).parent.parent
 _config: Any = numba.config
-COMPILED = (PACKAGE / "machine", PACKAGE / "engine")  # the folders with kernels
+# The folders with kernels.
+COMPILED = (PACKAGE / "machine", PACKAGE / "engine", PACKAGE / "engine" / "compiled")
 
 
 def settle() -> None:
@@ -27,10 +29,25 @@ def settle() -> None:
     To be called before the first kernel is declared: numba looks where to keep it then.
     """
     if all(map(is_ours, places(_config.CACHE_DIR, COMPILED))):
+        forget_older(COMPILED)
         return
     private = tempfile.mkdtemp(prefix="gcsim-kernels-")  # for nobody but this user
     atexit.register(shutil.rmtree, private, ignore_errors=True)
     _config.CACHE_DIR = private
+
+
+def forget_older(modules: Iterable[Path]) -> None:
+    """Remove the lists of kernels that are older than their source.
+
+    numba would compile these anew, but reads the list first, and cannot where it names a type that
+    the source has no more.
+    """
+    for folder in modules:
+        for kept in (folder / "__pycache__").glob("*.nbi"):
+            source = folder / f"{kept.name.split('.')[0]}.py"
+            with suppress(OSError):
+                if source.stat().st_mtime > kept.stat().st_mtime:
+                    kept.unlink()
 
 
 def places(named: str, modules: Iterable[Path]) -> list[Path]:

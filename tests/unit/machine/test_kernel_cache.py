@@ -9,7 +9,7 @@ import numba
 import pytest
 
 from gcsim.machine import roofline
-from gcsim.machine.kernel_cache import COMPILED, is_ours, places, settle
+from gcsim.machine.kernel_cache import COMPILED, forget_older, is_ours, places, settle
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes are of Unix")
 
@@ -30,7 +30,7 @@ def test_a_folder_that_others_may_write_to_is_not_ours(
 
 def test_one_that_is_yet_to_be_made_counts_as_what_it_is_made_in(tmp_path: Path) -> None:
     assert places("", [tmp_path]) == [tmp_path]
-    assert places(str(tmp_path / "a" / "b"), COMPILED) == [tmp_path, tmp_path]
+    assert places(str(tmp_path / "a" / "b"), COMPILED) == [tmp_path for _ in COMPILED]
 
 
 def test_folders_in_the_one_that_is_named_count_too(tmp_path: Path) -> None:
@@ -72,3 +72,15 @@ def test_nothing_is_kept_in_a_folder_that_others_may_write_to(tmp_path: Path) ->
     )
     assert float(done.stdout) == roofline.causal_pairs(4.0, 2.0)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_what_is_older_than_its_source_is_forgotten(tmp_path: Path) -> None:
+    kept = tmp_path / "__pycache__"
+    kept.mkdir()
+    for name, source_s in (("older", 20), ("newer", 5)):
+        (tmp_path / f"{name}.py").touch()
+        (kept / f"{name}.f-1.py311.nbi").touch()
+        os.utime(tmp_path / f"{name}.py", (source_s, source_s))
+        os.utime(kept / f"{name}.f-1.py311.nbi", (10, 10))
+    forget_older([tmp_path])
+    assert [each.name for each in kept.iterdir()] == ["newer.f-1.py311.nbi"]

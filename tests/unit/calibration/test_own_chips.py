@@ -116,6 +116,7 @@ def test_vllm_bench_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
     )
 
 
+@pytest.mark.slow
 def test_a_stack_that_is_not_the_default_keeps_what_is_not_shown(tmp_path: Path) -> None:
     """And one that the chip did not have starts as its default."""
     file, out = tmp_path / "result.json", tmp_path / "mine.yaml"

@@ -324,6 +324,7 @@ def test_progress_is_drawn_only_on_a_terminal(
     assert "work" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_saturated_run_shows_no_mean_that_grows_with_its_length() -> None:
     from dataclasses import replace
 

@@ -46,6 +46,7 @@ def test_the_classes_of_a_mix_sum_to_the_run(mixed: Result) -> None:
         assert min(values) < s[number] < max(values)
 
 
+@pytest.mark.slow
 def test_a_class_has_the_metrics_of_its_own_rows(mixed: Result) -> None:
     for one in mixed.summary["classes"]:
         mine = mixed.requests[mixed.requests["workload"] == one["workload"]]
@@ -55,6 +56,7 @@ def test_a_class_has_the_metrics_of_its_own_rows(mixed: Result) -> None:
         assert sum(one["breakdown_ms"].values()) == pytest.approx(one["mean_e2el_ms"])
 
 
+@pytest.mark.slow
 def test_the_split_of_a_classs_task_time_sums_to_it(mixed: Result) -> None:
     for one in (mixed.summary, *mixed.summary["classes"]):
         assert tuple(one["task_breakdown_ms"]) == PATH == ("tools", "human", *PHASES)
@@ -188,6 +190,7 @@ def test_failed_requests_of_a_trace_are_counted(tmp_path: Path) -> None:
     assert any("marks as failed were left out" in text for text in caveats(summary))
 
 
+@pytest.mark.slow
 def test_saturated_replications_have_no_times_in_their_classes_either(mixed: Result) -> None:
     saturated = {**mixed.summary, "saturated": True, "saturated_why": "its load grows"}
     found = combined([saturated, saturated])

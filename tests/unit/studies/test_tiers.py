@@ -107,6 +107,7 @@ def test_the_best_payer_comes_first_and_what_nothing_keeps_not_at_all(found: Tie
     assert tiers_table(found) is not None
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(found: Tiers) -> None:
     again = tiers(tiered(*PARTS), ["h200-sxm"], site="owned", jobs=2)
     assert again.to_json() == found.to_json()

@@ -26,6 +26,8 @@ from gcsim.results import plots
 from gcsim.results.comparison import Comparison
 from gcsim.results.text import three
 
+pytestmark = pytest.mark.slow  # most of these play runs
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 VOID = {"meta", "br", "img", "input"}

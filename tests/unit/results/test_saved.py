@@ -25,6 +25,8 @@ from gcsim.studies.plan import Plan
 from gcsim.studies.plan_load import PlanOverLoad
 from gcsim.studies.sweep import Sweep
 
+pytestmark = pytest.mark.slow  # most of these play runs
+
 KINDS = {
     Result: ("gcsim.cli.run_text", "run_table"),
     Comparison: ("gcsim.cli.compare", "comparison_table"),

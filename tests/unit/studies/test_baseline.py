@@ -17,6 +17,8 @@ from gcsim.profiles import library
 from gcsim.results.metrics import watched
 from gcsim.studies.baseline import Verdict, bless, check, read
 
+pytestmark = pytest.mark.slow  # most of these play runs
+
 SCENARIO = """
 name: plan
 model: gpt-oss-120b

@@ -17,6 +17,8 @@ from gcsim.results.metrics import watched
 from gcsim.studies.diff import Move, changed, difference, headlines, inputs, moves
 from gcsim.studies.replicate import replicate
 
+pytestmark = pytest.mark.slow  # most of these play runs
+
 FEW = {"arrivals.agents": 2, "run.trajectories": 4}
 FASTER = {**FEW, "deployment": "sn50-mono"}
 

@@ -17,6 +17,8 @@ from gcsim.studies.plan_question import Found, Player, Unit
 from gcsim.studies.plan_search import search
 from gcsim.studies.slo import parse_slo
 
+pytestmark = pytest.mark.slow  # most of these play runs
+
 SLO = "tpot:mean<14ms ttft:p95<2s"
 LOADS = [2, 12, 48]
 CHIPS = ["h100-sxm", "sn50"]

@@ -31,6 +31,8 @@ from gcsim.studies.grid import Axis, axes_of, combinations, has, key_of
 from gcsim.studies.sweep import Sweep, sweep
 from gcsim.studies.sweep_table import flat, point_table
 
+pytestmark = pytest.mark.slow  # most of these play runs
+
 MONO, OTHER, SPLIT = "sn40l-mono", "sn50-mono", "mi300x-prefill-sn50-decode"
 FEW = {"arrivals.agents": 2, "run.trajectories": 2}
 SEEDS = {"deployment": [MONO, OTHER], "run.seed": [1, 2, 3]}

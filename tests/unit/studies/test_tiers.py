@@ -12,6 +12,8 @@ from gcsim.profiles.site import load_site
 from gcsim.simulate import simulate
 from gcsim.studies.tiers import Tiers, _filled, tier_names, tiers
 
+pytestmark = pytest.mark.slow  # most of these play runs
+
 SHORT = {
     "name": "short",
     "agent": {

@@ -251,8 +251,9 @@ def _with_ends(
         for end in ENDS if ranges else ():
             moved = _moved(question, chips, found, end)
             if moved is not None:
+                asked, family, only = moved
                 ends.append((number, end))
-                calls.append((*moved[:1], loads, *moved[1:]))
+                calls.append((asked, loads, family, only))
     results = called(over_loads, calls, jobs, lambda done: tell(0.6 + 0.4 * done))
     at = dict(zip(ends, results, strict=True))
     served = []

@@ -37,6 +37,8 @@ def unplayable(deployment: Deployment, costs: dict[str, Machine]) -> str | None:
             return f"batching policy {pool.batching.policy} is not compiled"
         if pool.role != "mixed" and deployment.kv_handoff.return_kv:
             return "decode sends KV back"
+        if cost.window < 0:
+            return f"pool {name} attends in chunks"
         if cost.groups > 1:
             return f"pool {name} has groups (ep)"
         if cost.offload is not None or cost.spill_blocks:

@@ -92,7 +92,7 @@ class Kind(Spec):
 class LayerRun(Spec):
     """So many layers of one make; a layer without `ffn` is a mixer alone."""
 
-    repeat: Layers = 1
+    repeat: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 1
     mixer: Kind
     ffn: Kind | None = None
 

@@ -140,7 +140,6 @@ def test_a_new_kind_is_bound_placed_and_timed() -> None:
 def test_a_model_of_states_alone_holds_sequences_of_any_length() -> None:
     pure = model({"mixer": LINEAR, "ffn": DENSE, "repeat": 4})
     machine = bind(pure, Pool(chip=toys.chip()))
-    state = 4 * 2 * 8 * 32**2
     assert machine.blocks_per_seq == 8192 // 16, "a snapshot every 8192 tokens, and one to go on"
     assert machine.kv_bytes == 0
     short, long = (

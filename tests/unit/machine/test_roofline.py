@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcsim.machine import roofline
-from gcsim.machine.roofline import distinct_experts, fullest, window_pairs, windowed
+from gcsim.machine.roofline import distinct_experts, fullest
 from gcsim.results.summary import gap_of_bin
 
 

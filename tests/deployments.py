@@ -17,7 +17,7 @@ from gcsim.engine.session import PATH
 from gcsim.engine.window import Part, Window
 from gcsim.machine.machine import bind
 from gcsim.profiles.arrivals import Arrivals
-from gcsim.profiles.deployment import Deployment
+from gcsim.profiles.deployment import Deployment, Speculation
 from gcsim.profiles.model import Model
 from gcsim.profiles.workload import Workload
 from gcsim.traffic.generate import trajectories
@@ -44,6 +44,24 @@ KINDS = {
     "hybrid": toys.runs((3, STATES), (1, GQA)),
     "states": toys.runs((4, STATES)),
     "chunked": toys.runs((3, {**GQA, "kind": "chunked", "chunk": 40}), (1, GQA)),
+    "drafted": toys.runs(
+        (4, GQA),
+        drafters=[
+            {
+                "name": "toy",
+                "method": "a layer",
+                "layers": [{"mixer": GQA, "ffn": {"kind": "dense", "d_ff": 1024}}],
+                "accepted": [
+                    {
+                        "domain": "any",
+                        "tokens_per_step": [1.7, 2.4],
+                        "kind": "given",
+                        "source": "nobody",
+                    }
+                ],
+            }
+        ],
+    ),
     "sparse": toys.runs((4, {"kind": "sparse", "of": GQA, "top_k": 50, "index_heads": 2})),
 }
 
@@ -124,8 +142,11 @@ def kinds_case(rng: Random) -> Case:
     """A random case of a model with other mixers; states are kept every few tokens."""
     found, kind = playable_case(rng), rng.choice(sorted(KINDS))
     changes = {"state_snapshot_tokens": rng.choice([1, 30, 200, 8192])}
-    pools = found.deployment.pools
-    pools = {name: side.model_copy(update=changes) for name, side in pools.items()}
+    drafts = Speculation(drafter="toy", draft_tokens=2) if KINDS[kind].drafters else None
+    pools = {}
+    for name, side in found.deployment.pools.items():
+        own = side.speculation if drafts is None or side.role == "prefill" else drafts
+        pools[name] = side.model_copy(update={**changes, "speculation": own})
     what = found.deployment.model_copy(update={"pools": pools})
     return replace(found, model=KINDS[kind], deployment=what)
 

@@ -280,6 +280,15 @@ def linear(
     )
 
 
+def fused(hidden: int, *, of: Sublayer, inputs: int) -> Sublayer:
+    """A mixer that is fed n hidden states at once, as drafters are: n d^2 parameters beside it.
+
+    >>> fused(64, of=Sublayer(), inputs=2).attention_params
+    8192
+    """
+    return replace(of, attention_params=of.attention_params + inputs * hidden * hidden)
+
+
 def dense(hidden: int, *, d_ff: int, gated: bool = True, bias: bool = False) -> Sublayer:
     """A dense FFN of width f: 3 d f if gated (SwiGLU), else 2 d f, and a bias of each output.
 
@@ -359,6 +368,7 @@ MIXERS: dict[str, Callable[..., Sublayer]] = {
     "compressed": compressed,
     "sparse": sparse,
     "linear": linear,
+    "fused": fused,
 }
 FFNS: dict[str, Callable[..., Sublayer]] = {
     "dense": dense,

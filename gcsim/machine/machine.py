@@ -13,6 +13,7 @@ import numpy as np
 
 from gcsim.machine import network, roofline
 from gcsim.machine.counts import KV_BYTES, count, formats, kv_bytes_per_token, weight_bytes
+from gcsim.machine.drafter import shape_of, tokens_per_step
 from gcsim.machine.layers import Layers, layers_of
 from gcsim.machine.placement import Placement, kv_shards, place
 from gcsim.machine.roofline import SUMS
@@ -158,12 +159,9 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     the tp x ep chips of all. pp stages share the layers. Batches, operators and KV capacity are of
     one group.
     """
-    placement, stack, speculation = place(model, pool, dtype), pool.serving_stack, pool.speculation
-    verified, accepted, drafting = 1, 1.0, 0.0
-    if speculation is not None:
-        a, k = speculation.acceptance, speculation.draft_tokens
-        verified, drafting = k + 1, speculation.draft_cost
-        accepted = k + 1.0 if a == 1 else (1 - a ** (k + 1)) / (1 - a)
+    placement, stack = place(model, pool, dtype), pool.serving_stack
+    verified, accepted = tokens_per_step(model, pool)
+    drafting = (pool.speculation.draft_cost or 0.0) if pool.speculation else 0.0
     ppm = round(accepted * 1e6)
     operators = (
         *_attention(model, pool, dtype, placement),
@@ -178,6 +176,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
     terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
     _terms(terms, model, pool, dtype)
+    table = _with_drafter(table, model, pool, placement)
     chip, chips = pool.chip, pool.chips_per_replica
     tokenize = stack.tokenize_per_token.value if stack.tokenize_per_token else 0.0
     per_token = kv_bytes_per_token(model, pool.kv_dtype)
@@ -217,6 +216,40 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         expert_tiers=placement.share("experts") or placement.share("ffn"),
         kv_tier=main.tier,
     )
+
+
+def _with_drafter(
+    table: "NDArray[np.float64]", model: Model, pool: Pool, placement: Placement
+) -> "NDArray[np.float64]":
+    """The table with the rows of a drafter below, if the pool has one.
+
+    Its pairs and KV go to the core's rows, which alone grow in decode: a pass per drafted token,
+    one over prompts.
+    """
+    shape = shape_of(model, pool)
+    if shape is None:
+        return table
+    verified = table[roofline.TERMS, roofline.VERIFIED]
+    passes, c = verified - 1.0, roofline.OPERATORS + 2 * int(table[roofline.TERMS, roofline.CORE])
+    operators = (
+        *_attention(shape, pool, None, placement),
+        *_feed_forward(shape, pool, None, placement),
+    )
+    own = _overheads(shape, pool, None)
+    own["iterations"] -= pool.serving_stack.iteration_overhead.value  # drafts need no scheduler
+    rows = [row_of(own)]
+    for operator in operators:
+        rows += [row_of(operator.compute), row_of(operator.memory)]
+        if operator.reads == roofline.KV:
+            for decoding in (roofline.X_PAIRS, roofline.X_WINDOW_PAIRS):
+                table[c, decoding] += rows[-2][decoding] * passes / verified
+            for prefill in (roofline.X_PREFILL_PAIRS, roofline.X_PREFILL_WINDOW_PAIRS):
+                table[c, prefill] += rows[-2][prefill]
+            for kv in (roofline.X_KV, roofline.X_WINDOW_KV):
+                table[c + 1, kv] += rows[-1][kv] * passes
+    table[roofline.TERMS, roofline.DRAFTER] = len(table)
+    table[roofline.TERMS, roofline.DRAFT_REDUCES] = layers_of(shape).reduced
+    return np.vstack([table, *rows])
 
 
 def _offload(pool: Pool, placement: Placement, window: int) -> OffloadRate | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gcsim.errors import CapacityError
 from gcsim.machine.counts import KV_BYTES, count, formats, weight_bytes
+from gcsim.machine.drafter import bytes_of, shape_of
 from gcsim.machine.kinds import Sublayer
 from gcsim.machine.layers import layers_of
 from gcsim.profiles.chip import Chip, Tier
@@ -99,6 +100,9 @@ def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placem
         "experts": sizes.experts / (own * pool.ep) * padding,
         "embedding": sizes.embedding / own,
     }
+    drafted = bytes_of(model, pool)
+    left["experts"] += drafted.experts / (pool.tp * pool.ep)
+    left["ffn"] += drafted.rest / pool.tp  # all of it in the stage that has the most
     total = sum(left.values())
     uses: list[TierUse] = []
     for tier in chip.memory:
@@ -141,6 +145,10 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
     snapshots = 0.0
     if state and pool.prefix_cache_tokens != 0:
         snapshots = state / pool.snapshot_tokens
+    shape = shape_of(model, pool)
+    for number, mixer in layers_of(shape).runs if shape else ():
+        kept = number * mixer.kept_bytes(element) / kv_shards(mixer, pool.tp)
+        full, window = (full, window + kept) if mixer.window else (full + kept, window)
     # A model of sliding layers alone is counted as if it saw everything, one without KV as if a
     # token took a byte.
     grown = full + snapshots or window or 1.0

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from gcsim.profiles.base import Length, Name, Number, Spec, Whole, Width
+from gcsim.profiles.base import Kind as Origin
+from gcsim.profiles.base import Length, Name, Number, PlainNumber, Spec, Whole, Width
 
 WeightFormat = Literal["fp32", "bf16", "fp8", "int8", "mxfp4", "nvfp4", "int4"]
 Positive = Annotated[Width, Field(ge=1)]
@@ -107,6 +108,54 @@ class Weights(Spec):
     expert_math: Literal["native", "fp8", "bf16"] = "native"
 
 
+class Accepted(Spec):
+    """Tokens that a verification step yields, its own included, by drafted tokens from 1 on."""
+
+    domain: str
+    tokens_per_step: tuple[Annotated[PlainNumber, Field(ge=1, le=1001)], ...]
+    kind: Origin
+    source: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Accepted":
+        for drafted, tokens in enumerate(self.tokens_per_step, 1):
+            if tokens > drafted + 1:
+                raise ValueError(f"{drafted} drafted tokens cannot yield {tokens:g} per step")
+        if not self.tokens_per_step:
+            raise ValueError("tokens_per_step is empty")
+        return self
+
+
+class Drafter(Spec):
+    """What guesses tokens for a model to verify: its own layers, of the model's width.
+
+    `vocab: 0` uses the output head of the model; another number is a head of its own. It keeps KV
+    as the model does.
+    """
+
+    name: Name
+    method: str
+    layers: tuple[LayerRun, ...] = Field(min_length=1)
+    vocab: Width = 0
+    weights: Weights = Weights()
+    accepted: tuple[Accepted, ...] = Field(min_length=1)
+    note: str = ""
+
+    def tokens_per_step(self, draft_tokens: int, domain: str) -> float:
+        """What is published of a draft length, of a domain or (without) the first one.
+
+        Errors: `ValueError` with what there is.
+        """
+        known = ", ".join(each.domain for each in self.accepted)
+        found = next((each for each in self.accepted if domain in ("", each.domain)), None)
+        if found is None:
+            raise ValueError(f"no acceptance in domain {domain!r}, only in {known}")
+        if draft_tokens > len(found.tokens_per_step):
+            most = len(found.tokens_per_step)
+            raise ValueError(f"acceptance is published for 1 to {most} draft tokens")
+        return found.tokens_per_step[draft_tokens - 1]
+
+
 class Published(Spec):
     """Published parameter counts, and which embeddings the active count includes."""
 
@@ -151,6 +200,7 @@ class Model(Spec):
     weights: Weights = Weights()
     kv: KvFormat = "bf16"
     published: Published | None = None
+    drafters: tuple[Drafter, ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="before")

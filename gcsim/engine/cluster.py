@@ -211,12 +211,21 @@ class Cluster:
         """The window opens: what replicas do from now on counts."""
         for replica in self.replicas:
             if replica.count_from(now):
+                if self._has_passed(replica):
+                    replica.boundary(now)  # here starts what counts; nothing else happens
                 self._plan(replica)
 
     # -- replicas in time -----------------------------------------------------------------
 
+    def _has_passed(self, replica: Replica) -> bool:
+        """Whether a run was cut at this instant by what happens after its iteration is over."""
+        now = self.env.now
+        return self.env.rank > 1 + replica.index and replica.next_ns == now and replica.under_way
+
     def _plan(self, replica: Replica) -> None:
         """Call a replica at its next boundary, which has moved."""
+        if self._has_passed(replica):
+            replica.pass_boundary()
         index = replica.index
         call = self._calls[index]
         if call is not None:

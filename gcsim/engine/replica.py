@@ -101,6 +101,15 @@ class Replica:
         self.next_ns = end
         return True
 
+    @property
+    def under_way(self) -> bool:
+        """Whether it plays iterations."""
+        return self._run.iterations > 0
+
+    def pass_boundary(self) -> None:
+        """The run goes on over the boundary at which it was cut, and ends at the one after it."""
+        self.next_ns = self._run.one_more()
+
     def count_from(self, now: int) -> bool:
         """Count iterations that start from now on; one that goes on over several is divided.
 

@@ -18,6 +18,7 @@ seeds = st.integers(0, 2**32)
 
 @given(seeds)
 @example(1000000)  # a request that waits for its KV leaves the line to those that were prefilled
+@example(100007660)  # what a later replica ends at T comes after the earlier one's boundary at T
 @example(11800)  # what is evicted at a boundary is written below at that boundary
 @toys.examples(400, 20_000)
 def test_engines_agree_bit_for_bit_and_invariants_hold(seed: int) -> None:

@@ -24,7 +24,7 @@ def _record(text: str, floats: str = "") -> "np.dtype[np.void]":
 # each array is in use (`free_...`: the first of a chain of places that are free again).
 NOW = _record(
     """
-    time calls created served under_way moment_ns sessions coming ended epochs uids
+    time rank calls created served under_way moment_ns sessions coming ended epochs uids
     next draw started checking told_at stopped full
     tasks warmup_ns window_ns agents midway unanswered opened_ns closed_ns counted live starts
     up_ns coalesce policy turns decode_turns local layerwise delta drawn offered exhausted

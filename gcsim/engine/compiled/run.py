@@ -114,6 +114,14 @@ def cut(w: World, p: int, now: int, further: int) -> bool:
 
 
 @compiled
+def one_more(w: World, p: int) -> None:
+    """End one iteration after a cut."""
+    replica = w.replicas[p]
+    replica.most = replica.iterations + 1
+    plan(w, p, replica.most)
+
+
+@compiled
 def cut_short(w: World, p: int, now: int) -> bool:
     """`Run.stop`: keep what has ended before `now`; whether any has."""
     replica = w.replicas[p]

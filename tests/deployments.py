@@ -17,7 +17,7 @@ from gcsim.engine.session import PATH
 from gcsim.engine.window import Part, Window
 from gcsim.machine.machine import bind
 from gcsim.profiles.arrivals import Arrivals
-from gcsim.profiles.deployment import Deployment
+from gcsim.profiles.deployment import ContextLimit, Deployment
 from gcsim.profiles.model import Model
 from gcsim.profiles.workload import Workload
 from gcsim.traffic.generate import trajectories
@@ -146,6 +146,18 @@ def several(rng: Random) -> Case:
     ]
     what = one.deployment.model_copy(update={"pools": pools})
     return replace(one, deployment=what, trajectories=tasks)
+
+
+def limited(rng: Random) -> Case:
+    """A random case whose longest prompt limits the batch (`max_seqs_by_context`)."""
+    one, pools = case(rng), {}
+    for name, side in one.deployment.pools.items():
+        most = [rng.choice([1, 2, 5]), 1]
+        limits = zip((rng.choice([40, 200, 600]), rng.choice([900, 10**6])), most, strict=True)
+        graphs = tuple(ContextLimit(context=tokens, max_seqs=n) for tokens, n in limits)
+        batching = side.batching.model_copy(update={"max_seqs_by_context": graphs})
+        pools[name] = side.model_copy(update={"batching": batching})
+    return replace(one, deployment=one.deployment.model_copy(update={"pools": pools}))
 
 
 def chip(rng: Random) -> Any:

@@ -10,8 +10,9 @@ import typer
 
 from gcsim.cli.calibrate import calibrate, claims, validate
 from gcsim.cli.check import Wanted, bless, check, diff, run_replications
-from gcsim.cli.console import OutputFormat, emit, guarded, note, progress, terminable
+from gcsim.cli.console import OutputFormat, emit, guarded, note, progress
 from gcsim.cli.cost import cost
+from gcsim.cli.interrupts import terminable
 from gcsim.cli.options import (
     DtypeOption,
     FormatOption,

@@ -27,6 +27,7 @@ import numpy as np
 
 from gcsim.machine import kernel_cache
 
+kernel_cache.listen()
 kernel_cache.settle()  # before the first kernel: where it is kept is looked up then
 
 # A batch as the engine sums it up; KV and pairs with `window` are those of sliding layers.

@@ -96,7 +96,8 @@ def case(rng: Random) -> Case:
 def mixed_case(rng: Random) -> Case:
     """A random case of one or two mixed pools, under a window of any kind."""
     found = case(rng)
-    sides = {f"m{k}": pool(rng, "mixed", [1]) for k in range(rng.choice([1, 1, 2]))}
+    groups = [1, 2, 4] if found.model.ffn.experts else [1]
+    sides = {f"m{k}": pool(rng, "mixed", groups) for k in range(rng.choice([1, 1, 2]))}
     for side in sides.values():
         side.pop("kv_offload", None)
     what = toys.deployment(sides, router={"policy": rng.choice(sorted(ROUTING))})
@@ -115,7 +116,7 @@ def playable_case(rng: Random) -> Case:
     """A random case of any pools, without what the compiled loop does not play yet."""
     found, pools = case(rng), {}
     for name, side in found.deployment.pools.items():
-        pools[name] = side.model_copy(update={"ep": 1, "kv_offload": None})
+        pools[name] = side.model_copy(update={"kv_offload": None})
     handoff = found.deployment.kv_handoff.model_copy(update={"return_kv": False})
     changes = {"pools": pools, "kv_handoff": handoff}
     return replace(found, deployment=found.deployment.model_copy(update=changes))

@@ -38,6 +38,15 @@ MODELS = {
     "short": toys.model(context_window=300),
 }
 
+GQA = {"kind": "gqa", "q_heads": 8, "kv_heads": 4, "head_dim": 32}
+STATES = {"kind": "linear", "heads": 8, "key_dim": 32, "value_dim": 32}
+KINDS = {
+    "hybrid": toys.runs((3, STATES), (1, GQA)),
+    "states": toys.runs((4, STATES)),
+    "chunked": toys.runs((3, {**GQA, "kind": "chunked", "chunk": 40}), (1, GQA)),
+    "sparse": toys.runs((4, {"kind": "sparse", "of": GQA, "top_k": 50, "index_heads": 2})),
+}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -110,6 +119,16 @@ def mixed_case(rng: Random) -> Case:
         trajectories=played,
         window=lambda: Window(tasks, warmup_ns, time_ns, midway),
     )
+
+
+def kinds_case(rng: Random) -> Case:
+    """A random case of a model with other mixers; states are kept every few tokens."""
+    found, kind = playable_case(rng), rng.choice(sorted(KINDS))
+    changes = {"state_snapshot_tokens": rng.choice([1, 30, 200, 8192]), "ep": 1}
+    pools = found.deployment.pools
+    pools = {name: side.model_copy(update=changes) for name, side in pools.items()}
+    what = found.deployment.model_copy(update={"pools": pools})
+    return replace(found, model=KINDS[kind], deployment=what)
 
 
 def playable_case(rng: Random) -> Case:

@@ -6,14 +6,13 @@ per unit of each [s], row h what the serving stack adds:
     kernels:  t = sum over o of max(C_o x, M_o x) + comm(x) + h x                          (1)
     fused:    t = max(sum over o of C_o x, sum over o of M_o x) + comm(x) + h x            (2)
 
-so that a batch of any size costs the same to time. Where several groups share their experts (`ep`)
-each has a batch of its own; the experts compute the tokens of all, and the iteration lasts as long
-as its fullest group:
+so that a batch of any size costs the same to time. Where groups share their experts (`ep`) each has
+a batch of its own; the experts compute all tokens, and the fullest group says how long it takes:
 
     t = max over groups g of t(x_g)                                                        (9)
 
-`gcsim.machine.machine.bind` writes C, M and h,
-with the FLOPs and bytes per unit of x and the collectives, into the one table of a machine.
+`gcsim.machine.machine.bind` writes C, M and h, with the FLOPs and bytes per unit of x and the
+collectives, into the one table of a machine.
 
 All compiled code that calls each other stands in this file, because numba renews what it has
 cached when the file of the caller changes, not when that of a callee does.
@@ -147,13 +146,34 @@ def causal_pairs(new: float, past: float) -> float:
 def window_pairs(new: float, past: float, window: float) -> float:
     """Attention pairs of n `new` tokens after p ones when each sees the last W (its own).
 
-    sum over i in 1..n of min(p + i, W)                                                    (4)
+    sum over i in 1..n of min(p + i, W), or of (p + i - 1) mod C + 1 in chunks of C = -W   (4)
 
     >>> window_pairs(3, 10, 4), window_pairs(3, 0, 128), window_pairs(4, 2, 4)
     (12.0, 6.0, 15.0)
+    >>> window_pairs(4, 2, -4)
+    10.0
     """
+    if window < 0.0:
+        return _chunked_pairs(past + new, -window) - _chunked_pairs(past, -window)
     growing: float = min(max(window - past, 0.0), new)
     return growing * past + 0.5 * growing * (growing + 1.0) + (new - growing) * window
+
+
+@numba.njit(cache=True)
+def _chunked_pairs(tokens: float, chunk: float) -> float:
+    """Attention pairs of the first tokens of a sequence when each sees its own chunk."""
+    rest = tokens % chunk
+    return 0.5 * ((tokens - rest) * (chunk + 1.0) + rest * (rest + 1.0))
+
+
+@numba.njit(cache=True)
+def windowed(tokens: float, window: float) -> float:
+    """Of n tokens those that the next one sees in sliding layers: min(n, W), n mod C in chunks.
+
+    >>> windowed(10, 4), windowed(3, 4), windowed(10, -4), windowed(8, -4)
+    (4.0, 3.0, 2.0, 0.0)
+    """
+    return float(min(tokens, window) if window >= 0.0 else tokens % -window)
 
 
 @numba.njit(cache=True)
@@ -602,17 +622,6 @@ def gap_bin(gap_ns: int) -> int:
     return exponent * GAP_BINS_PER_OCTAVE + int((mantissa - 0.5) * 2.0 * GAP_BINS_PER_OCTAVE)
 
 
-def gap_of_bin(index: np.ndarray) -> np.ndarray:
-    """The middle of a bin of `gap_bin` [ns].
-
-    >>> float(gap_of_bin(np.array([gap_bin(10_000_000)]))[0]) / 1e7
-    0.99...
-    """
-    exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
-    middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
-    return np.asarray(np.where(index == 0, 0.0, middle))
-
-
 @numba.njit(cache=True)
 def join(table: np.ndarray, batches: np.ndarray) -> None:
     """Let each group's batch, a row, know what the experts get from the others."""
@@ -765,9 +774,9 @@ def add_chunks(rows: np.ndarray, chunks: np.ndarray, window: int) -> None:
         row[PROMPTS] += 1.0
         row[PREFILL_PAIRS] += causal_pairs(float(new), float(past))
         row[PREFILL_KV] += past + new
-        if window > 0:
+        if window != 0:
             row[PREFILL_WINDOW_PAIRS] += window_pairs(float(new), float(past), float(window))
-            row[PREFILL_WINDOW_KV] += min(past, window) + new
+            row[PREFILL_WINDOW_KV] += windowed(float(past), float(window)) + new
 
 
 @numba.njit(cache=True)

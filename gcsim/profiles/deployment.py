@@ -134,6 +134,10 @@ class Pool(Spec):
     """Tokens of a KV block."""
     prefix_cache_tokens: Whole | None = None
     """Limits what the prefix cache of a group keeps; 0: no prefix cache."""
+    state_snapshot_tokens: Length = 8192
+    """The prefix cache keeps states, of layers that have them, every so many tokens: a hit counts
+    as far as the last of these. In whole blocks.
+    """
     kv_offload: KvOffload | None = None
     """Where the prefix cache's evicted KV goes; without, it is gone."""
     kv_dtype: KvFormat | None = None
@@ -187,6 +191,11 @@ class Pool(Spec):
     def serving_stack(self) -> Stack:
         """The stack that it is served with: its own choice, else the chip's default."""
         return self.chip.stacks[self.stack or self.chip.default_stack]
+
+    @property
+    def snapshot_tokens(self) -> int:
+        """Tokens from one snapshot of states in the prefix cache to the next: whole blocks."""
+        return max(self.state_snapshot_tokens // self.block_tokens, 1) * self.block_tokens
 
     @property
     def chips_per_replica(self) -> int:

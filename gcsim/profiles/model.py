@@ -24,7 +24,7 @@ FORMAT_BYTES = {
 
 
 class Attention(Spec):
-    """Attention of a model: a kind of `gcsim.machine.layers.MIXERS` and the settings it has.
+    """Attention of a model: a kind of `gcsim.machine.kinds.MIXERS` and the settings it has.
 
     `window_layers` of the layers see only the last `window` tokens; the others see all.
     """
@@ -82,7 +82,7 @@ class FeedForward(Spec):
 
 
 class Kind(Spec):
-    """A mixer or an FFN: the name of a function of `gcsim.machine.layers`, and its settings."""
+    """A mixer or an FFN: the name of a function of `gcsim.machine.kinds`, and its settings."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -90,11 +90,11 @@ class Kind(Spec):
 
 
 class LayerRun(Spec):
-    """So many layers of one make, one after another."""
+    """So many layers of one make; a layer without `ffn` is a mixer alone."""
 
-    repeat: Layers = 1
+    repeat: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 1
     mixer: Kind
-    ffn: Kind
+    ffn: Kind | None = None
 
 
 class Weights(Spec):
@@ -115,11 +115,25 @@ class Published(Spec):
     active_includes: tuple[Literal["embedding", "head"], ...] = ("embedding", "head")
 
 
+def _flat(runs: Any, times: int = 1) -> list[Any]:
+    """Runs with patterns written out: each of a pattern's runs as often as the pattern repeats."""
+    found: list[Any] = []
+    for run in runs:
+        if not isinstance(run, dict) or not isinstance(repeat := run.get("repeat", 1), int):
+            found.append(run)
+        elif isinstance(run.get("layers"), list | tuple) and not run.keys() - {"repeat", "layers"}:
+            found += _flat(run["layers"], times * repeat)
+        else:
+            found.append({**run, "repeat": times * repeat} if times > 1 else run)
+    return found
+
+
 class Model(Spec):
     """One model; what its layers are follows in `gcsim.machine.layers`.
 
     In short, `attention` and `ffn` say what the `layers` are; or `layers` lists runs of them, each
-    `{repeat, mixer: {kind, ...}, ffn: {kind, ...}}` (read as `runs`).
+    `{repeat, mixer: {kind, ...}, ffn: {kind, ...}}`, or a pattern of runs that repeats,
+    `{repeat, layers: [...]}` (read as `runs`).
     """
 
     name: Name
@@ -145,7 +159,7 @@ class Model(Spec):
         """`layers` as a list becomes `runs` and their number."""
         if not isinstance(raw, dict) or not isinstance(raw.get("layers"), list | tuple):
             return raw
-        runs = raw["layers"]
+        runs = _flat(raw["layers"])
         repeats = [run.get("repeat", 1) if isinstance(run, dict) else 1 for run in runs]
         return {**raw, "runs": runs, "layers": sum(r for r in repeats if isinstance(r, int))}
 

@@ -36,6 +36,12 @@ def test_engines_agree_where_steps_ask_for_several_models(seed: int) -> None:
     assert not deployments.differences(deployments.several(random.Random(seed)))
 
 
+@given(seeds)
+@toys.examples(60, 2_000)
+def test_engines_agree_with_states_chunks_and_sparse_attention(seed: int) -> None:
+    assert not deployments.differences(deployments.kinds_case(random.Random(seed)))
+
+
 @given(seeds, st.sampled_from([1, 2, 5]))
 @toys.examples(60, 2_000)
 def test_engines_agree_however_far_a_run_is_planned(seed: int, ahead: int) -> None:

@@ -46,7 +46,7 @@ GROUP = _record(
     replica load line_tokens coming requests changed held awaits known_ns decodes
     rank form max_seqs limit_tokens tokens_per_seq prefills first_token_here
     running first_running last_running prefilling first_prefilling last_prefilling added returned
-    seqs clock iterations kv window_kv growing block_tokens window accepted_ppm
+    seqs clock iterations kv window_kv growing block_tokens hit_tokens window accepted_ppm
     total extra limit private peak chunk cached pinned evicted tick root
     """,
     "fresh_work",

@@ -248,6 +248,7 @@ def _begin_group(record: Any, of: Any, replica: Any) -> None:
         first_prefilling=NONE,
         last_prefilling=NONE,
         block_tokens=kv.block_tokens,
+        hit_tokens=cost.hit_tokens,
         window=cost.window,
         accepted_ppm=cost.accepted_ppm,
         total=kv.total,

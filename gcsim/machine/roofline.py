@@ -227,7 +227,7 @@ def fullest(trials: float, chance: float, ranks: float) -> float:
         count += 1.0
     if chance != rare:
         return float(trials - total)
-    return float(max(total, mean, min(ranks * mean, 1.0)))
+    return float(min(max(total, mean, min(ranks * mean, 1.0)), max(trials, 1.0)))
 
 
 @numba.njit(cache=True)

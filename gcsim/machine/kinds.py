@@ -78,7 +78,7 @@ def gqa(
     >>> gqa(4096, q_heads=32, kv_heads=8).attention_params
     41943040
     """
-    if q_heads % kv_heads:
+    if not kv_heads or q_heads % kv_heads:
         raise ValueError(f"q_heads {q_heads} is no multiple of kv_heads {kv_heads}")
     q, kv = q_heads * head_dim, kv_heads * head_dim * (1 if shared_kv else 2)
     into = q * (2 if output_gate else 1) + kv

@@ -14,7 +14,7 @@ from gcsim.machine.counts import count, kv_bytes_per_token
 from gcsim.machine.layers import layers_of
 from gcsim.machine.machine import bind
 from gcsim.machine.placement import place
-from gcsim.machine.roofline import PARTS, batch, iteration_s, window_pairs, windowed
+from gcsim.machine.roofline import FLOPS, PARTS, SUMS, batch, iteration_s, window_pairs, windowed
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model
 from gcsim.traffic.trajectory import Step, chain
@@ -72,6 +72,9 @@ def test_beyond_top_k_only_the_index_of_a_token_is_read() -> None:
 
     assert kv_s(60_000) - kv_s(50_000) == pytest.approx(4 * 10_000 * 4 * 16 / 1e12)
     assert machine.kv_bytes == 4 * (2 * 4 * 32 * 2 + 16), "but all of it is kept and sent"
+    work = dict(zip(SUMS, machine.table[FLOPS], strict=False))
+    assert work["decode_pairs"] == work["prefill_pairs"] == 4 * 2 * 2 * 16, "ranking"
+    assert work["decode_window_pairs"] == work["prefill_window_pairs"] == 4 * 4 * 8 * 32
 
 
 def test_states_take_memory_by_sequence_and_by_snapshot() -> None:

@@ -23,9 +23,11 @@ from gcsim.cli.options import (
     scenario_of,
 )
 from gcsim.cli.plan import plan
+from gcsim.cli.plot import plot
 from gcsim.cli.report import report
 from gcsim.cli.sweep import sweep
 from gcsim.cli.tiers import tiers
+from gcsim.cli.timeline import timeline
 from gcsim.cli.trace import trace
 
 if TYPE_CHECKING:
@@ -358,7 +360,8 @@ def show(
     emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, plan, report, tiers, cost, bless, check, diff, validate, calibrate, claims):
+_STUDIES = (sweep, plan, plot, report, timeline, tiers, cost)
+for _command in (*_STUDIES, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

@@ -75,9 +75,12 @@ def sweep(
         )
     emit(found.to_json() if output is OutputFormat.json else sweep_table(found))
     if plot is not None:
-        from gcsim.studies.sweep_plots import write_plot
+        import matplotlib as mpl
 
-        write_plot(found, plot)
+        from gcsim.plots import load_curves, write_picture
+
+        with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+            write_picture(load_curves(found), plot, "--plot")
         note(f"Drawn in {plot}")
     _talk(found, out)
     if len(found.errors) == len(found.table):
@@ -103,11 +106,11 @@ def _grid(texts: Sequence[str], deployments: Sequence[str]) -> dict[str, list[An
 
 def _check_plot(path: Path, load: str | None) -> None:
     from gcsim.errors import ProfileError
-    from gcsim.studies.sweep_plots import check_plot
+    from gcsim.plots.style import check_picture
 
     if load is None:
         raise ProfileError.one("sweep", "--plot", str(path), "shows load curves", "add --load auto")
-    check_plot(path)
+    check_picture(path, "--plot")
 
 
 def _load(text: str | None) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gcsim.engine.clock import Call, Clock, to_ns
 from gcsim.engine.group import NEVER, Group
 from gcsim.engine.handoff import Handoff, LinkUse
+from gcsim.engine.log import Log
 from gcsim.engine.records import Records
 from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, UNFINISHED, Context, Request
@@ -21,7 +22,7 @@ class Terms:
     """What the cluster knows beside the deployment.
 
     model: what serves a step that names none; round_trip_s, gateway_s: the client's network;
-    window: what of the run counts; coalesce: the engine.
+    window: what of the run counts; coalesce: the engine; log: where to note what no table keeps.
     """
 
     model: str
@@ -29,6 +30,7 @@ class Terms:
     gateway_s: float
     window: Window
     coalesce: bool
+    log: Log | None = None
 
 
 class Service:
@@ -84,10 +86,11 @@ class Cluster:
                     coalesce=terms.coalesce,
                     count_from_ns=count_from_ns,
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
+                    log=terms.log,
                 )
                 self.replicas.append(replica)
                 self.groups += replica.groups
-        self.links = [LinkUse(link) for link in deployment.links]
+        self.links = [LinkUse(link, terms.log) for link in deployment.links]
         self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
         self._services = {

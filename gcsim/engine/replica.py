@@ -11,6 +11,7 @@ sequences. A replica knows no clock: it is told the time, says when its next bou
 """
 
 from gcsim.engine.group import NEVER, Event, Group
+from gcsim.engine.log import Log
 from gcsim.engine.meter import Meter
 from gcsim.engine.request import Request
 from gcsim.engine.run import Run
@@ -37,10 +38,11 @@ class Replica:
         coalesce: bool,
         count_from_ns: int,
         first_token_here: bool,
+        log: Log | None = None,
     ) -> None:
         self.index, self.pool_name, self.pool, self.cost = index, pool_name, pool, cost
         self.first_token_here = first_token_here
-        self.meter = Meter(count_from_ns)
+        self.meter = Meter(count_from_ns, index, log)
         self.groups = [
             Group(
                 first_group + k,

@@ -7,6 +7,7 @@ from gcsim.engine.clock import Call, Clock, to_ns
 from gcsim.engine.group import NEVER, Group
 from gcsim.engine.handoff import Handoff, LinkUse
 from gcsim.engine.log import Log
+from gcsim.engine.meter import Meter
 from gcsim.engine.records import Records
 from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, UNFINISHED, Context, Request
@@ -84,9 +85,8 @@ class Cluster:
                     pool,
                     costs[name],
                     coalesce=terms.coalesce,
-                    count_from_ns=count_from_ns,
+                    meter=Meter(count_from_ns, len(self.replicas), terms.log),
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
-                    log=terms.log,
                 )
                 self.replicas.append(replica)
                 self.groups += replica.groups

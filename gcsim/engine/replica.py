@@ -11,7 +11,6 @@ sequences. A replica knows no clock: it is told the time, says when its next bou
 """
 
 from gcsim.engine.group import NEVER, Event, Group
-from gcsim.engine.log import Log
 from gcsim.engine.meter import Meter
 from gcsim.engine.request import Request
 from gcsim.engine.run import Run
@@ -36,13 +35,12 @@ class Replica:
         cost: Machine,
         *,
         coalesce: bool,
-        count_from_ns: int,
+        meter: Meter,
         first_token_here: bool,
-        log: Log | None = None,
     ) -> None:
         self.index, self.pool_name, self.pool, self.cost = index, pool_name, pool, cost
         self.first_token_here = first_token_here
-        self.meter = Meter(count_from_ns, index, log)
+        self.meter = meter
         self.groups = [
             Group(
                 first_group + k,

@@ -780,12 +780,7 @@ def add_chunks(rows: np.ndarray, chunks: np.ndarray, window: int) -> None:
 
 
 @numba.njit(cache=True)
-def price(
-    tables: np.ndarray,
-    which: np.ndarray,
-    first: np.ndarray,
-    rows: np.ndarray,
-) -> np.ndarray:
+def price(tables: np.ndarray, which: np.ndarray, first: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Weighted sums of iteration times, one row per schedule [s].
 
     tables: one per distinct machine, padded to one shape with rows of zeros; which: the table of

@@ -17,7 +17,7 @@ from gcsim.engine.session import PATH
 from gcsim.engine.window import Part, Window
 from gcsim.machine.machine import bind
 from gcsim.profiles.arrivals import Arrivals
-from gcsim.profiles.deployment import Deployment, Speculation
+from gcsim.profiles.deployment import ContextLimit, Deployment, Speculation
 from gcsim.profiles.model import Model
 from gcsim.profiles.workload import Workload
 from gcsim.traffic.generate import trajectories
@@ -123,7 +123,8 @@ def case(rng: Random) -> Case:
 def mixed_case(rng: Random) -> Case:
     """A random case of one or two mixed pools, under a window of any kind."""
     found = case(rng)
-    sides = {f"m{k}": pool(rng, "mixed", [1]) for k in range(rng.choice([1, 1, 2]))}
+    groups = [1, 2, 4] if found.model.ffn.experts else [1]
+    sides = {f"m{k}": pool(rng, "mixed", groups) for k in range(rng.choice([1, 1, 2]))}
     for side in sides.values():
         side.pop("kv_offload", None)
     what = toys.deployment(sides, router={"policy": rng.choice(sorted(ROUTING))})
@@ -141,7 +142,7 @@ def mixed_case(rng: Random) -> Case:
 def kinds_case(rng: Random) -> Case:
     """A random case of a model with other mixers; states are kept every few tokens."""
     found, kind = playable_case(rng), rng.choice(sorted(KINDS))
-    changes = {"state_snapshot_tokens": rng.choice([1, 30, 200, 8192])}
+    changes = {"state_snapshot_tokens": rng.choice([1, 30, 200, 8192]), "ep": 1}
     drafts = Speculation(drafter="toy", draft_tokens=2) if KINDS[kind].drafters else None
     pools = {}
     for name, side in found.deployment.pools.items():
@@ -155,7 +156,7 @@ def playable_case(rng: Random) -> Case:
     """A random case of any pools, without what the compiled loop does not play yet."""
     found, pools = case(rng), {}
     for name, side in found.deployment.pools.items():
-        pools[name] = side.model_copy(update={"ep": 1, "kv_offload": None})
+        pools[name] = side.model_copy(update={"kv_offload": None})
     handoff = found.deployment.kv_handoff.model_copy(update={"return_kv": False})
     changes = {"pools": pools, "kv_handoff": handoff}
     return replace(found, deployment=found.deployment.model_copy(update=changes))
@@ -186,6 +187,18 @@ def several(rng: Random) -> Case:
     ]
     what = one.deployment.model_copy(update={"pools": pools})
     return replace(one, deployment=what, trajectories=tasks)
+
+
+def limited(rng: Random) -> Case:
+    """A random case whose longest prompt limits the batch (`max_seqs_by_context`)."""
+    one, pools = case(rng), {}
+    for name, side in one.deployment.pools.items():
+        most = [rng.choice([1, 2, 5]), 1]
+        limits = zip((rng.choice([40, 200, 600]), rng.choice([900, 10**6])), most, strict=True)
+        graphs = tuple(ContextLimit(context=tokens, max_seqs=n) for tokens, n in limits)
+        batching = side.batching.model_copy(update={"max_seqs_by_context": graphs})
+        pools[name] = side.model_copy(update={"batching": batching})
+    return replace(one, deployment=one.deployment.model_copy(update={"pools": pools}))
 
 
 def chip(rng: Random) -> Any:

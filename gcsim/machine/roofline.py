@@ -24,6 +24,7 @@ import numpy as np
 
 from gcsim.machine import kernel_cache
 
+kernel_cache.listen()
 kernel_cache.settle()  # before the first kernel: where it is kept is looked up then
 
 # A batch as the engine sums it up; KV and pairs with `window` are those of sliding layers.
@@ -221,7 +222,7 @@ def fullest(trials: float, chance: float, ranks: float) -> float:
         count += 1.0
     if chance != rare:
         return float(trials - total)
-    return float(max(total, mean, min(ranks * mean, 1.0)))
+    return float(min(max(total, mean, min(ranks * mean, 1.0)), max(trials, 1.0)))
 
 
 @numba.njit(cache=True)

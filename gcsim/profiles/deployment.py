@@ -149,9 +149,7 @@ class Pool(Spec):
     prefix_cache_tokens: Whole | None = None
     """Limits what the prefix cache of a group keeps; 0: no prefix cache."""
     state_snapshot_tokens: Length = 8192
-    """The prefix cache keeps states, of layers that have them, every so many tokens: a hit counts
-    as far as the last of these. In whole blocks.
-    """
+    """How far apart the prefix cache keeps states, for layers that have them: hits end there."""
     kv_offload: KvOffload | None = None
     """Where the prefix cache's evicted KV goes; without, it is gone."""
     kv_dtype: KvFormat | None = None

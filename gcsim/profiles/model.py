@@ -31,17 +31,29 @@ class Attention(Spec):
     """
 
     kind: str
+    """Which mixer of `gcsim.machine.layers`: gqa, mla, ..."""
     q_heads: Positive
+    """Query heads."""
     kv_heads: Positive = 1
+    """Key and value heads; 1 is multi-query."""
     head_dim: Positive = 128
+    """Width of a head."""
     bias: bool = False
+    """Whether its projections have biases."""
     window: Whole = 0
+    """Tokens that a sliding layer sees; 0: all."""
     window_layers: Whole = 0
+    """How many of the layers slide."""
     q_lora: Width = 0
+    """mla: width that queries are compressed to; 0: they are not."""
     kv_lora: Width = 0
+    """mla: width of the cached latent."""
     rope_dim: Width = 0
+    """mla: width of the part of a key that has a position."""
     nope_dim: Width = 0
+    """mla: width of the part that has none."""
     v_dim: Width = 0
+    """mla: width of a value."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Attention":
@@ -62,14 +74,23 @@ class FeedForward(Spec):
     """
 
     d_ff: Positive
+    """Width of the FFN, or of one expert."""
     gated: bool = True
+    """SwiGLU, of three matrices; else two."""
     bias: bool = False
+    """Whether its matrices have biases."""
     experts: Width = 0
+    """Routed experts of a layer; 0: dense."""
     experts_per_token: Width = 0
+    """Experts that a token goes through."""
     shared_experts: Width = 0
+    """Experts that every token goes through besides."""
     shared_d_ff: Width = 0
+    """Width of a shared expert; that of the others where 0."""
     dense_layers: Whole = 0
+    """Layers before the first with experts."""
     dense_d_ff: Width = 0
+    """Width of the FFN of those."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "FeedForward":
@@ -88,33 +109,46 @@ class Kind(Spec):
     model_config = ConfigDict(extra="allow")
 
     kind: str
+    """The name of a function of `gcsim.machine.kinds`; its settings stand beside."""
 
 
 class LayerRun(Spec):
     """So many layers of one make; a layer without `ffn` is a mixer alone."""
 
     repeat: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 1
+    """How many layers of this make."""
     mixer: Kind
+    """Its attention, or what stands for it."""
     ffn: Kind | None = None
+    """Its FFN; none: a mixer alone."""
 
 
 class Weights(Spec):
     """Native number format of each part, and of the arithmetic on expert weights."""
 
     attention: WeightFormat = "bf16"
+    """Of attention."""
     ffn: WeightFormat = "bf16"
+    """Of dense FFNs and shared experts."""
     experts: WeightFormat = "bf16"
+    """Of routed experts."""
     embedding: WeightFormat = "bf16"
+    """Of the embedding and the output head."""
     expert_math: Literal["native", "fp8", "bf16"] = "native"
+    """What experts are computed in; native: the format of their weights."""
 
 
 class Accepted(Spec):
     """Tokens that a verification step yields, its own included, by drafted tokens from 1 on."""
 
     domain: str
+    """Of the text it was measured on."""
     tokens_per_step: tuple[Annotated[PlainNumber, Field(ge=1, le=1001)], ...]
+    """For one drafted token, for two, and so on."""
     kind: Origin
+    """Where it is from: measured, paper, ..."""
     source: Annotated[str, Field(min_length=1)]
+    """Who published it."""
 
     @model_validator(mode="after")
     def _possible(self) -> "Accepted":
@@ -134,12 +168,19 @@ class Drafter(Spec):
     """
 
     name: Name
+    """What `speculation.drafter` calls it."""
     method: str
+    """How it drafts: multi-token prediction, EAGLE-3, ..."""
     layers: tuple[LayerRun, ...] = Field(min_length=1)
+    """Runs of its own layers, as those of a model."""
     vocab: Width = 0
+    """Of its own output head; 0: it uses the model's."""
     weights: Weights = Weights()
+    """Number formats of its weights."""
     accepted: tuple[Accepted, ...] = Field(min_length=1)
+    """What is published of its acceptance, by domain."""
     note: str = ""
+    """What is assumed of it."""
 
     def tokens_per_step(self, draft_tokens: int, domain: str) -> float:
         """What is published of a draft length, of a domain or (without) the first one.
@@ -160,8 +201,11 @@ class Published(Spec):
     """Published parameter counts, and which embeddings the active count includes."""
 
     total: Number
+    """Parameters in all."""
     active: Number
+    """Parameters that a token goes through."""
     active_includes: tuple[Literal["embedding", "head"], ...] = ("embedding", "head")
+    """Which embeddings the active count has in it."""
 
 
 def _flat(runs: Any, times: int = 1) -> list[Any]:
@@ -186,22 +230,39 @@ class Model(Spec):
     """
 
     name: Name
+    """What it is called; its file is named so too."""
     aliases: tuple[str, ...] = ()
+    """Other names that find it."""
     description: str = ""
+    """One sentence, for lists."""
     source: str = ""
+    """Where the shape comes from."""
     layers: Layers
+    """How many, or a list of runs of them: {repeat, mixer, ffn}."""
     hidden: Positive
+    """Width of the residual stream."""
     vocab: Positive
+    """Tokens of the vocabulary."""
     context_window: Length
+    """The most tokens of prompt and answer."""
     tied_embeddings: bool = False
+    """Whether embedding and output head are one matrix."""
     attention: Attention | None = None
+    """Of all layers, where these are alike."""
     ffn: FeedForward | None = None
+    """Of all layers, where these are alike."""
     runs: tuple[LayerRun, ...] | None = None
+    """What a list in `layers` is read as."""
     weights: Weights = Weights()
+    """Number formats as published."""
     kv: KvFormat = "bf16"
+    """Number format of the KV cache."""
     published: Published | None = None
+    """Parameter counts to check against."""
     drafters: tuple[Drafter, ...] = ()
+    """What may guess tokens for it: names for `speculation` of a pool."""
     notes: tuple[str, ...] = ()
+    """What sources leave out."""
 
     @model_validator(mode="before")
     @classmethod

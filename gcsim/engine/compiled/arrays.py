@@ -24,7 +24,7 @@ def _record(text: str, floats: str = "") -> "np.dtype[np.void]":
 # each array is in use (`free_...`: the first of a chain of places that are free again).
 NOW = _record(
     """
-    time calls created served under_way moment_ns sessions coming ended epochs uids
+    time rank calls created served under_way moment_ns sessions coming ended epochs uids
     next draw started checking told_at stopped full
     tasks warmup_ns window_ns agents midway unanswered opened_ns closed_ns counted live starts
     up_ns coalesce policy turns decode_turns local layerwise delta drawn offered exhausted
@@ -35,7 +35,7 @@ NOW = _record(
 REPLICA = _record(
     """
     pool first_group groups next_ns call overlap down_ns
-    start_ns end_ns iterations most until_ns interruptible first
+    start_ns end_ns iterations most until_ns interruptible
     count_from_ns busy_ns decoded_tokens
     peak_waiting step_ns next_sample_ns area last_ns waiting running used running_area used_area
     sampled_ns samples
@@ -129,6 +129,7 @@ class World(NamedTuple):
     phases: Array
     tables: Array
     batches: Array
+    firsts: Array
     totals: Array
     gaps: Array
     samples: Array
@@ -169,6 +170,7 @@ SHAPES: dict[str, tuple[Any, int]] = {
     "phases": (np.int64, 2),
     "tables": (np.float64, 3),
     "batches": (np.float64, 2),
+    "firsts": (np.int64, 1),
     "totals": (np.float64, 2),
     "gaps": (np.int64, 2),
     "samples": (np.int64, 3),

@@ -3,7 +3,7 @@
 from gcsim.engine.compiled import replica
 from gcsim.engine.compiled.arrays import DECODERS, ENTRY, LISTS, NEVER, NONE, PATHS, World
 from gcsim.engine.compiled.group import KV_CAPACITY
-from gcsim.engine.compiled.handoff import plan, targets
+from gcsim.engine.compiled.handoff import has_passed, plan, targets
 from gcsim.engine.compiled.kv_cache import fits, look_up, usable
 from gcsim.engine.compiled.lists import LENGTH
 from gcsim.engine.compiled.parts import compiled
@@ -136,6 +136,8 @@ def count_from(w: World) -> None:
     for p in range(w.replicas.shape[0]):
         w.replicas[p].count_from_ns = time
         if replica.wake(w, p, time, True, 0):
+            if has_passed(w, p):
+                replica.boundary(w, p, time)  # here starts what counts; nothing else happens
             plan(w, p)
 
 

@@ -39,8 +39,6 @@ def unplayable(deployment: Deployment, costs: dict[str, Machine]) -> str | None:
             return "decode sends KV back"
         if cost.window < 0:
             return f"pool {name} attends in chunks"
-        if cost.groups > 1:
-            return f"pool {name} has groups (ep)"
         if cost.offload is not None or cost.spill_blocks:
             return f"pool {name} offloads KV"
         if pool.batching.max_seqs_by_context:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gcsim.machine import roofline
@@ -20,6 +20,7 @@ def test_distinct_experts_stay_between_one_tokens_and_all(
 
 
 @given(st.floats(1, 1e6), st.floats(0, 1), st.sampled_from([1.0, 2.0, 8.0, 64.0, 256.0]))
+@example(1.5, 0.5, 8.0)  # a count that is not whole
 def test_the_fullest_rank_has_at_least_the_mean_and_at_most_all(
     trials: float, chance: float, ranks: float
 ) -> None:

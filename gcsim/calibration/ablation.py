@@ -19,7 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "compute (old stacks)": (COMPUTE,),
     "quantized_kernels": ("quantized_kernels",),
 }
-EVALUATIONS = 6
+EVALUATIONS = 4
 
 
 def ablation(ready: Prepared, result: Calibration) -> list[dict[str, float | str]]:

@@ -110,7 +110,8 @@ CALIBRATE = """\
 `validation/published.csv`, which call the chip by its name or an alias; `--from-vllm-bench` what
 `vllm bench serve --save-result --max-concurrency N` wrote, `--from-aiperf` a folder of
 `profile_export_aiperf.json`, both of closed loops. `--out` is the chip with the fitted factors in
-one file, for `chip:` of a deployment; what the points do not show stays as it was.
+one file, for `chip:` of a deployment; `--name` puts it into your library under a name of its own
+([from your own server to a plan](own-server.md)). What the points do not show stays as it was.
 
 A shipped chip has three parts: the data sheet, by hand (`hardware_profiles/chips/NAME.yaml`); the
 factors below, written by `make calibrate POINTS=file.csv` (`hardware_profiles/factors/`); and the

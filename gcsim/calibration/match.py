@@ -30,9 +30,11 @@ STACKS = (
     (r"sglang", "sglang"),
     (r"vllm|deepspeed", "vllm"),
 )
-# Where a family has an older generation: served until this month (software of 2024).
-OLD_UNTIL = "2025-04"
-OLDER = {"vllm": "vllm-2024", "trtllm": "trtllm-2024", "sglang": "sglang-2024"}
+# Older generations of a family, by the month until which they were served.
+OLDER = {
+    "2025-01": {"vllm": "vllm-2024", "trtllm": "trtllm-2024", "sglang": "sglang-2024"},
+    "2025-04": {"vllm": "vllm-2025-q1", "trtllm": "trtllm-2025-q1", "sglang": "sglang-2024"},
+}
 
 # Argonne's A100 are those of its Polaris machine (40 GB); its table does not say so.
 HARDWARE = {("ARG", "NVIDIA A100"): "a100-40gb", ("ART", "NVIDIA A100"): "a100-40gb"}
@@ -78,9 +80,10 @@ def stack_of(framework: str, date: str = "", known: Sequence[str] = ()) -> str:
     family = next((name for pattern, name in STACKS if re.search(pattern, text)), named)
     month = f"{date.partition('/')[0]}-12"[:7] if len(date) < 7 else date[:7]
     tuned = "rocm" in text  # AMD's own images of early 2025 are ahead of their time
-    if family in OLDER and month[:1].isdigit() and month < OLD_UNTIL and not tuned:
-        return OLDER[family]
-    return family
+    if not month[:1].isdigit() or tuned:
+        return family
+    older = (names[family] for until, names in OLDER.items() if month < until and family in names)
+    return next(older, family)
 
 
 def release_of(framework: str, date: str = "") -> str:

@@ -184,7 +184,7 @@ def without_model(ready: Prepared, values: Mapping[Name, float]) -> list[Compare
             step = np.linalg.solve(without, weighted[own].T @ errors[own])
             factors = np.exp(np.clip(step, -STEP, STEP)).tolist()
             moved = {n: values[n] * f for n, f in zip(names, factors, strict=True)}
-            left = subset(part, lambda _, setup, model=model: setup.model.name == model)
+            left = subset(part, _serving(str(model)))
             found += rows_of(left, dict(values) | _bounded(moved))
     return found
 
@@ -212,6 +212,10 @@ def without_chip(ready: Prepared, values: Mapping[Name, float]) -> list[Compared
         left = subset(ready, _of(chip))
         found += rows_of(left, {name: _mean(name, others) for name in names_of(left)})
     return found
+
+
+def _serving(model: str) -> Callable[[Point, Setup], bool]:
+    return lambda _, setup: setup.model.name == model
 
 
 def _of(chip: str) -> Callable[[Point, Setup], bool]:

@@ -37,8 +37,9 @@ and at about half of that in the runs of vLLM 0.18 that the factors are fitted t
 Not right, and by how much: routed by prefix, gpt-oss-120b takes 42 requests/s before some replicas
 overflow, in the model more than 60, and its highest rate is a quarter too high. Popular prefixes do
 make hot spots here too, but caches hold more: vLLM keeps blocks that have left a sliding window
-until they are the oldest, which halves what such a model's pool retains (played so in a trial, first
-tokens at low rates rose from 45 to 80 ms, where 63 to 86 were measured; the knee did not move).
+until they are the oldest, which halves what such a model's pool retains (played so in a trial,
+first tokens at low rates rose from 45 to 80 ms, where 63 to 86 were measured; the knee did not
+move).
 With 190 sequences of 7,700 tokens on two H100, Qwen3-32B takes 90 ms for a token where 63 to 68
 were measured: attention reaches nearly all of the bandwidth there, and 68% in the fit. Turns of a
 conversation that follow at once find the replica that they left the least loaded, so that

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import log
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from gcsim.cli.run_text import plain_table, span
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gcsim.results.paired import Ratio
 
 TITLES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E"}
+WIDTH = 100
 Z95 = 1.96  # half of a normal 95% interval, in standard deviations
 
 
@@ -53,6 +55,8 @@ def wins(comparison: "Comparison") -> list[dict[str, Any]]:
         own = of_result(result)
         if asked is None or own is None:
             continue
+        chips = dict.fromkeys((asked[0].chip, own[0].chip))
+        unmeasured = [chip for chip in chips if not evidence().measured(chip)]
         for metric, key in NAMES.items():
             before, after = asked[1][metric], own[1][metric]
             if not before or not after:
@@ -68,6 +72,7 @@ def wins(comparison: "Comparison") -> list[dict[str, Any]]:
                     "modeled": ratio,
                     "anchored": middle,
                     "probability_less": less,
+                    "unmeasured": unmeasured,
                 }
             )
     return found
@@ -84,16 +89,31 @@ def wins_text(found: Sequence[Mapping[str, Any]]) -> str:
     """A line for each deployment.
 
     >>> one = {"deployment": "b", "than": "a", "metric": "tpot", "modeled": 0.5, "anchored": 0.55}
-    >>> print(wins_text([one | {"probability_less": 0.934}]))
-    By published evidence b is quicker than a in TPOT with 93% (ratio 0.50 modeled, 0.55 anchored).
+    >>> print(wins_text([one | {"probability_less": 0.934, "unmeasured": ["sn50"]}]))
+    Chance by published evidence that b is quicker than a: TPOT 93% (ratio 0.50 modeled, 0.55
+    anchored). Nothing is published of sn50: what is assumed of it counts besides (run --bands).
     """
     lines = []
     for name in dict.fromkeys(item["deployment"] for item in found):
         own = [item for item in found if item["deployment"] == name]
         said = ", ".join(
-            f"{TITLES[item['metric']]} with {item['probability_less']:.0%} (ratio"
+            f"{TITLES[item['metric']]} {_percent(item['probability_less'])} (ratio"
             f" {item['modeled']:.2f} modeled, {item['anchored']:.2f} anchored)"
             for item in own
         )
-        lines.append(f"By published evidence {name} is quicker than {own[0]['than']} in {said}.")
+        head = f"Chance by published evidence that {name} is quicker than {own[0]['than']}"
+        text = f"{head}: {said}."
+        if unmeasured := " and ".join(own[0]["unmeasured"]):
+            text += f" Nothing is published of {unmeasured}: what is assumed of it counts besides"
+            text += " (run --bands)."
+        lines.append(fill(text, WIDTH, break_on_hyphens=False))
     return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    """A chance, never quite certain.
+
+    >>> _percent(0.5), _percent(0.9999), _percent(0.0)
+    ('50%', '>99%', '<1%')
+    """
+    return ">99%" if share > 0.99 else "<1%" if share < 0.01 else f"{share:.0%}"

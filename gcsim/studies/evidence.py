@@ -190,6 +190,10 @@ class Evidence:
         logs = (log(float(p) / float(m)) if p and m else np.nan for p, m in found)
         return np.fromiter(logs, dtype=np.float64, count=len(found))
 
+    def measured(self, chip: str) -> bool:
+        """Whether any point is of a chip."""
+        return any(question.chip == chip for question in self.questions)
+
     def near(self, question: Question) -> "NDArray[np.bool_]":
         """Which points have the question's setup and are within `NEAR` of its load."""
         at = features([question], self._codes)

@@ -127,7 +127,9 @@ def mixed_case(rng: Random) -> Case:
     sides = {f"m{k}": pool(rng, "mixed", groups) for k in range(rng.choice([1, 1, 2]))}
     for side in sides.values():
         side.pop("kv_offload", None)
-    what = toys.deployment(sides, router={"policy": rng.choice(sorted(ROUTING))})
+    gap = rng.choice([0, 5_000, 286_704])
+    router = {"policy": rng.choice(sorted(ROUTING)), "affinity_gap": gap}
+    what = toys.deployment(sides, router=router)
     tasks, time_ns = rng.choice([None, 2, 5]), rng.choice([None, None, 5_000_000])
     warmup_ns, midway = rng.choice([None, 0, 3_000_000]), rng.choice([0, 0, 1, 3])
     played = [replace(t, entered=k < midway) for k, t in enumerate(found.trajectories)]

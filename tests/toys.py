@@ -176,3 +176,12 @@ def public_trace(name: str) -> Path:
     if not path.is_file():
         pytest.skip(f"{name} is not in {path.parent}; set GCSIM_TRACES to the folder that has it")
     return path
+
+
+def public_points(name: str) -> Path:
+    """A public table of measurements; the test is skipped where it is absent."""
+    folder = os.environ.get("GCSIM_FACTS")
+    path = (Path(folder) if folder else SIBLING / "facts") / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in {path.parent}; set GCSIM_FACTS to the folder that has it")
+    return path

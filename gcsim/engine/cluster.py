@@ -46,11 +46,11 @@ class Service:
         "tokenize_s",
     )
 
-    def __init__(self, replicas: list[Replica]) -> None:
+    def __init__(self, replicas: list[Replica], gap: int) -> None:
         self.entry = [g for r in replicas if r.pool.role != "decode" for g in r.groups]
         self.decoders = [g for r in replicas if r.pool.role == "decode" for g in r.groups]
         self.context_window = min(r.cost.context_window for r in replicas)
-        self.entry_state, self.decode_state = State(), State()
+        self.entry_state, self.decode_state = State(gap), State(gap)
         # Routing sees tokens, so the text is tokenized before.
         self.tokenize_s = max((r.cost.tokenize_s_per_token for r in self.entry), default=0.0)
 
@@ -93,8 +93,10 @@ class Cluster:
         self.links = [LinkUse(link, terms.log) for link in deployment.links]
         self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
+        gap = deployment.router.affinity_gap
         self._services = {
-            model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
+            model: Service([r for r in self.replicas if r.cost.model == model], gap)
+            for model in models
         }
         self.reached = {name: self._beyond(name) for name in deployment.pools}
         for use in self.links:

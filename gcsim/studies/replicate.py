@@ -185,14 +185,14 @@ class _Kept:
         self.out = out
         self.folder = target.with_name(f"{target.name}.partial")
         self.of = {"hash": content_hash(resolved.mapping), "version": __version__}
-        if (self.folder / "run.json").exists() and not resume:
+        if self._begun() and not resume:
             why = "holds the replications of an interrupted run"
             hint = "add --resume to go on, or delete it"
             raise ProfileError.one(str(self.folder), "", None, why, hint)
 
     def read(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
         """What is there, in order, up to the first gap."""
-        if not (self.folder / "run.json").exists():  # its first file, and its last
+        if not self._begun():
             self._mkdir()
             self._put("run.json", self.of)
             return []
@@ -218,6 +218,10 @@ class _Kept:
             gone = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
             self.folder.rename(gone / "partial")
             shutil.rmtree(gone, ignore_errors=True)
+
+    def _begun(self) -> bool:
+        """Whether there is more than what a kill before its first file leaves."""
+        return self.folder.exists() and any(p.suffix != ".tmp" for p in self.folder.iterdir())
 
     def _mkdir(self) -> None:
         try:

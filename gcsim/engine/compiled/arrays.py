@@ -27,7 +27,7 @@ NOW = _record(
     time rank calls created served under_way moment_ns sessions coming ended epochs uids
     next draw started checking told_at stopped full
     tasks warmup_ns window_ns agents midway unanswered opened_ns closed_ns counted live starts
-    up_ns coalesce policy turns decode_turns local layerwise delta drawn offered exhausted
+    up_ns coalesce policy turns decode_turns local gap layerwise delta drawn offered exhausted
     requests free_requests session_places free_sessions contexts free_contexts nodes free_nodes
     rows tasks_done most_steps most_seqs horizon_ns
     """,

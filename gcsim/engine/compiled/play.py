@@ -201,6 +201,7 @@ def _begin(now: Array, cluster: Cluster, horizon_ns: int | None) -> None:
         coalesce=cluster.terms.coalesce,
         policy=ROUTES.index(router.POLICIES[cluster.deployment.router.policy]),
         local=cluster.deployment.router.prefill_locally_below,
+        gap=cluster.deployment.router.affinity_gap,
         layerwise=cluster.deployment.kv_handoff.layerwise,
         delta=cluster.deployment.kv_handoff.transfer == "delta",
         horizon_ns=NONE if horizon_ns is None else horizon_ns,

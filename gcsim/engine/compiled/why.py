@@ -18,6 +18,7 @@ ROUTES: list[Any] = [
     router.least_loaded,
     router.sticky,
     router.prefix_affinity,
+    router.prefix_filter,
 ]
 
 

@@ -135,8 +135,10 @@ All chips are fitted at once (`gcsim.calibration.pooling`). The logarithm of a f
 its stack, drawn to the stack's prior; what its vendor's chips have in common, within {vendors:.0%}
 of nothing; and its own, within {chips:.0%} (fixed times) or {efficiencies:.0%} (efficiencies): a
 chip with few points leans on its vendor's others, one with many differs as far as they insist.
-Chips of one die or architecture ({dies}) share all but {own}: of two that differ in their memory
-alone, more bandwidth is never slower.
+Chips of one die or architecture
+({dies})
+share all but {own}: of two that differ in their memory alone, more
+bandwidth is never slower.
 
 A factor is `fitted` where a chip's own points take at least {shown:.0%} of the variance of its
 prior away, whatever relatives say; else it is `assumed`, with the factor that its error goes with.

@@ -298,6 +298,7 @@ def fit(
     prior: Prior = default_prior,
     fixed: Mapping[Name, float] | None = None,
     max_evaluations: int = 25,
+    *,
     pooled: bool = False,
     start: Mapping[Name, float] | None = None,
 ) -> Fit:

@@ -126,7 +126,7 @@ REASONS = (
 
 
 def ranking(rows: Sequence[Row]) -> dict[str, Any]:
-    """What `gcsim validate` says of pairs: `kinds` (kind and metric) and `exceptions`.
+    """What `gcsim validate` says of pairs: `kinds` (kind, or all, and metric) and `exceptions`.
 
     Exceptions are clear differences with the wrong sign, together where kind, model, source, metric
     and what is compared are the same: `wrong` of `clear`, and the largest of them.
@@ -134,9 +134,9 @@ def ranking(rows: Sequence[Row]) -> dict[str, Any]:
     pairs = pairs_of(rows)
     kinds = [
         {"kind": kind, "metric": metric, **signs(chosen)}
-        for kind in KINDS
+        for kind in ("all", *KINDS)
         for metric in METRICS
-        if (chosen := [p for p in pairs if p.kind == kind and p.a["metric"] == metric])
+        if (chosen := [p for p in pairs if kind in (p.kind, "all") and p.a["metric"] == metric])
     ]
     return {"kinds": kinds, "exceptions": _exceptions(pairs)}
 

@@ -96,7 +96,9 @@ def test_a_ranking_counts_what_is_right_and_names_what_is_wrong() -> None:
     assert wrong == {"b200 and b300": (1, 2)}
     text = pairs_text(found)
     assert "b200 and b300" in text
-    assert set(KINDS) >= {k["kind"] for k in found["kinds"]}
+    [whole] = [k for k in found["kinds"] if k["kind"] == "all"]
+    assert whole["n"] == len(pairs_of(rows)) == sum(k["n"] for k in found["kinds"]) / 2
+    assert {"all", *KINDS} >= {k["kind"] for k in found["kinds"]}
 
 
 def test_without_a_clear_difference_no_share_is_claimed() -> None:

@@ -10,17 +10,18 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from math import exp
+from math import exp, hypot
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gcsim.calibration.calibrate import BETWEEN, Compared, rows_of
-from gcsim.calibration.factors import Name, bounds, prior_of
+from gcsim.calibration.calibrate import Compared, rows_of
+from gcsim.calibration.factors import EFFICIENCIES, Name, bounds, prior_of
 from gcsim.calibration.fit import Prepared, Pricer, names_of, prepare, row_weights, subset
 from gcsim.calibration.match import Setup, setup_of
 from gcsim.calibration.points import Point, read_points
+from gcsim.calibration.pooling import CHIPS, CHIPS_EFFICIENCY, VENDORS, VENDORS_EFFICIENCY
 from gcsim.calibration.report import METRICS as METRIC_TITLES
 from gcsim.calibration.report import markdown_table
 from gcsim.profiles.resolve import load_chip
@@ -197,7 +198,10 @@ def _slope(
 
 
 def _width(name: Name) -> float:
-    return min(prior_of(name[2], name[1])[1], BETWEEN)
+    """How far chips differ in a factor: as `gcsim.calibration.pooling` has it."""
+    efficiency = name[2] in EFFICIENCIES
+    levels = (VENDORS_EFFICIENCY, CHIPS_EFFICIENCY) if efficiency else (VENDORS, CHIPS)
+    return min(prior_of(name[2], name[1])[1], hypot(*levels))
 
 
 def _bounded(values: Mapping[Name, float]) -> dict[Name, float]:

@@ -77,6 +77,11 @@ class Side:
         """All chips of the side."""
         return self.workers * self.tp * self.dp
 
+    def __str__(self) -> str:
+        """As sources write it: 2 x TP4, TP1 in 8 groups."""
+        several = f"{self.workers} x " if self.workers > 1 else ""
+        return f"{several}TP{self.tp}" + (f" in {self.dp} groups" if self.dp > 1 else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -115,6 +120,26 @@ class Point:
     def group(self) -> tuple[str, str]:
         """What is left out as a whole in cross-validation: (model, source prefix)."""
         return (re.split(r"[/\s]", self.model)[-1].lower(), self.id.partition("-")[0])
+
+    @property
+    def degree(self) -> str:
+        """Over how many chips the model is spread, and how."""
+        return f"{self.prefill} + {self.serving}" if self.prefill else str(self.serving)
+
+    @property
+    def load(self) -> str:
+        """Lengths and habits of the clients, without their number: what runs are compared under."""
+        lengths = f"{self.isl} in, {self.osl} out" + (
+            "" if self.low == 1.0 else f", from {self.low}"
+        )
+        habits = {
+            "static batch": self.batch,
+            f"{self.cached} cached": self.cached,
+            "medians": self.median,
+            "out of step": self.steady,
+            "prefill alone": self.ttft_of_prefill_run,
+        }
+        return ", ".join([lengths, *(name for name, has in habits.items() if has)])
 
 
 def read_points(path: str | Path) -> tuple[list[Point], dict[str, str]]:

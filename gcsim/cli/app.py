@@ -10,8 +10,9 @@ import typer
 
 from gcsim.cli.calibrate import calibrate, claims, validate
 from gcsim.cli.check import Wanted, bless, check, diff, run_replications
-from gcsim.cli.console import OutputFormat, emit, guarded, note, progress, terminable
+from gcsim.cli.console import OutputFormat, emit, guarded, note, progress
 from gcsim.cli.cost import cost
+from gcsim.cli.interrupts import terminable
 from gcsim.cli.options import (
     DtypeOption,
     FormatOption,
@@ -22,9 +23,11 @@ from gcsim.cli.options import (
     scenario_of,
 )
 from gcsim.cli.plan import plan
+from gcsim.cli.plot import plot
 from gcsim.cli.report import report
 from gcsim.cli.sweep import sweep
 from gcsim.cli.tiers import tiers
+from gcsim.cli.timeline import timeline
 from gcsim.cli.trace import trace
 
 if TYPE_CHECKING:
@@ -385,7 +388,8 @@ def show(
     emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, plan, report, tiers, cost, bless, check, diff, validate, calibrate, claims):
+_STUDIES = (sweep, plan, plot, report, timeline, tiers, cost)
+for _command in (*_STUDIES, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

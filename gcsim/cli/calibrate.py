@@ -32,6 +32,9 @@ def validate(
     output: Annotated[
         OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
     ] = (OutputFormat.table),
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Rank points that differ in one thing instead.")
+    ] = False,
     jobs: JobsOption = -1,
 ) -> None:
     """Play published measurements and tell how far off the modeled times are."""
@@ -48,7 +51,8 @@ def validate(
         out.write_text(report.html_report(result), encoding="utf-8")
     if evidence:
         _write_evidence(points or shipped_points(), result)
-    emit(result if output is OutputFormat.json else report.validation_text(result))
+    text = report.pairs_text(result["pairs"]) if pairs else report.validation_text(result)
+    emit(result if output is OutputFormat.json else text)
 
 
 def _write_evidence(points: Path, result: dict[str, Any]) -> None:
@@ -103,6 +107,12 @@ def calibrate(
     dtype: Annotated[str, typer.Option(help="Number format of the weights there.")] = "",
     framework: Annotated[str, typer.Option(help="Its serving stack, e.g. vllm 0.18.")] = "vllm",
     out: Annotated[Path | None, typer.Option(help="Write the profile with these factors.")] = None,
+    name: Annotated[
+        str, typer.Option(help="Write it as a chip of this name, in --library or in this folder.")
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="In place of a chip of that name.")
+    ] = False,
     library: LibraryOption = None,
     output: Annotated[
         OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
@@ -111,23 +121,36 @@ def calibrate(
     """Fit a chip's named factors to measurements, with their cross-validated error."""
     from gcsim.calibration import one_chip, servers
     from gcsim.errors import ProfileError
-    from gcsim.profiles.library import opened
+    from gcsim.profiles.library import Library, asked_for, opened
+    from gcsim.profiles.template import place_of
 
-    chip = str(opened(library).owned("chip").get(chip, chip))
+    folder = asked_for(library)
+    known = Library(folder) if name else opened(library)  # a name may make the folder
+    chip = str(known.owned("chip").get(chip, chip))
+    if name:
+        if out is not None:
+            why, hint = "says where it goes, and so does --name", "give one of them"
+            raise ProfileError.one("calibrate", "--out", str(out), why, hint)
+        out = place_of("chip", name, folder)
+        if out.exists() and not force:
+            hint = "take another name, or --force"
+            raise ProfileError.one(str(out), "", None, "is there already", hint)
     given = [source for source in (points, from_aiperf, from_vllm_bench) if source is not None]
     if len(given) != 1:
         why = "needs exactly one source of measurements"
         hint = "give --points, --from-aiperf or --from-vllm-bench"
         raise ProfileError.one("calibrate", "--points", None, why, hint)
     if points is not None:
-        result = one_chip.calibrate(points, chip, out)
+        result = one_chip.calibrate(points, chip, out, name=name)
     else:
         server = servers.Server(chip, tp, dtype, framework)
         if from_aiperf is not None:
-            result = servers.calibrate_from_aiperf(from_aiperf, server, out)
+            result = servers.calibrate_from_aiperf(from_aiperf, server, out, name)
         else:
-            result = servers.calibrate_from_vllm_bench(given[0], server, out)
+            result = servers.calibrate_from_vllm_bench(given[0], server, out, name)
     emit(result if output is OutputFormat.json else _factors(result))
+    if out is not None:
+        note(f"Written to {out}")
 
 
 def _factors(result: dict[str, Any]) -> "RenderableType":

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from gcsim.engine.clock import Call, Clock, to_ns
 from gcsim.engine.group import NEVER, Group
 from gcsim.engine.handoff import Handoff, LinkUse
+from gcsim.engine.log import Log
+from gcsim.engine.meter import Meter
 from gcsim.engine.records import Records
 from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, UNFINISHED, Context, Request
@@ -21,7 +23,7 @@ class Terms:
     """What the cluster knows beside the deployment.
 
     model: what serves a step that names none; round_trip_s, gateway_s: the client's network;
-    window: what of the run counts; coalesce: the engine.
+    window: what of the run counts; coalesce: the engine; log: where to note what no table keeps.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Terms:
     gateway_s: float
     window: Window
     coalesce: bool
+    log: Log | None = None
 
 
 class Service:
@@ -82,12 +85,12 @@ class Cluster:
                     pool,
                     costs[name],
                     coalesce=terms.coalesce,
-                    count_from_ns=count_from_ns,
+                    meter=Meter(count_from_ns, len(self.replicas), terms.log),
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
                 )
                 self.replicas.append(replica)
                 self.groups += replica.groups
-        self.links = [LinkUse(link) for link in deployment.links]
+        self.links = [LinkUse(link, terms.log) for link in deployment.links]
         self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
         gap = deployment.router.affinity_gap
@@ -213,12 +216,21 @@ class Cluster:
         """The window opens: what replicas do from now on counts."""
         for replica in self.replicas:
             if replica.count_from(now):
+                if self._has_passed(replica):
+                    replica.boundary(now)  # here starts what counts; nothing else happens
                 self._plan(replica)
 
     # -- replicas in time -----------------------------------------------------------------
 
+    def _has_passed(self, replica: Replica) -> bool:
+        """Whether a run was cut at this instant by what happens after its iteration is over."""
+        now = self.env.now
+        return self.env.rank > 1 + replica.index and replica.next_ns == now and replica.under_way
+
     def _plan(self, replica: Replica) -> None:
         """Call a replica at its next boundary, which has moved."""
+        if self._has_passed(replica):
+            replica.pass_boundary()
         index = replica.index
         call = self._calls[index]
         if call is not None:

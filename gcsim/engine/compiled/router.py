@@ -113,7 +113,7 @@ def _work(w: World, r: int, g: int, least: int) -> tuple[Work, int]:
     """Work ahead in a group, and tokens cached there by others."""
     group, prompt = w.groups[g], w.requests[r].prompt_tokens
     _, depth, _, _, own = look_up(w, g, r)
-    fresh = prompt - usable(group.block_tokens, depth, prompt - 1)
+    fresh = prompt - usable(group.hit_tokens, depth, prompt - 1)
     ahead = group.line_tokens + SEQ_TOKENS * (group.load - least)
     held = group.cached if group.fresh_work != 1.0 else 0
     return (float(fresh) * group.fresh_work + float(ahead), group.load, held), depth - own

@@ -32,6 +32,7 @@ from gcsim.cli.trace import trace
 
 if TYPE_CHECKING:
     from gcsim.profiles.resolve import Resolved
+    from gcsim.results.result import Result
 
 app = typer.Typer(
     name="gcsim",
@@ -170,7 +171,6 @@ def run(
         wanted = Wanted(replications, precision, resume)
         run_replications(resolved, wanted, out, bands, output)
         return
-    from gcsim.cli.run_text import run_table
     from gcsim.studies import run as study
     from gcsim.studies.bands import design
 
@@ -178,18 +178,24 @@ def run(
     total = (resolved.scenario.tasks or 0) * runs or None
     with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
         result = study.run(resolved, out=out, bands=bands, progress=tell)
+    _show_run(result, output)
+    if out is not None:
+        note(f"Written to {out}")
+
+
+def _show_run(result: "Result", output: OutputFormat) -> None:
+    """A run, and what published measurements say of its times."""
     from gcsim.cli.evidence_text import prediction_table, with_prediction
+    from gcsim.cli.run_text import run_table
     from gcsim.studies.evidence import of_result, predicted
 
     found = predicted(of_result(result))
     if output is OutputFormat.json:
         emit(with_prediction(result.summary, found))
-    else:
-        emit(run_table(result))
-        if found is not None:
-            emit(prediction_table(found))
-    if out is not None:
-        note(f"Written to {out}")
+        return
+    emit(run_table(result))
+    if found is not None:
+        emit(prediction_table(found))
 
 
 def _within(resolved: "Resolved", limit: str | None) -> "Resolved":

@@ -6,8 +6,9 @@ on the nearest points), which gives a middle m and a spread s; an interval is
 
     modeled x exp(m -+ q s)
 
-with q so that 80% or 90% of the points lie within when all that is as near to them as the nearest
-evidence is to the question is left out (split conformal, by depth: point, sweep, model, chip).
+with m = 0 where nothing of the question's model is known on its chip and stack, and with q so that
+80% or 90% of the points lie within when all that is as near to them as the nearest evidence is to
+the question is left out (split conformal, by depth: point, sweep, model, chip).
 Refs: Rasmussen and Williams, Gaussian Processes, 2.2; Angelopoulos and Bates, arXiv 2107.07511.
 """
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gcsim.studies.estimate import Estimate
 
 DEPTHS = ("point", "sweep", "model", "chip")  # what is nearest to a question, from near to far
+UNANCHORED = ("model", "chip")  # from so far the residuals of others pull nowhere that helps
 METRICS = ("ttft", "tpot", "e2e")
 LEVELS = (0.8, 0.9)
 NEAREST = 96  # points that a prediction is smoothed over
@@ -238,9 +240,10 @@ class Evidence:
     def _interval(self, question: Question, metric: str, value: float) -> Interval:
         depth, _ = self.depth(question, metric)
         mean, covariance = self._smoothed([question], metric)
+        middle = 0.0 if depth in UNANCHORED else float(mean[0])
         spread = sqrt(covariance[0, 0] + VARIANCES[metric][5])
         q80, q90 = self.fitted["quantiles"][metric][depth]
-        ends = [mean[0] + q * spread for q in (0.0, -q80, q80, -q90, q90)]
+        ends = [middle + q * spread for q in (0.0, -q80, q80, -q90, q90)]
         return Interval(depth, value, *(value * exp(end) for end in ends))
 
     def beats(
@@ -254,7 +257,8 @@ class Evidence:
         mean, covariance = self._smoothed([first, other], metric)
         noise = VARIANCES[metric][5]
         variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1] + 2 * noise
-        depths = (self.depth(question, metric)[0] for question in (first, other))
+        depths = [self.depth(question, metric)[0] for question in (first, other)]
+        mean = np.where([depth in UNANCHORED for depth in depths], 0.0, mean)
         wide = max(self.fitted["quantiles"][metric][depth][1] for depth in depths)
         spread = sqrt(max(variance, 0.0) * (wide / Z90) ** 2 + chance**2)
         middle = log(ratio) + float(mean[1] - mean[0])

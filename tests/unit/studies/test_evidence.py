@@ -89,6 +89,14 @@ def test_smoothing_is_that_of_a_gaussian_process() -> None:
     assert np.linalg.eigvalsh(ev.kernel(many, many, "ttft")).min() > -1e-9
 
 
+def test_what_is_known_of_others_does_not_pull_what_was_never_seen() -> None:
+    """Of another model, or chip, the physics stands alone: the middle is what was modeled."""
+    for far in (replace(ASKED, model="m70"), replace(ASKED, chip="mi300x")):
+        interval = of(*NEAR).predict(far, {"tpot": 10.0}).intervals["tpot"]
+        assert interval.middle == pytest.approx(10.0)
+        assert of(*NEAR).beats(far, far, "tpot", 0.9)[0] == pytest.approx(0.9)
+
+
 def test_the_far_and_odd_do_not_pull() -> None:
     odd = of(*NEAR, row(ASKED, log(130.0)))
     assert odd.predict(ASKED, {"tpot": 10.0}).intervals["tpot"].middle < 10 * exp(0.5)

@@ -101,8 +101,9 @@ def recorded(path: Path) -> tuple[float, float]:
     if not text or text[:4] == b"PAR1":
         return 0.0, 0.0
     lines = max(text.count(b"\n"), 1)
-    requests = max(lines, *(text.count(name) for name in OUTPUTS))
-    return lines * total / read, requests * total / read
+    named = max(text.count(name) for name in OUTPUTS) if text.lstrip()[:1] in b"{[" else 0
+    requests = named or lines
+    return min(lines, requests) * total / read, requests * total / read
 
 
 def is_large(scenario: Scenario, traffic: Iterable[Trajectory] | None = None) -> bool:

@@ -132,6 +132,10 @@ def test_a_trace_is_judged_by_its_beginning(tmp_path: Path, packed: bool) -> Non
     weka = tmp_path / "weka.jsonl"
     weka.write_text('{"requests": [{"out": 1}, {"out": 2}, {"out": 3}]}\n' * 10)
     assert recorded(weka) == (10, 30)
+    weka.write_text('{\n"requests": [\n{\n"in": 1,\n"out": 1\n},\n{"out": 2}\n]\n}\n')
+    assert recorded(weka) == (2, 2), "one object over several lines"
+    weka.write_text('"time","output_length"\n1,2\n3,4\n')
+    assert recorded(weka) == (3, 3), "a header counts as a line"
     assert recorded(tmp_path / "absent") == (0, 0)
     broken = tmp_path / "broken.gz"
     broken.write_bytes(b"\x1f\x8b\x08junk")

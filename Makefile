@@ -76,10 +76,8 @@ audit:  ## known vulnerabilities of what the lock files install (asks pypi.org)
 wheel: $(READY)  ## build dist/*.whl and the sdist
 	@$(BIN)/python -m build --no-isolation
 
-deep: $(READY)  ## random scenarios, profiles and traces by the ten thousand; break our own code (1 h)
-	@$(BIN)/pytest -n 2 --dist worksteal --hypothesis-profile=deep tests/property/test_engine.py \
-	  tests/property/test_profile_mutations.py tests/property/test_trace_mutations.py
-	@$(BIN)/python tests/deep/breaks.py
+deep: $(READY)  ## all fuzzers, kill -9, breaks of our own code: by the ten thousand (1 h)
+	@$(BIN)/python tests/deep/deep.py $(DEEP)
 
 clean:  ## remove the environment and everything built
 	@rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache \

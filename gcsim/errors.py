@@ -1,8 +1,23 @@
 """What can go wrong, said so that the reader can mend it: file, field, value, why, hint."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+
+# What a terminal obeys: control characters but tabs and line ends, and marks that turn text round.
+OBEYED = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
+)
+
+
+def legible(text: str) -> str:
+    r"""A text in which what a terminal would obey is spelled out.
+
+    >>> print(legible("sn\x1b[31m40l"))
+    sn\x1b[31m40l
+    """
+    return OBEYED.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class GcsimError(Exception):

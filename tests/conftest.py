@@ -21,7 +21,6 @@ kernel_cache.listen = lambda: None  # what a cold cache makes gcsim say is no pa
 # The default gives everyone the same verdict; `pytest --hypothesis-profile=explore` looks further.
 settings.register_profile("same", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("explore", max_examples=2_000, deadline=None, print_blob=True)
-settings.register_profile("deep", max_examples=5_000, deadline=None, print_blob=True)
 settings.register_profile("quick", max_examples=10, derandomize=True, deadline=None)
 settings.load_profile("same")
 

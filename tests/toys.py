@@ -43,13 +43,13 @@ NO_TIMES = dict.fromkeys(
 )
 
 
-def examples(few: int, deep: int) -> settings:
-    """How many random examples: `deep` by `make deep`, else `few`, more or less by profile.
+def examples(few: int) -> settings:
+    """How many random examples: `few`, and more or less by the profile of hypothesis.
 
-    Profiles of hypothesis (tests/conftest.py): quick a tenth, explore twenty times as many.
+    Profiles (tests/conftest.py): quick a tenth, explore twenty times as many. `make deep` has
+    fuzzers of its own (tests/deep).
     """
-    usual = settings().max_examples
-    return settings(max_examples=deep if usual >= 5_000 else max(few * usual // 100, 2))
+    return settings(max_examples=max(few * settings().max_examples // 100, 2))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
-from gcsim.errors import GcsimError
+from gcsim.errors import GcsimError, legible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,6 +60,7 @@ def emit(result: "RenderableType | dict[str, Any]") -> None:
     if isinstance(result, dict):
         result = json.dumps(result, indent=2, allow_nan=False, default=str)
     if isinstance(result, str):
+        result = legible(result)
         sys.stdout.write(result if result.endswith("\n") else f"{result}\n")
         return
     from rich.console import Console
@@ -72,13 +73,13 @@ def emit(result: "RenderableType | dict[str, Any]") -> None:
     console = Console(width=width, highlight=False, markup=False)  # names are no markup
     with console.capture() as drawn:
         console.print(result)
-    text = "\n".join(line.rstrip() for line in drawn.get().splitlines())
+    text = "\n".join(line.rstrip() for line in legible(drawn.get()).split("\n"))
     sys.stdout.write(re.sub(r"\n{3,}", "\n\n", text.strip("\n")) + "\n")
 
 
 def note(text: str) -> None:
     """A line of talk to stderr."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{legible(text)}\n")
 
 
 @contextmanager

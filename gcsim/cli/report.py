@@ -1,6 +1,5 @@
 """`gcsim report`: results as one page that can be sent."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -81,6 +80,7 @@ def write_page(out: Path, text: str) -> None:
     """
     from gcsim.errors import ProfileError
     from gcsim.results.folder import cannot_write
+    from gcsim.traffic.traces.atomic import beside
 
     content = text.encode()
     if len(content) > PAGE_BYTES_MAX:
@@ -88,8 +88,8 @@ def write_page(out: Path, text: str) -> None:
         raise ProfileError.one("report", "--out", str(out), why, "report on fewer runs")
     target = out.absolute()
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            part = Path(folder) / target.name
+        with beside(target) as folder:
+            part = folder / target.name
             part.write_bytes(content)
             part.replace(target)
     except OSError as error:

@@ -130,4 +130,5 @@ Whole = Annotated[int, Field(ge=0, le=10**12, strict=True)]
 Chips = Annotated[int, Field(ge=1, le=10**5, strict=True)]  # of a domain, a replica, a pool
 Width = Annotated[int, Field(ge=0, le=10**7, strict=True)]  # of a matrix
 Length = Annotated[int, Field(ge=1, le=TOKENS_MAX, strict=True)]  # tokens of a sequence
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_NAME = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+$"  # gcsim.errors.OBEYED
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_NAME)]

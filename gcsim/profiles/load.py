@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from gcsim.errors import Problem, ProfileError, nearest
+from gcsim.errors import OBEYED, Problem, ProfileError, nearest
 
 MAX_BYTES = 4_000_000
 # Keys that once were, for the hint.
@@ -101,7 +101,12 @@ def _build(node: Any, where: Place, lines: Lines, problems: list[Problem], file:
             for index, item in enumerate(node.value)
         ]
     if not isinstance(node, yaml.MappingNode):
-        return _SCALARS.construct_document(node)  # construct_object would keep the node
+        value = _SCALARS.construct_document(node)  # construct_object would keep the node
+        if isinstance(value, str) and OBEYED.search(value):
+            why, hint = "holds control characters", "a terminal would obey them: leave them out"
+            field, line = ".".join(map(str, where)), node.start_mark.line + 1
+            problems.append(Problem(file, field, value, why, hint, line))
+        return value
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1

@@ -1,10 +1,11 @@
 """How large a run is, before it starts: requests from the means of its workload, time from those.
 
 Speed and memory are those of docs/performance.md, on the careful side. What a recorded trace holds
-is not known before it is read; its length is bounded by `workload.trace.requests`.
+is judged by its beginning and its size; `workload.trace.requests` bounds it.
 """
 
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from math import inf
 from pathlib import Path
@@ -14,7 +15,7 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.arrivals import ChangingRate, Closed, GammaArrivals, Poisson
 from gcsim.profiles.distribution import middle
 from gcsim.profiles.scenario import Scenario
-from gcsim.profiles.workload import Agent, leaves
+from gcsim.profiles.workload import Agent, Trace, leaves
 from gcsim.traffic.trajectory import Trajectory
 
 REQUEST_S = 2e-4  # a third of the measured speed: other machines, neighbours
@@ -22,6 +23,8 @@ VIEW_S = 1e-5  # of a request, per replica that the router looks at
 TOKEN_S = 3e-5  # of an output token where every iteration is an event
 REPLICA_S = 2e-3  # to set up a replica, and to tell of it
 REQUEST_BYTES, REPLICA_BYTES, AGENT_BYTES = 2_500, 150_000, 10_000
+SAMPLE_BYTES = 4_000_000  # of a trace
+OUTPUTS = (b'"osl"', b'"out"', b'"output_length"', b'"output_tokens"')  # one a request
 AROUND = 3.0  # times what is under way: played before the window, and after it
 NOTED_S = 60.0  # a run that takes longer is announced
 LARGE = 5_000  # requests from which on a run is played by the compiled loop
@@ -46,6 +49,8 @@ def size(scenario: Scenario) -> Size:
     >>> found.trajectories, 5_000 < found.requests < 7_000, found.takes_s < 10
     (160.0, True, True)
     """
+    if scenario.workload.trace is not None:
+        return _size_recorded(scenario, scenario.workload.trace)
     known = [leaf for leaf in leaves(scenario.workload) if leaf.workload.agent]
     agents = [(leaf.share, leaf.workload.agent) for leaf in known if leaf.workload.agent]
     each = sum(share * calls(agent) for share, agent in agents)
@@ -60,6 +65,45 @@ def size(scenario: Scenario) -> Size:
     requests = count * each if each else 0.0
     memory = requests * REQUEST_BYTES + replicas * REPLICA_BYTES + clients * AGENT_BYTES
     return Size(count, requests, takes_s, memory)
+
+
+def _size_recorded(scenario: Scenario, trace: Trace) -> Size:
+    """As `size`, of a recorded trace."""
+    sessions, requests = recorded(Path(trace.path)) if trace.path else (0.0, 0.0)
+    share = min(trace.requests / requests if trace.requests and requests else 1.0, 1.0)
+    if scenario.tasks and sessions:
+        share = min(share, scenario.tasks / sessions)
+    sessions, requests = sessions * share, requests * share
+    replicas = sum(pool.replicas for pool in scenario.deployment.pools.values())
+    takes_s = replicas * REPLICA_S + requests * (REQUEST_S + replicas * VIEW_S)
+    memory = requests * REQUEST_BYTES + replicas * REPLICA_BYTES
+    return Size(sessions, requests, takes_s, memory)
+
+
+def recorded(path: Path) -> tuple[float, float]:
+    """Sessions and requests of a trace, judged by its first megabytes and its size.
+
+    A line is a session, or a request of one; where lines name several outputs each is a request.
+    Nothing is known (0) of a file that cannot be read, or of parquet.
+    """
+    try:
+        files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
+        total = sum(file.stat().st_size for file in files)
+        with min(files).open("rb") as file:
+            head = file.read(SAMPLE_BYTES)
+        text, read = head, len(head)
+        if head[:2] == b"\x1f\x8b":
+            unpack = zlib.decompressobj(31)
+            text = unpack.decompress(head, SAMPLE_BYTES)
+            read -= len(unpack.unconsumed_tail)
+    except (OSError, ValueError, zlib.error):
+        return 0.0, 0.0
+    if not text or text[:4] == b"PAR1":
+        return 0.0, 0.0
+    lines = max(text.count(b"\n"), 1)
+    named = max(text.count(name) for name in OUTPUTS) if text.lstrip()[:1] in b"{[" else 0
+    requests = named or lines
+    return min(lines, requests) * total / read, requests * total / read
 
 
 def is_large(scenario: Scenario, traffic: Iterable[Trajectory] | None = None) -> bool:
@@ -123,8 +167,10 @@ def that_fit(scenario: Scenario, limit_s: float) -> int:
     """The most tasks that count (`run.trajectories`) of a run that takes about so long."""
     found = size(scenario)
     around = found.trajectories - float(scenario.tasks or 0)  # what warms up and what fills
-    each_s = found.takes_s / max(found.trajectories, 1.0)
-    fit = int(limit_s / max(each_s, 1e-9) - around)
+    around = 0.0 if scenario.ends else around
+    fixed_s = REPLICA_S * sum(pool.replicas for pool in scenario.deployment.pools.values())
+    each_s = (found.takes_s - fixed_s) / max(found.trajectories, 1.0)
+    fit = int((limit_s - fixed_s) / max(each_s, 1e-9) - around)
     return max(fit if scenario.tasks is None else min(fit, scenario.tasks), 1)
 
 

@@ -104,7 +104,7 @@ def _kind(why: str) -> str:
 def _quietly(plays: Callable[[Tree], str], tree: Tree) -> str:
     try:
         return plays(tree)
-    except (GcsimError, ValueError):  # no scenario at all
+    except Exception:  # no scenario at all: what goes wrong in play is told by `plays`
         return ""
 
 

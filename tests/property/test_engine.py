@@ -19,19 +19,19 @@ seeds = st.integers(0, 2**32)
 @example(1000000)  # a request that waits for its KV leaves the line to those that were prefilled
 @example(100007660)  # what a later replica ends at T comes after the earlier one's boundary at T
 @example(11800)  # what is evicted at a boundary is written below at that boundary
-@toys.examples(400, 20_000)
+@toys.examples(400)
 def test_engines_agree_bit_for_bit_and_invariants_hold(seed: int) -> None:
     assert not deployments.differences(deployments.case(random.Random(seed)))
 
 
 @given(seeds)
-@toys.examples(100, 2_000)
+@toys.examples(100)
 def test_engines_agree_where_the_longest_prompt_limits_the_batch(seed: int) -> None:
     assert not deployments.differences(deployments.limited(random.Random(seed)))
 
 
 @given(seeds)
-@toys.examples(60, 2_000)
+@toys.examples(60)
 def test_engines_agree_where_steps_ask_for_several_models(seed: int) -> None:
     assert not deployments.differences(deployments.several(random.Random(seed)))
 
@@ -43,7 +43,7 @@ def test_engines_agree_with_states_chunks_and_sparse_attention(seed: int) -> Non
 
 
 @given(seeds, st.sampled_from([1, 2, 5]))
-@toys.examples(60, 2_000)
+@toys.examples(60)
 def test_engines_agree_however_far_a_run_is_planned(seed: int, ahead: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "AHEAD", ahead)
@@ -51,14 +51,14 @@ def test_engines_agree_however_far_a_run_is_planned(seed: int, ahead: int) -> No
 
 
 @given(seeds)
-@toys.examples(40, 500)
+@toys.examples(40)
 def test_the_same_case_leaves_the_same_bytes(seed: int) -> None:
     case = deployments.case(random.Random(seed))
     assert deployments.state(case.play(True)) == deployments.state(case.play(True))
 
 
 @given(seeds, st.sampled_from([0.0, 0.003, 0.1]))
-@toys.examples(40, 2_000)
+@toys.examples(40)
 def test_engines_agree_with_a_warm_up_and_a_horizon(seed: int, warmup_s: float) -> None:
     case = deployments.case(random.Random(seed))
     cut = replace(case, warmup_s=warmup_s, horizon_s=0.5)

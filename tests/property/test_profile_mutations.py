@@ -131,7 +131,7 @@ def check_figures(result: Result) -> None:
 
 
 @settings(
-    toys.examples(60, 6_000),
+    toys.examples(60),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(changed())

@@ -1,5 +1,8 @@
 """How large a run will be, told before it starts (gcsim.traffic.expected)."""
 
+import gzip
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from gcsim.errors import ProfileError
 from gcsim.profiles.library import shipped
 from gcsim.profiles.resolve import resolve
 from gcsim.profiles.workload import load_workload
-from gcsim.traffic.expected import calls, check_size, size, span, that_fit
+from gcsim.traffic.expected import calls, check_size, recorded, size, span, that_fit
 
 POISSON = {"process": "poisson", "rate": "2/s"}
 
@@ -110,3 +113,47 @@ def test_times_in_words() -> None:
         "1 d",
         "1.27 years",
     ]
+
+
+def _trace(folder: Path, lines: int, packed: bool = False) -> Path:
+    record = '{"timestamp": 0, "input_length": 9, "output_length": 2}\n'
+    path = folder / "trace.jsonl"
+    path.write_bytes((gzip.compress if packed else bytes)(record.encode() * lines))
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_trace_is_judged_by_its_beginning(tmp_path: Path, packed: bool) -> None:
+    path = str(_trace(tmp_path, 200_000, packed))
+    found = size(resolve("mooncake-replay", {"workload.trace.path": path}).scenario)
+    assert found.requests == pytest.approx(200_000, rel=0.02)
+    few = {"workload.trace.path": path, "workload.trace.requests": 100}
+    assert size(resolve("mooncake-replay", few).scenario).requests == pytest.approx(100)
+    weka = tmp_path / "weka.jsonl"
+    weka.write_text('{"requests": [{"out": 1}, {"out": 2}, {"out": 3}]}\n' * 10)
+    assert recorded(weka) == (10, 30)
+    weka.write_text('{\n"requests": [\n{\n"in": 1,\n"out": 1\n},\n{"out": 2}\n]\n}\n')
+    assert recorded(weka) == (2, 2), "one object over several lines"
+    weka.write_text('"time","output_length"\n1,2\n3,4\n')
+    assert recorded(weka) == (3, 3), "a header counts as a line"
+    assert recorded(tmp_path / "absent") == (0, 0)
+    broken = tmp_path / "broken.gz"
+    broken.write_bytes(b"\x1f\x8b\x08junk")
+    assert recorded(broken) == (0, 0)
+
+
+def test_a_trace_that_takes_too_long_is_not_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"workload.trace.path={_trace(tmp_path, 50_000)}"
+    call = ["run", "mooncake-replay", "--set", where, "--format", "json"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*call, "--set", "run.limit=1 s"])
+    assert ended.value.code == 2
+    assert "about 50,000 requests" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*call, "--limit", "0.05 s"])
+    out, err = capsys.readouterr()
+    assert not ended.value.code
+    assert "by --limit" in err
+    assert 20 < json.loads(out)["completed"] < 1_000

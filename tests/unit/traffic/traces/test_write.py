@@ -16,6 +16,7 @@ from gcsim.profiles.workload import load_workload
 from gcsim.traffic import ids
 from gcsim.traffic.generate import trajectories
 from gcsim.traffic.traces import chains
+from gcsim.traffic.traces.atomic import beside
 from gcsim.traffic.traces.formats import read
 from gcsim.traffic.traces.row import USUAL, Options, Skipped
 from gcsim.traffic.traces.write import RESETS, SIZES, WORDS, stored, text, write
@@ -184,3 +185,18 @@ def test_unknown_formats_and_places_are_errors(tmp_path: Path) -> None:
         write(tmp_path / "t", [], "moncake")
     with pytest.raises(ProfileError, match="cannot be written"):
         write(tmp_path / "absent" / "t", [], "gcsim")
+
+
+def test_what_a_killed_process_left_beside_a_trace_goes(tmp_path: Path) -> None:
+    target = tmp_path / "t[1].jsonl"
+    left = tmp_path / ".t[1].jsonl.abcdefgh"
+    left.mkdir()
+    other = tmp_path / ".t[1].jsonl.mine"
+    other.mkdir()
+    with beside(target) as first:
+        assert not left.exists()
+        assert other.exists(), "no name of ours"
+        with beside(target) as second:
+            assert first.exists(), "its process lives"
+            assert second != first
+    assert [path.name for path in tmp_path.iterdir()] == [other.name]

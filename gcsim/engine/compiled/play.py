@@ -305,7 +305,8 @@ def _grown(w: World, which: int) -> World:
         larger[name][: len(array)] = array
     w = w._replace(**larger)
     if which == loop.NODES:
-        loop.rehash(table_of(w).ctypes.data)
+        table = table_of(w)  # its memory must last as long as the call, which knows its address
+        loop.rehash(table.ctypes.data)
     return w
 
 

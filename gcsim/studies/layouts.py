@@ -22,7 +22,7 @@ import numpy as np
 
 from gcsim.errors import CapacityError, GcsimError, Problem, ProfileError
 from gcsim.machine.machine import Machine, bind
-from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs
+from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs, windowed
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.inherit import read
@@ -343,7 +343,7 @@ def prompt_s(machine: Machine, new: float, past: float, packed: int, groups: int
         seen = float(machine.window)
         part += batch(
             prefill_window_pairs=packed * window_pairs(new, past, seen),
-            prefill_window_kv=packed * (min(past, seen) + new),
+            prefill_window_kv=packed * (windowed(past, seen) + new),
         )
     return float(iteration_s(machine.table, part)[0]) / packed
 
@@ -351,12 +351,11 @@ def prompt_s(machine: Machine, new: float, past: float, packed: int, groups: int
 def decode_s(machine: Machine, seqs: int, demand: Demand, groups: int) -> float:
     """Time between tokens of `seqs` sequences of the mean context in each of so many groups [s]."""
     context = demand.past + demand.new + demand.osl / 2
-    windowed = min(context, float(machine.window)) if machine.window else 0.0
     part = batch(
         decode_seqs=seqs,
         logit_seqs=seqs,
         decode_kv=seqs * context,
-        decode_window_kv=seqs * windowed,
+        decode_window_kv=seqs * machine.seen(context),
         other_tokens=(groups - 1) * seqs * machine.tokens_per_seq,
         other_decoded=(groups - 1) * seqs * machine.tokens_per_seq,
     )

@@ -82,7 +82,9 @@ class Plan(Shown):
     @property
     def frontier(self) -> pd.DataFrame:
         """Speed of a user against output of a chip: the runs that no other beats in both."""
-        rows = [_point(trial) for one in self.families for trial in one.trials]
+        rows = [
+            {"family": one.family, **_point(trial)} for one in self.families for trial in one.trials
+        ]
         rows = [row for row in rows if row["tok_s_user"] and row["tok_s_chip"]]
         kept, most = [], 0.0
         for row in sorted(rows, key=lambda row: (-row["tok_s_user"], -row["tok_s_chip"])):

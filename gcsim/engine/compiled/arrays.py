@@ -27,7 +27,7 @@ NOW = _record(
     time rank calls created served under_way moment_ns sessions coming ended epochs uids
     next draw started checking told_at stopped full
     tasks warmup_ns window_ns agents midway unanswered opened_ns closed_ns counted live starts
-    up_ns coalesce policy turns decode_turns local layerwise delta drawn offered exhausted
+    up_ns coalesce policy turns decode_turns local gap layerwise delta drawn offered exhausted
     requests free_requests session_places free_sessions contexts free_contexts nodes free_nodes
     rows tasks_done most_steps most_seqs horizon_ns
     """,
@@ -46,7 +46,7 @@ GROUP = _record(
     replica load line_tokens coming requests changed held awaits known_ns decodes
     rank form max_seqs limit_tokens tokens_per_seq prefills first_token_here
     running first_running last_running prefilling first_prefilling last_prefilling added returned
-    seqs clock iterations kv window_kv growing block_tokens window accepted_ppm
+    seqs clock iterations kv window_kv growing block_tokens hit_tokens window accepted_ppm
     total extra limit private peak chunk cached pinned evicted tick root
     """,
     "fresh_work",

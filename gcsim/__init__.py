@@ -8,6 +8,7 @@ The facade is lazy: `import gcsim` loads nothing else, a name loads what it need
     sweep      every combination of settings, deployments and loads, each a run  -> Sweep
     plan       the cheapest deployment for so many agents within an SLO          -> Plan
     plan_over_load  that of each family of chips at each load, with its range     -> PlanOverLoad
+    most_revenue    what a site of so much power earns with tiers of service      -> Revenue
     estimate   one operating point: equal requests, so many at a time, played on one replica
     replicate  one scenario with several seeds, until its intervals are narrow enough
     check      whether the scenarios of a baseline still give what was blessed
@@ -32,6 +33,7 @@ __all__ = [
     "estimate",
     "load",
     "load_results",
+    "most_revenue",
     "plan",
     "plan_over_load",
     "replicate",
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from gcsim.studies.estimate import estimate
     from gcsim.studies.plan import plan
     from gcsim.studies.plan_load import plan_over_load
+    from gcsim.studies.plan_revenue import most_revenue
     from gcsim.studies.replicate import replicate
     from gcsim.studies.run import load, run
     from gcsim.studies.sweep import sweep
@@ -55,6 +58,7 @@ else:
         "check": "studies.baseline",
         "load": "studies.run",
         "load_results": "results.saved",
+        "most_revenue": "studies.plan_revenue",
         "plan_over_load": "studies.plan_load",
     }
 

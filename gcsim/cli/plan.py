@@ -48,6 +48,9 @@ PairsOption = Annotated[
 AimOption = Annotated[
     str, typer.Option(metavar="cost|power|racks|chips", help="What is to be least.")
 ]
+MaximizeOption = Annotated[
+    str | None, typer.Option(metavar="revenue", help="Of tiers of service, under --site-power.")
+]
 SiteOption = Annotated[
     str, typer.Option(metavar="NAME", help="Who pays for what: rented, owned, or a file.")
 ]
@@ -56,7 +59,7 @@ MaxRacksOption = Annotated[
     int | None, typer.Option("--max-racks", min=1, help="Nodes, as the chips are packaged.")
 ]
 PowerOption = Annotated[
-    str | None, typer.Option("--site-power", metavar="15MW", help="What the chips may draw.")
+    str | None, typer.Option("--site-power", metavar="15MW", help="What the site has: nodes x PUE.")
 ]
 TuneOption = Annotated[
     bool,
@@ -82,6 +85,7 @@ def plan(
     chips: ChipsOption = None,
     pairs: PairsOption = True,
     minimize: AimOption = "cost",
+    maximize: MaximizeOption = None,
     site: SiteOption = "rented",
     chips_most: MaxChipsOption = None,
     racks_most: MaxRacksOption = None,
@@ -99,15 +103,14 @@ def plan(
     """The cheapest deployment that serves a load within an SLO, searched over chips and layouts."""
     from gcsim.cli.plan_text import plan_table
     from gcsim.profiles.resolve import parse_settings
-    from gcsim.profiles.template import write_new
+    from gcsim.profiles.template import check_free, write_new
     from gcsim.studies.plan import Terms
     from gcsim.studies.plan import plan as find
 
-    common: dict[str, Any] = parse_settings(settings or ())
+    common: dict[str, Any] = parse_settings(settings or ()) | _rate(rate, agents)
     common |= {} if seed is None else {"run.seed": seed}
-    common |= {} if rate is None else {"arrivals.rate": _rate(rate, agents)}
     loads = _loads(load, agents, rate, out)
-    _check_target(out, force)
+    check_free(out, force)
     limits = {"chips": chips_most, "racks": racks_most, "power_w": _watts(site_power)}
     terms = Terms(
         minimize=minimize,  # type: ignore[arg-type]  # checked there
@@ -118,21 +121,18 @@ def plan(
         robustness=robustness,
     )
     names = [name.strip() for name in (chips or "").split(",") if name.strip()]
+    asked = scenario_of(scenario, library)
+    if maximize is not None:
+        given = {"--rate": rate, "--load": load, "--slo": slo, "--out": out}
+        power_w = _most(maximize, limits, {**given, "--max-chips": chips_most})
+        _revenue(asked, power_w, agents, names, terms, common, jobs, output)
+        return
     if loads:
-        asked = scenario_of(scenario, library)
         _over_load(asked, loads, slo, names, terms, common, jobs, output)
         return
     with progress(f"{scenario}, plan", 1.0) as tell:
-        found = find(
-            scenario_of(scenario, library),
-            agents,
-            slo,
-            chips=names or None,
-            terms=terms,
-            settings=common,
-            jobs=jobs,
-            progress=tell,
-        )
+        best: dict[str, Any] = {"chips": names or None, "terms": terms, "settings": common}
+        found = find(asked, agents, slo, **best, jobs=jobs, progress=tell)
     emit(found.to_json() if output is OutputFormat.json else plan_table(found))
     note(f"{found.runs:,} runs")
     if found.answer is None:
@@ -172,6 +172,51 @@ def _over_load(
         raise typer.Exit(NOTHING_HOLDS)
 
 
+def _revenue(
+    scenario: "str | Resolved",
+    power_w: float,
+    agents: int | None,
+    chips: list[str],
+    terms: "Terms",
+    settings: dict[str, Any],
+    jobs: int | None,
+    output: OutputFormat,
+) -> None:
+    from gcsim.cli.plan_text import revenue_table
+    from gcsim.studies.plan_revenue import most_revenue
+
+    with progress("plan of revenue", 1.0) as tell:
+        found = most_revenue(
+            scenario,
+            power_w,
+            chips=chips or None,
+            load=agents,
+            terms=terms,
+            settings=settings,
+            jobs=jobs,
+            progress=tell,
+        )
+    emit(found.to_json() if output is OutputFormat.json else revenue_table(found))
+    if not found.served:
+        raise typer.Exit(NOTHING_HOLDS)
+
+
+def _most(maximize: str, limits: dict[str, Any], given: dict[str, Any]) -> float:
+    """The power of the site that revenue is to be most for; refuses what does not go with it."""
+    from gcsim.errors import ProfileError
+
+    if maximize != "revenue":
+        raise ProfileError.one("plan", "--maximize", maximize, "is not revenue", "write revenue")
+    for name, value in {**given, "--max-racks": limits["racks"]}.items():
+        if value is not None:
+            why = f"goes not with {name}: tiers have SLOs and shares of their own"
+            raise ProfileError.one("plan", "--maximize", maximize, why)
+    if limits["power_w"] is None:
+        hint = "write --site-power 15MW"
+        raise ProfileError.one("plan", "--site-power", None, "is needed for --maximize", hint)
+    return float(limits["power_w"])
+
+
 def _loads(text: str | None, agents: int | None, rate: str | None, out: Path | None) -> list[float]:
     """The loads of `--load`, which goes with nothing that says one load."""
     from gcsim.cli.options import parse_values
@@ -186,23 +231,19 @@ def _loads(text: str | None, agents: int | None, rate: str | None, out: Path | N
     return parse_values(text) or [text]  # what is no number is refused as a load
 
 
-def _check_target(out: Path | None, force: bool) -> None:
-    from gcsim.errors import ProfileError
-
-    if out is not None and out.exists() and not force:
-        raise ProfileError.one("plan", "--out", str(out), "is there already", "--force replaces it")
-
-
-def _rate(text: str, agents: int | None) -> str:
+def _rate(text: str | None, agents: int | None) -> dict[str, str]:
+    """The setting that a rate is."""
     from gcsim.cli.options import parse_rates
     from gcsim.errors import ProfileError
 
+    if text is None:
+        return {}
     if agents is not None:
         raise ProfileError.one("plan", "--rate", text, "goes not with --agents", "give one")
     rates = parse_rates(text)
     if len(rates) != 1:
         raise ProfileError.one("plan", "--rate", text, "must be one rate", "write --rate 2")
-    return f"{rates[0]!r} /s"
+    return {"arrivals.rate": f"{rates[0]!r} /s"}
 
 
 def _watts(text: str | None) -> float | None:

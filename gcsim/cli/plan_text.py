@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gcsim.studies.plan import Plan
+    from gcsim.studies.plan_revenue import Revenue
     from gcsim.studies.plan_robust import Sway
 
 FAMILIES_SHOWN = 10
@@ -145,3 +146,30 @@ def _turned(sway: "Sway", unit: str) -> str:
     return (
         f"  {sway.cause} of {sway.chip} at the {sway.end} end: {own}, {sway.rival_family} {other}"
     )
+
+
+def revenue_table(found: "Revenue") -> "RenderableType":
+    """The answer, a row per tier, and the tiers that no chip serves."""
+    from rich.console import Group
+    from rich.text import Text
+
+    head = f"{found.scenario}: the most revenue from {found.power_w * 1e-6:g} MW"
+    lines = [f"{tier} is left out ({why})." for tier, why in found.left_out.items()]
+    parts: list[RenderableType] = [Text(head, style="bold"), Text(found.sentence)]
+    if found.served:
+        columns = ("tasks", "copies", "MW", "tasks\n/s", "revenue\nUSD/h", "cost\nUSD/h")
+        table = plain_table("tier", "deployment", *columns, left=2)
+        table.columns[1].no_wrap, table.columns[1].overflow = False, "fold"
+        for row in found.to_dict()["tiers"]:
+            table.add_row(
+                row["tier"],
+                row["deployment"],
+                f"{row['share_of_tasks']:.0%}",
+                f"{row['copies']:,}",
+                three(row["site_power_w"] * 1e-6),
+                three(row["tasks_per_s"]),
+                three(row["revenue_usd_per_hour"]),
+                three(row["cost_usd_per_hour"]),
+            )
+        parts.append(table)
+    return Group(*parts, *([Text("\n".join(lines))] if lines else []))

@@ -69,7 +69,7 @@ def tiers_table(found: "Tiers") -> "RenderableType":
     }
     table = plain_table("tier", "", "deployment", *columns, left=3)
     table.columns[2].no_wrap, table.columns[2].overflow = False, "fold"
-    rows = [offer.row() for offer in found.offers]
+    rows = found.rows
     last = ""
     for row in rows:
         if last and row["tier"] != last:

@@ -96,6 +96,17 @@ def place_of(kind: str, name: str, folder: Path | None) -> Path:
     return (folder / FOLDERS[kind] if folder else Path()) / f"{name}.yaml"
 
 
+def check_free(path: Path | None, force: bool = False) -> None:
+    """Before long work: that its file can be written. Errors: `ProfileError` where one is there."""
+    if path is not None and path.exists() and not force:
+        raise _taken(path)
+
+
+def _taken(path: Path) -> ProfileError:
+    hint = "take another name, or --force"
+    return ProfileError.one(str(path), "", None, "is there already", hint)
+
+
 def write_new(path: Path, text: str, force: bool = False) -> None:
     """Write a file whole, or not at all; over another one only by `force`.
 
@@ -115,8 +126,7 @@ def write_new(path: Path, text: str, force: bool = False) -> None:
         else:
             os.link(unfinished, path)  # unlike a rename, never over another
     except FileExistsError as error:
-        hint = "take another name, or --force"
-        raise ProfileError.one(str(path), "", None, "is there already", hint) from error
+        raise _taken(path) from error
     except OSError as error:
         raise _unwritten(path, error) from error
     finally:

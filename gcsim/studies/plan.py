@@ -179,13 +179,14 @@ def plan(
     checked(question)
     families, named = families_of(question, chips)
     tell = progress or nobody
+    pairs = terms.pairs and not named
     (at,) = at_loads(
         question,
         [question.load],
         families,
-        terms.pairs and not named,
-        jobs,
-        lambda done: tell(0.8 * done),
+        pairs,
+        jobs=jobs,
+        tell=lambda done: tell(0.8 * done),
     )
     headroom = _headroom(question, at.answer) if at.answer else None
     tell(0.85)

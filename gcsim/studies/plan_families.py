@@ -52,6 +52,7 @@ def at_loads(
     loads: Sequence[float],
     families: Sequence[Family],
     pairs: bool,
+    *,
     jobs: int | None,
     tell: Fraction,
 ) -> list[AtLoad]:

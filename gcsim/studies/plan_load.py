@@ -157,7 +157,7 @@ def plan_over_load(
     tell = progress or nobody
     families, named = families_of(asked, chips)
     pairs, part = terms.pairs and not named, 0.6 if terms.robustness else 1.0
-    found = at_loads(asked, loads, families, pairs, jobs, lambda done: tell(part * done))
+    found = at_loads(asked, loads, families, pairs, jobs=jobs, tell=lambda done: tell(part * done))
     served, runs = _with_ends(found, terms.robustness, jobs, lambda done: tell(0.6 + 0.4 * done))
     runs += sum(one.runs for one in found)
     return PlanOverLoad(asked, tuple(served), runs, terms.robustness)

@@ -158,7 +158,7 @@ class Question:
         """Whether a deployment keeps the limits of the site."""
         return (
             unit.chips <= self.chips_most
-            and unit.power_w <= self.power_most_w
+            and unit.power_w * self.site.pue.value <= self.power_most_w
             and unit.nodes <= self.nodes_most
         )
 

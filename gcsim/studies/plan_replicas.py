@@ -25,6 +25,7 @@ def fewest(
     play: Play,
     least: Unit,
     start: Unit,
+    *,
     limit: float = inf,
     fine: bool = False,
 ) -> Unit | None:

@@ -89,7 +89,7 @@ def search(
             continue
         left -= 1
         start = _scaled(way.guess, slack, way.least)
-        unit = fewest(question, play, way.least, start, limit)
+        unit = fewest(question, play, way.least, start, limit=limit)
         if unit is not None:
             both = zip(unit.replicas, way.guess.replicas, strict=True)
             slack = max(n / guessed for n, guessed in both)

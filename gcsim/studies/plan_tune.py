@@ -29,7 +29,7 @@ def tune(question: Question, found: Found, play: Play) -> None:
             if not play(unit).verdict.holds:
                 continue
             least = Unit(unit.layouts, tuple(1 for _ in unit.replicas))
-            better = fewest(question, play, least, unit, limit, fine=True)
+            better = fewest(question, play, least, unit, limit=limit, fine=True)
             if better is not None:
                 found.best, found.trial = better, play(better)
 

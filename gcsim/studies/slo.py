@@ -90,14 +90,25 @@ def slo_of(scenario: Scenario) -> tuple[Bound, ...]:
             limit = getattr(slo, time)
             if limit is not None:
                 limits[time] = min(limits.get(time, limit), limit)
+    return own_bounds(limits)
+
+
+def own_bounds(limits: Mapping[str, float]) -> tuple[Bound, ...]:
+    """Limits by time [s] as bounds, each for 95% of the requests."""
     return tuple(Bound(time, PERCENT, limit) for time, limit in limits.items())
+
+
+def lost(summary: Summary) -> str:
+    """How many requests were rejected or not finished, where these are too many; else nothing."""
+    count = summary["rejected"] + summary["unfinished"]
+    many = count > LOST_MOST * (count + summary["completed"])
+    return f"{count:,} requests rejected or unfinished" if many else ""
 
 
 def verdict(summary: Summary, bounds: Sequence[Bound]) -> Verdict:
     """Whether a run keeps the bounds, with confidence."""
-    lost = summary["rejected"] + summary["unfinished"]
-    if lost > LOST_MOST * (lost + summary["completed"]):
-        return Verdict(False, f"{lost:,} requests rejected or unfinished", float("-inf"))
+    if why := lost(summary):
+        return Verdict(False, why, float("-inf"))
     if summary["saturated"]:
         return Verdict(False, "saturated: the queue grows without end", float("-inf"))
     worst, binds = 1.0, ""

@@ -13,6 +13,7 @@ Limit: replicas are the same everywhere in a rack, so a rack does k^-1 times wha
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +92,25 @@ class Tiers:
     site: str
     offers: tuple[Offer, ...] = field(repr=False)
 
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per tier and chip: `Offer.row`."""
+        return [offer.row() for offer in self.offers]
+
     @property
     def table(self) -> pd.DataFrame:
         """A row per tier and chip."""
-        return pd.DataFrame([offer.row() for offer in self.offers])
+        return pd.DataFrame(self.rows)
 
     def serves(self, chip: str) -> list[str]:
         """The tiers that a chip serves, by what they pay for a MW of the site, the most first."""
-        rows = [one.row() for one in self.offers if one.chip == chip and one.trial is not None]
+        rows = [row for row in self.rows if row["chip"] == chip and row["deployment"]]
         paid = sorted(rows, key=lambda row: -(row["revenue_usd_per_mw_hour"] or 0.0))
         return [row["tier"] for row in paid]
 
     def best(self, tier: str) -> str | None:
         """The chip that gives a tier the most output for a MW of the site; None: no chip does."""
-        rows = [one.row() for one in self.offers if one.tier == tier and one.trial is not None]
+        rows = [row for row in self.rows if row["tier"] == tier and row["deployment"]]
         top = max(rows, key=lambda row: row["output_tok_s_per_mw"], default=None)
         return top["chip"] if top else None
 

@@ -63,6 +63,26 @@ def test_what_it_cannot_play_is_told(pool: dict[str, Any], reason: str | None) -
     assert unplayable(what, {"p": bind(toys.model(), what.pools["p"])}) == reason
 
 
+def test_the_table_whose_address_is_given_lives_as_long_as_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first call loads the kernel, which takes memory: that of a table that is gone, too."""
+    made: list[Any] = []
+    told: list[bool] = []
+
+    def table_of(w: arrays.World) -> np.ndarray:
+        table = np.zeros((len(w), 1), np.int64)
+        made.append(weakref.ref(table))
+        return table
+
+    monkeypatch.setattr(play, "table_of", table_of)
+    monkeypatch.setattr(loop, "rehash", lambda _: told.append(made[-1]() is not None))
+    shapes = arrays.SHAPES.values()
+    w = arrays.World(*(np.empty((2,) * axes, kind) for kind, axes in shapes))
+    assert len(play._grown(w, loop.NODES).nodes) == 4
+    assert told == [True]
+
+
 def test_a_result_says_who_played() -> None:
     few = {"run.trajectories": 2, "arrivals.agents": 1}
     assert gcsim.run("coding-agents", settings=few).played == "coalesced: a short run"

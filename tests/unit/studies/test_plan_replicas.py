@@ -1,7 +1,6 @@
 """How many replicas: against brute force, on made-up deployments that need no runs."""
 
 from collections.abc import Callable
-from math import inf
 from typing import Any
 
 import pytest
@@ -64,7 +63,7 @@ def test_the_fewest_that_hold_are_found(needed: int, guess: int, least: int, fin
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
 def test_what_costs_as_much_is_not_played(needed: int, guess: int, limit: int) -> None:
     play = line(needed)
-    found = fewest(QUESTION, play, one(1), one(guess), float(limit))
+    found = fewest(QUESTION, play, one(1), one(guess), limit=float(limit))
     assert (found.replicas if found else None) == ((needed,) if needed < limit else None)
     assert all(n < limit for (n,) in play.units)
 
@@ -73,7 +72,7 @@ def test_what_costs_as_much_is_not_played(needed: int, guess: int, limit: int) -
 def test_a_layout_that_must_cost_more_takes_one_run(needed: int) -> None:
     """The guess is 6, 11 are allowed: where these miss there is nothing to look for below."""
     play = line(needed)
-    assert fewest(QUESTION, play, one(5), one(6), 12.0) is None
+    assert fewest(QUESTION, play, one(5), one(6), limit=12.0) is None
     assert list(play.units) == [(11,)]
 
 
@@ -94,7 +93,7 @@ def test_two_pools_are_each_as_small_as_they_may(p: int, d: int, first: int, sec
 
     both = (layout("prefill", 2.0), layout("decode", 1.0))
     play = Played(room)
-    found = fewest(QUESTION, play, Unit(both, (1, 1)), Unit(both, (first, second)), inf)
+    found = fewest(QUESTION, play, Unit(both, (1, 1)), Unit(both, (first, second)))
     if p <= 4 * first and d <= 4 * second:  # else growing by a third may be given up
         assert found is not None
     if found is not None:

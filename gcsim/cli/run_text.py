@@ -38,9 +38,8 @@ def plain_table(*headers: str, left: int = 1, title: str | None = None) -> "Tabl
 
     from gcsim.cli.folding import FoldingTable
 
-    plain = {"box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
-    table = FoldingTable(header_style="bold", **plain)
-    table.keys = max(left, 1)
+    table = FoldingTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.header_style, table.keys = "bold", max(left, 1)
     table.title, table.title_justify, table.title_style = title, "left", "bold"
     for number, header in enumerate(headers):
         table.add_column(header, justify="left" if number < left else "right", no_wrap=number > 0)

@@ -1,6 +1,7 @@
 """docs/commands.md: every command with its arguments and options, read from the commands."""
 
 import inspect
+import textwrap
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any, get_args
@@ -9,6 +10,7 @@ import typer
 
 from gcsim.cli.app import app
 
+WIDTH = 100
 HEAD = """\
 # Every command
 
@@ -26,7 +28,7 @@ def commands() -> str:
     lines = [HEAD]
     for name, command in _commands(typer.main.get_command(app), "gcsim"):
         lines.append(f"## {name}\n")
-        lines.append(f"{_words(command.help or '')}\n")
+        lines.append(textwrap.fill(" ".join((command.help or "").split()), WIDTH) + "\n")
         rows = [
             row
             for one in command.params

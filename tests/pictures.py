@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 
@@ -43,7 +43,7 @@ def _nothing_is_cut_off(figure: Figure) -> None:
     for axis in figure.axes:  # what is named lies within its axes
         box = axis.get_window_extent()
         for text in axis.texts:
-            if text.get_transform() == axis.transData:
+            if isinstance(text, Annotation):
                 inner = _extent(text)
                 ends = [(inner.x0, inner.y0), (inner.x1, inner.y1)]
                 assert all(box.padded(2).contains(*end) for end in ends), text.get_text()
@@ -78,7 +78,7 @@ def _legends_lie_outside(figure: Figure) -> None:
             assert drawn is None or not box.overlaps(drawn.padded(-1)), "a legend lies on the data"
     for axis in figure.axes:  # what stands beside the axes stands on no data of the next
         for text in axis.texts:
-            if text.get_transform() != axis.transData:
+            if not isinstance(text, Annotation):
                 for other in figure.axes:
                     assert not _extent(text).overlaps(other.patch.get_window_extent().padded(-2))
 

@@ -8,6 +8,7 @@ from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Any
 
 from gcsim.results.html import words
+from gcsim.results.text import three
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +40,7 @@ summary { cursor: pointer; font-weight: 600; padding: .35rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .2rem .7rem .2rem 0; text-align: left; vertical-align: bottom; }
+th.n { text-align: right; }
 thead th, thead td { border-bottom: 2px solid var(--line); }
 tbody th, tbody td { border-bottom: 1px solid var(--line); vertical-align: top; }
 tbody th { font-weight: 400; }
@@ -57,7 +59,8 @@ pre { overflow: auto; max-height: 30rem; padding: .75rem; background: var(--shad
   font-size: .85rem; }
 pre.command { white-space: pre-wrap; }
 li { margin: .2rem 0; }
-@media (max-width: 40rem) { body { padding: .5rem .75rem 2rem; } h1 { font-size: 1.3rem; } }
+@media (max-width: 40rem) { body { padding: .5rem .75rem 2rem; } h1 { font-size: 1.3rem; }
+  figure { overflow-x: auto; } figure svg, figure img { min-width: 38rem; } }
 @media print {
   :root { --ink: #000; --soft: #333; --page: #fff; --line: #999; --shade: #f3f5f7; --mark: #000; }
   body { max-width: none; padding: 0; font-size: 10pt; }
@@ -161,25 +164,48 @@ def listed(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{words(line)}</li>' for line in lines)}</ul>"
 
 
-def sorted_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], label: str) -> str:
-    """Plain values as a table that can be sorted and filtered; numbers keep every digit.
+def sorted_table(
+    heads: Sequence[str], rows: Iterable[Sequence[Any]], label: str, rounded: bool = False
+) -> str:
+    """Plain values as a table that can be sorted and filtered.
 
-    >>> "0.1" in sorted_table(["key", "run"], [["a", 0.1]], "numbers")
+    Numbers keep every digit; rounded: three of them are shown, and all where one points.
+
+    >>> "0.123456" in sorted_table(["key", "run"], [["a", 0.123456]], "numbers")
+    True
+    >>> ">0.123<" in sorted_table(["key", "run"], [["a", 0.123456]], "numbers", rounded=True)
     True
     """
-    lines = [f'<th scope="col">{words(head)}</th>' for head in heads]
+    every = [list(row) for row in rows]
+    lines = []
+    for place, head in enumerate(heads):
+        numbers = place > 0 and not any(isinstance(row[place], str) for row in every)
+        lines.append(f'<th scope="col"{" class=n" * numbers}>{words(head)}</th>')
     table = [f'<table class="sorted"><thead><tr>{"".join(lines)}</tr></thead><tbody>']
-    for first, *rest in rows:
-        table.append(f'<tr><th scope="row">{words(first)}</th>{"".join(map(_cell, rest))}</tr>')
+    for first, *rest in every:
+        cells = "".join(_cell(value, rounded) for value in rest)
+        table.append(f'<tr><th scope="row">{words(_plain(first))}</th>{cells}</tr>')
     return scrolled("".join([*table, "</tbody></table>"]), label, "tall")
 
 
-def _cell(value: Any) -> str:
+def _plain(value: Any) -> Any:
+    """A number without a needless .0.
+
+    >>> _plain(8.0), _plain("a")
+    ('8', 'a')
+    """
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() else value
+
+
+def _cell(value: Any, rounded: bool) -> str:
     if value is None:
         return '<td class="n">-</td>'
     if isinstance(value, str):
         return f'<td class="free">{words(value)}</td>'
-    return f'<td class="n">{words(json.dumps(value))}</td>'
+    whole = words(json.dumps(value))
+    if rounded and isinstance(value, float):
+        return f'<td class="n" data-value="{whole}" title="{whole}">{words(three(value))}</td>'
+    return f'<td class="n">{whole}</td>'
 
 
 def picture(figure: "Figure", name: str, text: str) -> str:

@@ -1,12 +1,16 @@
 """docs/commands.md: every command with its arguments and options, read from the commands."""
 
+import inspect
+import textwrap
 from collections.abc import Iterator
-from typing import Any
+from enum import Enum
+from typing import Any, get_args
 
 import typer
 
 from gcsim.cli.app import app
 
+WIDTH = 100
 HEAD = """\
 # Every command
 
@@ -24,8 +28,12 @@ def commands() -> str:
     lines = [HEAD]
     for name, command in _commands(typer.main.get_command(app), "gcsim"):
         lines.append(f"## {name}\n")
-        lines.append(f"{_words(command.help or '')}\n")
-        rows = [row for one in command.params if (row := _row(one))]
+        lines.append(textwrap.fill(" ".join((command.help or "").split()), WIDTH) + "\n")
+        rows = [
+            row
+            for one in command.params
+            if (row := _row(one, _members(command.callback, one.name)))
+        ]
         if rows:
             lines.append("| argument or option | meaning | default |\n| --- | --- | --- |")
             lines += [*rows, ""]
@@ -42,8 +50,8 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from _commands(below, f"{name} {own}")
 
 
-def _row(one: Any) -> str:
-    """A line of the table; none for --help."""
+def _row(one: Any, known: list[Any]) -> str:
+    """A line of the table; none for --help. known: what it may be."""
     meaning = getattr(one, "help", "") or ""
     if one.param_type_name == "argument":
         shown = (one.metavar or one.name).upper() + " ..." * (one.nargs == -1)
@@ -53,13 +61,24 @@ def _row(one: Any) -> str:
         shown = "/".join([*one.opts, *one.secondary_opts])
         if not one.is_flag and one.metavar:
             shown += f" {one.metavar}"
-    if choices := getattr(getattr(one, "type", None), "choices", None):
-        meaning += f" One of {', '.join(map(_choice, choices))}."
+    if known:
+        meaning += f" One of {', '.join(member.value for member in known)}."
     given = one.default
     plain = given is not None and given is not False and not callable(given) and given != ()
-    known = f"`{_choice(given)}`" if plain and "Sentinel" not in type(given).__name__ else ""
-    default = "**needed**" if one.required else known
+    shown_default = (
+        f"`{_choice(given)}`" if plain and "Sentinel" not in type(given).__name__ else ""
+    )
+    default = "**needed**" if one.required else shown_default
     return f"| `{shown}` | {_words(meaning)} | {default} |"
+
+
+def _members(function: Any, name: str) -> list[Any]:
+    """What an argument of a command may be, where that is a list."""
+    annotation = inspect.signature(function).parameters[name].annotation
+    kinds = (annotation, *get_args(annotation))
+    every = [part for kind in kinds for part in (kind, *get_args(kind))]
+    found = next((one for one in every if isinstance(one, type) and issubclass(one, Enum)), None)
+    return [] if found is None else list(found)
 
 
 def _choice(value: object) -> str:

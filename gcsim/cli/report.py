@@ -31,7 +31,7 @@ def page_of(sources: list[Path]) -> str:
 
     Errors: `ProfileError` for what is none of these.
     """
-    from gcsim.cli import report_plan, report_runs, report_sweep
+    from gcsim.cli import report_over_load, report_plan, report_runs, report_sweep
     from gcsim.cli.page import page
     from gcsim.cli.sources import read_sources
     from gcsim.results.html import words
@@ -40,6 +40,9 @@ def page_of(sources: list[Path]) -> str:
     found = read_sources(sources)
     plans, sweeps, runs = found.plans, found.sweeps, found.runs
     asked = [(report_plan.question(one), one["sentence"]) for one in plans]
+    asked += [
+        (report_over_load.question(one), report_over_load.answer(one)) for one in found.over_load
+    ]
     asked += [(report_sweep.question(one), report_sweep.answer(one)) for one in sweeps]
     if runs:
         asked.append((report_runs.question(runs), report_runs.answer(runs)))
@@ -49,6 +52,8 @@ def page_of(sources: list[Path]) -> str:
         parts.append(f'<p class="answer">{words(answer[:1].upper() + answer[1:])}</p>')
     for one in plans:
         parts += report_plan.sections(one)
+    for one in found.over_load:
+        parts += report_over_load.sections(one)
     for each in sweeps:
         parts += report_sweep.sections(each)
     if runs:

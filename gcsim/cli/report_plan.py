@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from gcsim.cli.page import folded, listed, sorted_table
+from gcsim.cli.page import folded, listed, picture, sorted_table
 from gcsim.cli.sources import Saved
 from gcsim.results.text import three
 
@@ -48,18 +48,37 @@ def sections(found: Saved) -> Iterator[str]:
         yield f"<p>{len(failed)} of {len(found['families'])} do not serve it; binds says why.</p>"
     if found["frontier"]:
         yield "<h2>Speed against output</h2>"
-        yield "<p>What nothing else that was played beats in both.</p>"
+        yield from _picture(found, "frontier", "What nothing else that was played beats in both")
         yield _rows(found["frontier"], FRONTIER, "frontier")
     yield "<h2>What could overturn the plan</h2>"
     yield listed(_overturns(found))
+    if _moves(found):
+        yield from _picture(found, "tornado", "What values at their ends make of the choice")
     if found["sways"]:
         yield folded("Every move of a value", _rows(found["sways"], SWAYS, "moves"), printed=True)
     yield "<h2>How it was asked</h2>"
     yield sorted_table(["", "value"], _asked(found), "the question")
 
 
+def _moves(found: Saved) -> bool:
+    from gcsim.plots import moves
+
+    return moves(found)
+
+
+def _picture(found: Saved, kind: str, text: str) -> Iterator[str]:
+    import matplotlib as mpl
+
+    from gcsim import plots
+
+    with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+        figure = plots.frontier(found) if kind == "frontier" else plots.tornado(found)
+        drawn = picture(figure, f"{kind} {found['scenario']}", text)
+    yield folded(text, drawn, is_open=True, printed=True)
+
+
 def _rows(rows: list[dict[str, Any]], keys: tuple[str, ...], label: str) -> str:
-    return sorted_table(keys, ([row.get(key) for key in keys] for row in rows), label)
+    return sorted_table(keys, ([row.get(key) for key in keys] for row in rows), label, rounded=True)
 
 
 def _overturns(found: Saved) -> Iterator[str]:

@@ -125,7 +125,7 @@ def _pictures(runs: Runs) -> Iterator[str]:
         if all(r.summary["breakdown_ms"]["decode"] is not None for r in runs.values()):
             text = "Where the time of a step goes, by phase"
             drawn.append(("phases", text, plots.breakdown(many)))
-        text = "How latencies spread: the fraction of requests with at most this TTFT and TPOT"
+        text = "How latencies spread: the fraction of requests with at most this TTFT, TPOT, E2E"
         drawn.append(("latencies", text, plots.latencies(many)))
         for number, (name, result) in enumerate(list(runs.items())[:TIMELINES_MOST]):
             text = f"{name} over time: requests that wait and run, and KV cache in use"
@@ -134,6 +134,10 @@ def _pictures(runs: Runs) -> Iterator[str]:
         if len(runs) == 1 and done:
             text = "One task, step by step: where each millisecond goes, and what it had to read"
             drawn.append(("steps", text, plots.steps(next(iter(done.values())))))
+        for name, result in runs.items():
+            if plots.moves(result):
+                text = f"What moves the mean E2E of {name}: its chips' values at their ends"
+                drawn.append((f"tornado {name}", text, plots.tornado(result)))
         for number, (name, text, figure) in enumerate(drawn):
             yield folded(text, picture(figure, name, text), is_open=number < 2, printed=True)
 

@@ -30,14 +30,20 @@ def bar(fraction: float, width: int = BAR) -> str:
 
 
 def plain_table(*headers: str, left: int = 1, title: str | None = None) -> "Table":
-    """A table whose first `left` columns are words and whose others are numbers."""
-    from rich import box
-    from rich.table import Table
+    """A table whose first `left` columns are words and whose others are numbers.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", collapse_padding=True)
+    Where the terminal is narrow it folds (`gcsim.cli.folding`).
+    """
+    from rich import box
+
+    from gcsim.cli.folding import FoldingTable
+
+    table = FoldingTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.header_style, table.keys = "bold", max(left, 1)
     table.title, table.title_justify, table.title_style = title, "left", "bold"
     for number, header in enumerate(headers):
         table.add_column(header, justify="left" if number < left else "right", no_wrap=number > 0)
+        table.columns[-1].overflow = "fold"
     return table
 
 

@@ -39,7 +39,7 @@ from gcsim.plots.runs import (
     timeline,
 )
 from gcsim.plots.style import new_axes, write_picture
-from gcsim.plots.tornado import tornado, tornado_on
+from gcsim.plots.tornado import moves, tornado, tornado_on
 
 __all__ = [
     "breakdown",
@@ -52,6 +52,7 @@ __all__ = [
     "latencies",
     "latency_against_load",
     "load_curves",
+    "moves",
     "new_axes",
     "over_time",
     "phases_of_step",

@@ -34,7 +34,7 @@ PARTS = {
     "decode": ("#0072B2", ""),
     "tools": ("#DDDDDD", ""),
     "cached": ("#CCCCCC", ""),
-    "fresh": ("#E69F00", "...."),
+    "fresh": ("#9A6A00", "||||"),
     "slow": ("#D55E00", "////"),
     "fast": ("#0072B2", ""),
 }
@@ -149,14 +149,16 @@ def slo_line(axis: "Axes", bound: float, text: str, upright: bool = False) -> No
     name.set_color(BOUND["color"])
 
 
-def plain_log(axis: Any, subs: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+def plain_log(axis: Any) -> None:
     """A logarithmic x- or y-axis with plain numbers, as few as have room."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     low, high = axis.get_view_interval()
     decades = np.log10(high / low) if low > 0 else 1.0
-    axis.set_major_locator(LogLocator(subs=subs if decades < 2.5 else (1.0,)))  # no more have room
+    dense = 1.5 if axis.axis_name == "x" else 2.5  # numbers are wider than high
+    subs = (1.0, 2.0, 5.0) if decades < dense else (1.0, 3.0) if decades < 2.5 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(lambda value, _: f"{value:,.12g}")
     axis.set_minor_formatter(NullFormatter())
 

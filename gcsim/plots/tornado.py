@@ -36,6 +36,11 @@ def tornado(found: Moved, metric: str = "mean_e2el_ms") -> "Figure":
     return finished(figure, f"What moves the answer: {of}")
 
 
+def moves(found: Moved, metric: str = "mean_e2el_ms") -> bool:
+    """Whether there is anything to draw: values were moved, and moved the answer."""
+    return not moves_of(found, metric)[0].empty
+
+
 def tornado_on(found: Moved, axis: "Axes", metric: str = "mean_e2el_ms") -> "Axes":
     """Bars from the value as it is to what the slow and the fast end of each cause make of it.
 

@@ -54,3 +54,4 @@ def test_every_command_is_there() -> None:
         assert f"## gcsim {name.strip('_')}\n" in text
     assert "## gcsim trace " in text
     assert "| `--out FILE.svg` |" in text
+    assert "| `KIND` | What to draw. One of breakdown, latencies," in text

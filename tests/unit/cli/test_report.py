@@ -1,6 +1,6 @@
 """The page of results: gcsim.cli.report, report_runs, report_plan, page.
 
-Modules: gcsim.cli.report_runs, gcsim.cli.report_plan, gcsim.cli.page.
+Modules: gcsim.cli.report_runs, gcsim.cli.report_plan, gcsim.cli.report_over_load, gcsim.cli.page.
 """
 
 import json
@@ -212,12 +212,45 @@ def test_saturated_runs_have_no_answer(both: Comparison) -> None:
 def test_a_plan_is_a_page(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(PLAN))
-    found = Page(page_of([path]))
+    text = page_of([path])
+    found = Page(text)
     seen = " ".join(found.texts)
     assert "What is the best deployment for 8 agents of s with m<1>?" in seen
     assert "8 agents: 1 x <i>." in seen
     assert "fixed times of a at the slow end: 3.00, b 2.00 (cost)." in seen
-    assert any(row[:2] == ["a", "1 x a"] and "15.123456" in row for row in found.rows)
+    assert any(row[:2] == ["a", "1 x a"] and "15.1" in row for row in found.rows)
+    assert 'title="15.123456"' in text  # every digit, where one points
+
+
+def test_a_plan_over_load_is_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    rents = {"a": [2.0, 4.0], "b": [6.0, 4.5], "c": [9.0, None]}
+    rows = [
+        {
+            "load": load,
+            "family": family,
+            "deployment": None if rent[place] is None else f"1 x {family}",
+            "usd_per_hour": rent[place],
+            "usd_per_hour_slow": None if rent[place] is None else rent[place] * 1.5,
+            "usd_per_hour_fast": rent[place],
+            "binds": "p95 TTFT",
+        }
+        for place, load in enumerate((1.0, 8.0))
+        for family, rent in rents.items()
+    ]
+    over = {key: PLAN[key] for key in ("scenario", "model", "load_kind", "slo", "minimize")}
+    over |= {"version": "1", "runs": 3, "loads": [1.0, 8.0], "families": rows}
+    path.write_text(json.dumps(over))
+    found = Page(page_of([path]))
+    seen = " ".join(found.texts)
+    assert "Which chips serve 1, 8 agents of s with m<1> cheapest?" in seen
+    assert "1: a (2.00 USD/h, range 2.00 to 3.00); 8: a (4.00 USD/h" in seen
+    assert "not decided against b." in seen
+    assert "At 1 agents a costs least within all ranges." in seen
+    assert "At 8 agents the ranges overlap: b 4.50 USD/h, range 4.50 to 6.75" in seen
+    assert sum(tag == "svg" for tag, _ in found.tags) == 1
+    path.write_text(json.dumps(over | {"families": [{**row, "deployment": None} for row in rows]}))
+    assert "8: nothing that was tried serves it" in page_of([path])
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,14 @@ class Normalize(StrEnum):
     power = "power"
     cost = "cost"
     chips = "chips"
+    cpus = "cpus"
 
 
 class Listed(StrEnum):
     """What can be listed."""
 
     chips = "chips"
+    cpus = "cpus"
     stacks = "stacks"
     models = "models"
     deployments = "deployments"
@@ -82,6 +84,7 @@ class Shown(StrEnum):
     """What can be shown."""
 
     chip = "chip"
+    cpu = "cpu"
     stack = "stack"
     model = "model"
     deployment = "deployment"

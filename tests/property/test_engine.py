@@ -36,7 +36,7 @@ def test_engines_agree_where_the_longest_prompt_limits_the_batch(seed: int) -> N
         graphs = tuple(ContextLimit(context=tokens, max_seqs=n) for tokens, n in limits)
         batching = pool.batching.model_copy(update={"max_seqs_by_context": graphs})
         pools[name] = pool.model_copy(update={"batching": batching})
-    limited = replace(case, deployment=case.deployment.model_copy(update={"pools": pools}))
+    limited = replace(case, deployment=case.deployment.model_copy(update={"all_pools": pools}))
     assert not deployments.differences(limited)
 
 

@@ -389,9 +389,8 @@ def _tools(tools: dict[str, Any]) -> str:
     share = tools["queue_share"]
     text = f"{tools['calls']:,} tool calls waited {three(tools['mean_queue_ms'])} ms for cores or"
     text += f" memory of {tools['pool']} on average, {'-' if share is None else f'{share:.2%}'} of"
-    text += (
-        f" the task time, with at most {three(tools['peak_memory_bytes'] / 1e9)} GB in sandboxes."
-    )
+    held = three(tools["peak_memory_bytes"] / 1e9)
+    text += f" the task time; sandboxes held {held} GB at most."
     if tools["cores_needed"] is None:
         return text
     each = three(tools["cores_per_100_agents"])

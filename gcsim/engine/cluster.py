@@ -107,7 +107,7 @@ class Cluster:
         # The pool that runs the agents' tools, where there is one.
         tools = deployment.tool_pools.values()
         self.tools = next((Tools(env, pool, records) for pool in tools), None)
-        self.call_tools = self.tools and self.tools.call
+        self.call_tools = None if self.tools is None else self.tools.call
         self.live: dict[Request, None] = {}
         self.created = 0
         self.played = ""  # by which engine, and why that one

@@ -20,7 +20,7 @@ def quantities(item: Any, path: str = "") -> Iterator[tuple[str, Quantity]]:
             yield from quantities(inner, f"{path}.{index}")
     elif isinstance(item, dict):
         for key, inner in item.items():
-            yield from quantities(inner, f"{path}.{key}")
+            yield from quantities(inner, f"{path}.{key}" if path else key)
 
 
 def assumed_values(scenario: Scenario) -> dict[str, str]:
@@ -45,14 +45,11 @@ def assumed_values(scenario: Scenario) -> dict[str, str]:
                 if quantity.kind == "assumed":
                     found[f"{chip.name}.{path}"] = str(quantity)
     for name, tools in scenario.deployment.tool_pools.items():
-        parts = (
-            (name, {key: getattr(tools, key) for key in type(tools).model_fields if key != "cpu"}),
-            (tools.cpu.name, {"cores": tools.cpu.cores, "memory": tools.cpu.memory}),
-        )
-        for whose, part in parts:
-            for path, quantity in quantities(part, whose):
-                if quantity.kind == "assumed":
-                    found[path] = str(quantity)
+        own = {key: getattr(tools, key) for key in type(tools).model_fields if key != "cpu"}
+        node = {"cores": tools.cpu.cores, "memory": tools.cpu.memory}
+        for path, quantity in quantities({name: own, tools.cpu.name: node}):
+            if quantity.kind == "assumed":
+                found[path] = str(quantity)
     for path, origin in origins(scenario.workload):
         if origin.kind == "assumed" and "price" not in path.split("."):
             found[f"{scenario.workload.name}.{path}"] = str(getattr(origin, "value", origin))

@@ -181,9 +181,11 @@ def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost
     problems: list[Problem] = []
     pools = []
     for name, pool in deployment.all_pools.items():
-        cost_of = _tool_pool if isinstance(pool, ToolPool) else _pool
         try:
-            pools.append(cost_of(name, pool, rows[name], site))
+            if isinstance(pool, ToolPool):
+                pools.append(_tool_pool(name, pool, rows[name], site))
+            else:
+                pools.append(_pool(name, pool, rows[name], site))
         except ProfileError as error:
             problems += error.problems
     if problems:

@@ -119,7 +119,8 @@ def _draws(
     append[begins] = first
     delay[begins] = sample(agent.start_delay, delays, len(steps))
     lists = append.tolist(), output.tolist(), delay.tolist(), human.tolist()
-    return Draws(*map(iter, lists), calls)
+    appended, given, waited, people = lists
+    return Draws(iter(appended), iter(given), iter(waited), iter(people), calls)
 
 
 def _several(every: Floats, begun: Ints, number: Ints, begins: Ints) -> Iterator[tuple[float, ...]]:

@@ -394,7 +394,9 @@ def _tools(tools: dict[str, Any]) -> str:
     if tools["cores_needed"] is None:
         return text
     each = three(tools["cores_per_100_agents"])
-    text += f" {tools['cores_needed']} of {tools['cores']} cores keep the line below"
+    # Where the line holds back the calls that it is asked about, their answer is a lower bound.
+    least = "At least " if share is None or share > tools["queue_share_wanted"] else ""
+    text += f" {least}{tools['cores_needed']} of {tools['cores']} cores keep the line below"
     text += f" {tools['queue_share_wanted']:.0%} of it, {each} for 100 agents. They"
     text += f" cost {three(tools['usd_per_hour_needed'])} USD/h beside"
     text += f" {three(tools['chips_usd_per_hour'])} USD/h of chips"

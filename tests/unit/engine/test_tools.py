@@ -1,4 +1,4 @@
-"""Steps that wait for tools on CPUs: what is a call, and where its time goes; engine.tools."""
+"""Steps that wait for tools on CPUs: what is a call, where its time goes; gcsim.engine.tools."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What results say of a tools pool: its row, the cores that would do, what they cost."""
+"""What a tools pool did, how many cores would do, what they cost; gcsim.results.tools."""
 
 import numpy as np
 import pytest

@@ -117,6 +117,14 @@ def tool_pool(cores: int = 1, **changes: Any) -> ToolPool:
     return ToolPool.model_validate({"role": "tools", "cpu": cpu, "cpu_share": 1, **changes})
 
 
+def runs(*mixers: tuple[int, dict[str, Any]], **changes: Any) -> Model:
+    """The dense model with listed layers: so many of each mixer."""
+    dense = {"kind": "dense", "d_ff": 1024}
+    listed = [{"repeat": n, "mixer": mixer, "ffn": dense} for n, mixer in mixers]
+    data = model().model_dump(exclude={"attention", "ffn", "runs"})
+    return Model.model_validate({**data, "layers": listed, **changes})
+
+
 def deployment(pools: dict[str, Any], **rest: Any) -> Deployment:
     """A deployment of toy chips."""
     filled = {
@@ -184,4 +192,13 @@ def public_trace(name: str) -> Path:
     path = (Path(folder) if folder else SIBLING / "traces") / name
     if not path.is_file():
         pytest.skip(f"{name} is not in {path.parent}; set GCSIM_TRACES to the folder that has it")
+    return path
+
+
+def public_points(name: str) -> Path:
+    """A public table of measurements; the test is skipped where it is absent."""
+    folder = os.environ.get("GCSIM_FACTS")
+    path = (Path(folder) if folder else SIBLING / "facts") / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in {path.parent}; set GCSIM_FACTS to the folder that has it")
     return path

@@ -6,7 +6,7 @@ import numpy as np
 
 from gcsim.calibration.calibrate import Calibration, Compared, rows_of
 from gcsim.calibration.factors import COMPUTE, EFFICIENCIES, HELD, TIMES, Name, bounds
-from gcsim.calibration.fit import Prepared, Prior, fit, names_of, subset
+from gcsim.calibration.fit import Prepared, fit, names_of, subset
 
 # Factors that act together are taken away together.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -19,7 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "compute (old stacks)": (COMPUTE,),
     "quantized_kernels": ("quantized_kernels",),
 }
-EVALUATIONS = 6
+EVALUATIONS = 4
 
 
 def ablation(ready: Prepared, result: Calibration) -> list[dict[str, float | str]]:
@@ -28,18 +28,14 @@ def ablation(ready: Prepared, result: Calibration) -> list[dict[str, float | str
     `ttft`, `tpot`, `e2e`: median of |modeled / published - 1|; `..._p90`: its 90th percentile. The
     first row, "-", has all factors, fitted in the same way.
     """
-    chips = sorted({name[0] for name in result.values})
-    inside = subset(ready, lambda p, s: s.chip in chips and p.fitted)
+    chips = {name[0] for name in result.values}
+    inside = subset(ready, lambda point, setup: setup.chip in chips and point.fitted)
     found: list[dict[str, float | str]] = []
     for label, factors in {"-": (), **GROUPS}.items():
-        rows: list[Compared] = []
-        for chip in chips:
-            part = subset(inside, lambda p, s, c=chip: s.chip == c)  # type: ignore[misc]  # noqa: ARG005
-            if not part.points:
-                continue
-            fixed = {n: neutral(n) for n in names_of(part) if n[2] in factors}
-            rows += rows_of(part, fit(part, _from(result), fixed, EVALUATIONS).values)
-        found.append({"without": label, **_errors(rows)})
+        fixed = {n: neutral(n) for n in names_of(inside) if n[2] in factors}
+        most, start = EVALUATIONS, result.values
+        values = fit(inside, fixed=fixed, max_evaluations=most, pooled=True, start=start).values
+        found.append({"without": label, **_errors(rows_of(inside, values))})
     return found
 
 
@@ -51,10 +47,6 @@ def neutral(name: Name) -> float:
     """
     low, high = bounds(name[2])
     return high if name[2] in (*EFFICIENCIES, COMPUTE) else low
-
-
-def _from(result: Calibration) -> Prior:
-    return lambda name: (result.values.get(name, neutral(name)), 1.0)
 
 
 def _errors(rows: Sequence[Compared]) -> dict[str, float]:

@@ -1,10 +1,10 @@
 """Calibration: the named factors of every chip from published points, cross-validated.
 
-Each chip is fitted by itself, twice: first towards the general priors, then towards what the other
-chips' fits of the same stack say, so that a chip with few points leans on its relatives.
+All chips are fitted at once: a chip with few points leans on those of its vendor that run the same
+stack (`gcsim.calibration.pooling`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,15 +20,16 @@ from gcsim.calibration.fit import (
     default_prior,
     fit,
     names_of,
+    rows_in,
     subset,
 )
 from gcsim.calibration.points import Point
+from gcsim.calibration.pooling import siblings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gcsim.calibration.handoff import HandoffTime
-    from gcsim.calibration.match import Setup
 
 # Too few or too odd points of their own: these chips borrow a relative's factors.
 BORROWS = {
@@ -37,17 +38,18 @@ BORROWS = {
     "gh200": "h100-sxm",
     "mi325x": "mi300x",
 }
-BETWEEN = 0.18  # standard deviation of the logarithm of one factor between chips
-EVALUATIONS = 9
+EVALUATIONS = 15
+LATER = 0.35  # how far old software on one chip may be from elsewhere: s.d. of a logarithm
 
 
 @dataclass(slots=True)
 class Calibration:
     """Fitted factors of all chips: value, standard error (of the logarithm), points used.
 
-    counts: (chip, stack or "") -> points; sources: the same -> prefixes of their ids; folds:
-    values in each fold of the cross-validation; left_out: errors of the rows left out; handoffs: of
-    stacks that have disaggregated points.
+    shown: which part of the prior's variance the points take away; with_which: the factor that its
+    error goes with, and their correlation; counts: (chip, stack or "") -> points; sources: the same
+    -> prefixes of their ids; folds: values in each fold of the cross-validation; left_out: errors
+    of the rows left out; handoffs: of stacks that have disaggregated points; fit: the joint fit.
     """
 
     values: dict[Name, float] = field(default_factory=dict)
@@ -57,6 +59,16 @@ class Calibration:
     folds: list[dict[Name, float]] = field(default_factory=list)
     left_out: list["Compared"] = field(default_factory=list)
     handoffs: dict[str, "HandoffTime"] = field(default_factory=dict)
+    shown: dict[Name, float] = field(default_factory=dict)
+    with_which: dict[Name, tuple[Name, float]] = field(default_factory=dict)
+    fit: Fit | None = None
+
+    def expects(self, name: Name, vendor: str) -> tuple[float, float]:
+        """A factor that no point shows, as its stack and vendor have it: value, s.d. of its log."""
+        if self.fit is None or self.fit.pool is None or self.fit.solved is None:
+            return default_prior(name)
+        value, spread = self.fit.pool.expects(self.fit.solved, name, vendor)
+        return float(np.clip(value, *bounds(name[2]))), spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,74 +82,23 @@ class Compared:
     log_error: float
 
 
-def calibrate_chips(ready: Prepared, chips: Iterable[str], known: Fit | None = None) -> Fit:
-    """Fit chips one by one, in two rounds; `known` has the first round of chips that are unchanged.
-
-    Old stacks are fitted last, their times alone, on all of their points.
-    """
-    chips = sorted(set(chips))
-    first = Fit(dict(known.values) if known else {}, dict(known.sigma) if known else {})
-    for chip in chips:
-        part = subset(ready, _of_chip(chip))
-        if part.points:
-            _merge(first, fit(part, max_evaluations=EVALUATIONS))
-    second = Fit({}, {})
-    for chip in chips:
-        part = subset(ready, _of_chip(chip))
-        if not part.points:
-            continue
-        found = fit(part, _relatives(first), max_evaluations=EVALUATIONS)
-        _merge(second, found)
-        old = subset(ready, _old_stack_of(chip))
-        if any(not p.fitted for p in old.points):
-            fixed = {n: v for n, v in found.values.items() if not n[1]}
-            fixed |= {
-                n: prior_of(n[2], "")[0] for n in names_of(old) if not n[1] and n not in fixed
-            }
-            _merge(second, fit(old, _relatives(first), fixed, EVALUATIONS), only_stacks=True)
-    return second
-
-
-def _of_chip(chip: str) -> Callable[[Point, "Setup"], bool]:
-    return lambda point, setup: setup.chip == chip and point.fitted
-
-
-def _old_stack_of(chip: str) -> Callable[[Point, "Setup"], bool]:
-    return lambda _, setup: setup.chip == chip and is_dated(setup.stack)
-
-
-def _merge(into: Fit, found: Fit, only_stacks: bool = False) -> None:
-    for name, value in found.values.items():
-        if name[1] or not only_stacks:
-            into.values[name] = value
-            into.sigma[name] = found.sigma.get(name, into.sigma.get(name, BETWEEN))
-
-
-def _relatives(first: Fit) -> Callable[[Name], tuple[float, float]]:
-    """Prior of a factor from the fits of the other chips: the mean of their logarithms.
-
-    Each counts by its own error and the spread between chips; the general prior is one voice more.
-    """
-
-    def prior(name: Name) -> tuple[float, float]:
-        value, width = default_prior(name)
-        logs, weights = [np.log(value)], [1.0 / (width**2 + BETWEEN**2)]
-        for other, found in first.values.items():
-            if other[0] != name[0] and other[1:] == name[1:]:
-                logs.append(np.log(found))
-                weights.append(1.0 / (first.sigma[other] ** 2 + BETWEEN**2))
-        mean = float(np.average(logs, weights=weights))
-        spread = float(np.sqrt(1.0 / sum(weights) + (BETWEEN / 1.5) ** 2))
-        return float(np.clip(np.exp(mean), *bounds(name[2]))), min(spread, width)
-
-    return prior
-
-
 def calibrate_all(ready: Prepared, chips: Iterable[str] | None = None) -> Calibration:
-    """Factors of all chips that have points (or of some), with counts and sources."""
-    wanted = sorted({s.chip for s in ready.setups} if chips is None else set(chips))
-    found = calibrate_chips(ready, [c for c in wanted if c not in BORROWS])
-    result = Calibration(found.values, found.sigma)
+    """Factors of all chips that have points (or of some), with counts and sources.
+
+    Old stacks that have points of their first months are fitted anew on all of their points, their
+    times alone.
+    """
+    wanted = {s.chip for s in ready.setups} - set(BORROWS) if chips is None else set(chips)
+    own = subset(ready, lambda point, setup: setup.chip in wanted and point.fitted)
+    found = fit(own, pooled=True, max_evaluations=EVALUATIONS)
+    result = Calibration(dict(found.values), dict(found.sigma), fit=found)
+    result.shown, result.with_which = dict(found.shown), dict(found.with_which)
+    for key in _old_stacks(ready, wanted, found):
+        later = _fit_old(ready, key, result)
+        for name in later.sigma:
+            result.values[name], result.sigma[name] = later.values[name], later.sigma[name]
+            result.shown[name] = later.shown[name]
+            result.with_which |= {n: w for n, w in later.with_which.items() if n == name}
     for point, setup in zip(ready.points, ready.setups, strict=True):
         if setup.chip not in wanted or (not point.fitted and not is_dated(setup.stack)):
             continue
@@ -146,9 +107,34 @@ def calibrate_all(ready: Prepared, chips: Iterable[str] | None = None) -> Calibr
         for key in ((setup.chip, ""), (setup.chip, setup.stack)):
             if key[1] or point.fitted:
                 result.counts[key] = result.counts.get(key, 0) + 1
-                own = set(result.sources.get(key, ())) | {point.id.partition("-")[0]}
-                result.sources[key] = tuple(sorted(own))
+                prefixes = set(result.sources.get(key, ())) | {point.id.partition("-")[0]}
+                result.sources[key] = tuple(sorted(prefixes))
     return result
+
+
+def _old_stacks(ready: Prepared, chips: Iterable[str], joint: Fit) -> list[tuple[str, str]]:
+    """(chip, stack) of old software with points that do not enter the joint fit.
+
+    Where another chip of the die runs that stack in the joint fit, it takes the same times here.
+    """
+    served = zip(ready.points, ready.setups, strict=True)
+    found = {(s.chip, s.stack) for p, s in served if not p.fitted and is_dated(s.stack)}
+    return sorted(
+        key
+        for key in found
+        if key[0] in set(chips)
+        and not any(other in joint.values for other in siblings((*key, "layer_overhead")))
+    )
+
+
+def _fit_old(ready: Prepared, key: tuple[str, str], result: Calibration) -> Fit:
+    """The times of one old stack on one chip; what the chip reaches is what the joint fit says."""
+    part = subset(ready, lambda _, setup: (setup.chip, setup.stack) == key)
+    names = names_of(part)
+    fixed = {n: result.values.get(n, prior_of(n[2], "")[0]) for n in names if not n[1]}
+    vendor = part.pools[0][1].chip.vendor if part.pools else ""
+    expected = {n: result.expects(n, vendor) for n in names if n[1]}
+    return fit(part, lambda n: (expected[n][0], max(expected[n][1], LATER)), fixed, EVALUATIONS)
 
 
 def calibrate_with_feedback(
@@ -162,14 +148,18 @@ def calibrate_with_feedback(
 
 
 def cross_validate(ready: Prepared, result: Calibration, jobs: int = 2) -> Calibration:
-    """Leave whole (model, source) groups out, on all chips at once; errors of what was left out."""
+    """Leave whole (model, source) groups out, on all chips at once; errors of what was left out.
+
+    The fit without a group is one Gauss-Newton step from the fit with it (`Solved.without`); old
+    stacks that the group has points of are fitted anew without them.
+    """
     from joblib import Parallel, delayed
 
     chips = {name[0] for name in result.values}
     inside = subset(ready, lambda _, setup: setup.chip in chips)
     groups = sorted({p.group for p in inside.points})
     outcomes = Parallel(n_jobs=jobs)(
-        delayed(_fold)(inside, group, Fit(result.values, result.sigma)) for group in groups
+        delayed(_fold)(*_without(inside, group, result)) for group in groups
     )
     for values, rows in outcomes:
         result.folds.append(values)
@@ -177,23 +167,30 @@ def cross_validate(ready: Prepared, result: Calibration, jobs: int = 2) -> Calib
     return result
 
 
-def _fold(
-    ready: Prepared, group: tuple[str, str], known: Fit
-) -> tuple[dict[Name, float], list[Compared]]:
-    kept = subset(ready, lambda p, s: p.group != group)  # noqa: ARG005
-    left = subset(ready, lambda p, s: p.group == group)  # noqa: ARG005
-    chips = {s.chip for s in left.setups}
-    others = {n: v for n, v in known.values.items() if n[0] not in chips}
-    base = Fit(others, {n: known.sigma[n] for n in others})
-    found = calibrate_chips(kept, chips, base)
-    # A stack that only the left-out group has: what its relatives say.
-    prior = _relatives(
-        Fit(others | found.values, {n: known.sigma.get(n, BETWEEN) for n in others | found.values})
-    )
-    values = dict(found.values)
+def _without(
+    ready: Prepared, group: tuple[str, str], result: Calibration
+) -> tuple[Prepared, dict[Name, float]]:
+    """A group's points, and the factors without them."""
+    assert result.fit is not None
+    own = subset(ready, lambda point, _: point.fitted)
+    out = np.array([own.points[k].group == group for k, *_ in rows_in(own)])
+    values = result.values | (result.fit.without(out) if out.any() else {})
+    left = subset(ready, lambda point, _: point.group == group)
+    kept = subset(ready, lambda point, _: point.group != group)
+    for key in _old_stacks(left, {setup.chip for setup in left.setups}, result.fit):
+        values |= {n: v for n, v in _fit_old(kept, key, result).values.items() if n[1]}
     for name in names_of(left):
-        values.setdefault(name, prior(name)[0])
-    return found.values, rows_of(left, values)
+        die = next((other for other in siblings(name) if other in values), None)
+        if die is not None:
+            values.setdefault(name, values[die])
+        if name not in values:
+            vendor = next(s.pool.chip.vendor for s in left.setups if s.chip == name[0])
+            values[name] = result.expects(name, vendor)[0]
+    return left, values
+
+
+def _fold(left: Prepared, values: dict[Name, float]) -> tuple[dict[Name, float], list[Compared]]:
+    return values, rows_of(left, values)
 
 
 def rows_of(ready: Prepared, values: Mapping[Name, float]) -> list[Compared]:

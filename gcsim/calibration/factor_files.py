@@ -22,6 +22,7 @@ from gcsim.calibration.factors import (
     prior_of,
 )
 from gcsim.calibration.handoff import HandoffTime
+from gcsim.calibration.pooling import SHOWN, siblings
 from gcsim.profiles.base import Kind, Quantity
 from gcsim.profiles.chip import Chip
 
@@ -51,8 +52,6 @@ LONG_NAMES = {
     "Splitwise": "GitHub Azure/AzurePublicDataset, Splitwise perf_model.csv (vLLM of 2023)",
     "vLLM buildkite": "vLLM's continuous benchmarks of 2024/25 (buildkite.com/vllm)",
 }
-# Whom a chip asks first for a factor that its own points do not show.
-NEAREST = {"a100": "a100-40gb", "a100-40gb": "a100", "b300": "b200", "mi355x": "mi300x"}
 # Factors that published points of a chip cannot show: set by hand, and kept.
 KEPT = {
     "sn40l": (
@@ -65,6 +64,12 @@ KEPT = {
         "request_overhead",
     )
 }
+# Priors from a source that is a point of no chip, by vendor, stack and factor: value, low, high.
+ELSEWHERE = {("AMD", "vllm", "moe_layer_overhead"): (125e-6, 95e-6, 160e-6)}
+ELSEWHERE_SOURCE = (
+    "what two curves of 8 AMD Instinct of unstated model lack in time per token at 4 to 16 users, "
+    "whichever it was: gpt-oss-120b, MiniMax-M2.5 (InferenceX, multi-node results, April 2026)"
+)
 HEAD = "# Written by `make calibrate`; do not edit.\n"
 
 
@@ -109,7 +114,7 @@ def _efficiency(chip: Chip, result: Calibration, tested: str) -> dict[str, Findi
             continue  # as gemm_fp8
         kept = factor in KEPT.get(chip.name, ())
         own = getattr(chip.efficiency, factor)
-        found[factor] = _kept(own) if kept else _finding(result, chip.name, "", factor, tested)
+        found[factor] = _kept(own) if kept else _finding(result, chip, "", factor, tested)
     return found
 
 
@@ -125,7 +130,7 @@ def _times(chip: Chip, result: Calibration, stack: str, tested: str) -> dict[str
         if factor in KEPT.get(chip.name, ()) and own is not None:
             found[factor] = _kept(own)
         else:
-            found[factor] = _finding(result, chip.name, stack, factor, tested)
+            found[factor] = _finding(result, chip, stack, factor, tested)
     handoff = before.handoff_overhead if before else None
     if stack in result.handoffs:
         donor = BORROWS.get(chip.name, chip.name)
@@ -150,26 +155,50 @@ def _kept(own: Quantity) -> Finding:
     return Finding(own.value, low, high, own.kind, own.source, own.note)
 
 
-def _finding(result: Calibration, chip: str, stack: str, factor: str, tested: str) -> Finding:
-    """A factor of a chip: fitted, else borrowed, else as its relatives', else the prior."""
+def _finding(result: Calibration, chip: Chip, stack: str, factor: str, tested: str) -> Finding:
+    """A factor of a chip: fitted, else borrowed, else as its die, its stack and its vendor say."""
     if factor in HELD:
         value, width = prior_of(factor, stack)
-        low, high = (value * float(np.exp(side * 1.64 * width)) for side in (-1, 1))
-        source = "held: fitting it bought less than a point (docs/validation.md)"
-        return Finding(value, low, high, "assumed", source)
-    donor = BORROWS.get(chip, chip)
+        source = "held: fitting it bought less than a point (docs/calibration.md)"
+        return _around(value, width, source)
+    donor = BORROWS.get(chip.name, chip.name)
     name: Name = (donor, stack, factor)
     if name in result.values and (donor, stack) in result.counts:
         own = Finding(result.values[name], *ranges(result, name), "fitted", "")
-        if donor == chip:
+        if donor != chip.name:
+            points = points_of(result, (donor, stack))
+            return _wider(own, f"borrowed from {donor}, its nearest relative ({points})")
+        if result.shown.get(name, 1.0) >= SHOWN:
             return replace(own, source=fitted_source(result, (donor, stack), tested))
-        points = points_of(result, (donor, stack))
-        return _wider(own, f"borrowed from {donor}, its nearest relative ({points})")
-    near = (NEAREST.get(donor, donor), stack, factor)
-    if near in result.values and near[0] != donor:
-        own = Finding(result.values[near], *ranges(result, near), "fitted", "")
-        return _wider(own, f"no point of this chip shows it: as {near[0]}")
-    return _relatives_of(result, donor, stack, factor)
+        source = f"{points_of(result, (donor, stack))} hardly show it: near what others say"
+        return replace(own, kind="assumed", source=source, note=_entangled(result, name))
+    for die in siblings(name):
+        if die in result.values:
+            own = Finding(result.values[die], *ranges(result, die), "fitted", "")
+            return _wider(own, f"no point of this chip shows it: as {die[0]}, the same die")
+    if (chip.vendor, stack, factor) in ELSEWHERE:
+        return Finding(*ELSEWHERE[chip.vendor, stack, factor], "assumed", ELSEWHERE_SOURCE)
+    value, spread = result.expects(name, chip.vendor)
+    others = sorted({n[0] for n in result.values if n[1:] == name[1:]})
+    source = "no published point shows it: general prior (docs/calibration.md)"
+    if others:
+        source = f"no point of this chip shows it: from {', '.join(others)}, by vendor"
+    return _around(value, spread, source)
+
+
+def _entangled(result: Calibration, name: Name) -> str:
+    """How much of a factor points show, and which other goes with it."""
+    text = f"points take {result.shown[name]:.0%} of the prior's variance away"
+    if name in result.with_which:
+        (_, stack, factor), correlation = result.with_which[name]
+        where = f" of {stack}" if stack and stack != name[1] else ""
+        text += f"; its error goes with {factor}{where} ({correlation:+.2f})"
+    return text
+
+
+def _around(value: float, spread: float, source: str) -> Finding:
+    low, high = (value * float(np.exp(side * 1.64 * spread)) for side in (-1, 1))
+    return Finding(value, low, high, "assumed", source)
 
 
 def _wider(finding: Finding, source: str) -> Finding:
@@ -186,21 +215,6 @@ def points_of(result: Calibration, key: tuple[str, str]) -> str:
 def fitted_source(result: Calibration, key: tuple[str, str], tested: str = "") -> str:
     """Where a fitted value comes from; key: (chip, stack or "")."""
     return f"fit: {points_of(result, key)}, {DATE}{tested}"
-
-
-def _relatives_of(result: Calibration, chip: str, stack: str, factor: str) -> Finding:
-    others = {
-        n[0]: v for n, v in result.values.items() if n[1:] == (stack, factor) and n[0] != chip
-    }
-    if not others:
-        value, width = prior_of(factor, stack)
-        low, high = (value * float(np.exp(side * 1.64 * width)) for side in (-1, 1))
-        source = "no published point shows it: general prior (docs/validation.md)"
-        return Finding(value, low, high, "assumed", source)
-    logs = np.log(list(others.values()))
-    low, high = float(np.exp(logs.min())) * 0.7, float(np.exp(logs.max())) * 1.4
-    source = f"no point of this chip shows it: mean of {', '.join(sorted(others))}"
-    return Finding(float(np.exp(logs.mean())), low, high, "assumed", source)
 
 
 def _groups(findings: Mapping[str, Finding], indent: str) -> Iterable[str]:

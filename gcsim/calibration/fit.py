@@ -5,7 +5,7 @@ distinct pool and one compiled pricing of all schedules.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +22,16 @@ from gcsim.calibration.factors import (
 )
 from gcsim.calibration.match import Setup, on_chips, setup_of
 from gcsim.calibration.points import Point
+from gcsim.calibration.pooling import (
+    Columns,
+    Hierarchy,
+    hierarchy,
+    independent,
+    shown_by_points,
+    tied,
+)
+from gcsim.calibration.solve import Solved, solve
 from gcsim.calibration.tape import binned, iterations_of, load_of
-from gcsim.engine.closed_loop import WIDTH
 from gcsim.errors import CapacityError
 from gcsim.machine.layers import layers_of
 from gcsim.machine.machine import bind, quantizes, stacked
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
 NOISE = {"ttft": 0.08, "tpot": 0.06, "e2e": 0.06, "throughput": 0.08}
 CROWD = -0.25  # a group of rows weighs as the root of its size
 FITTED = ("ttft", "tpot", "e2e")  # throughput follows from them
+STEP = 1e-4  # of a logarithm, for slopes
 _COLUMN = {"ttft": 0, "tpot": 1, "e2e": 2}
 
 
@@ -124,50 +133,95 @@ def subset(ready: Prepared, keep: Callable[[Point, Setup], bool]) -> Prepared:
     )
 
 
+def rows_in(ready: Prepared) -> list[tuple[int, int, str, float]]:
+    """Every published time of prepared points: its point, column of weights, metric, time [s]."""
+    return [
+        (k, _COLUMN[m], m, p.published[m])
+        for k, p in enumerate(ready.points)
+        for m in FITTED
+        if m in p.published
+    ]
+
+
 class Pricer:
     """Modeled times of prepared points as a function of the factors."""
 
     def __init__(self, ready: Prepared) -> None:
         self.ready = ready
-        sizes = [0, *(len(b) for b in ready.bins)]
-        self._first = np.cumsum(sizes)
-        self._bins = np.concatenate(ready.bins) if ready.bins else np.zeros((0, WIDTH))
-        self._which = np.array(ready.which, dtype=np.int64)
-        self.rows = [
-            (k, _COLUMN[m], m, p.published[m])
-            for k, p in enumerate(ready.points)
-            for m in FITTED
-            if m in p.published
+        self.rows = rows_in(ready)
+        served = [(s.chip, s.stack) for s in ready.setups]
+        self._parts = [
+            _Part(self, served, key) for key in sorted({served[row[0]] for row in self.rows})
         ]
-        self._point = np.array([r[0] for r in self.rows], dtype=np.int64)
-        self._metric = np.array(
-            [3 if ready.points[r[0]].whole_run else r[1] for r in self.rows], dtype=np.int64
-        )
-        self._with_request = np.array([r[2] != "tpot" for r in self.rows])
-        shift = [ready.shift.get((ready.points[r[0]].id, r[2]), 0.0) for r in self.rows]
-        self._log_published = np.log(np.array([r[3] for r in self.rows])) - np.array(shift)
-        self._cache: dict[int, tuple[tuple[float, ...], NDArray[np.float64], float]] = {}
 
     def errors(self, values: Mapping[Name, float]) -> "NDArray[np.float64]":
         """log(modeled / published) of every row in `rows`."""
-        tables, request = [], []
-        for index, (model, pool) in enumerate(self.ready.pools):
-            key = tuple(
-                v
-                for (chip, stack, _), v in values.items()
-                if chip == pool.chip.name and stack in ("", pool.stack)
-            )
-            cached = self._cache.get(index)
-            if cached is None or cached[0] != key:
-                chip = with_factors(pool.chip, values)
-                machine = bind(model, pool.model_copy(update={"chip": chip}))
-                cached = (key, machine.table, machine.request_overhead_s)
-                self._cache[index] = cached
-            tables.append(cached[1])
-            request.append(cached[2])
-        times = price(stacked(tables), self._which, self._first, self._bins)
+        found = np.zeros(len(self.rows))
+        for part in self._parts:
+            found[part.places] = part.errors(values)
+        return found
+
+    def slopes(
+        self, values: Mapping[Name, float], columns: Sequence[Sequence[Name]]
+    ) -> "NDArray[np.float64]":
+        """How the errors grow with the logarithm of each column's factors, which move together."""
+        found = np.zeros((len(self.rows), len(columns)))
+        for column, names in enumerate(columns):
+            moved = {**values, **{n: values[n] * np.exp(STEP) for n in names}}
+            for part in self._parts:
+                if any(part.reads(name) for name in names):
+                    change = part.priced(moved) - part.errors(values)
+                    found[part.places, column] = change / STEP
+        return found
+
+
+class _Part:
+    """The rows of one chip and stack: what is priced anew when one of its factors moves."""
+
+    def __init__(
+        self, pricer: Pricer, served: Sequence[tuple[str, str]], key: tuple[str, str]
+    ) -> None:
+        ready = pricer.ready
+        self.key = key
+        self.places = np.array([i for i, row in enumerate(pricer.rows) if served[row[0]] == key])
+        rows = [pricer.rows[i] for i in self.places]
+        own = sorted({row[0] for row in rows})
+        place = {k: i for i, k in enumerate(own)}
+        pools = sorted({ready.which[k] for k in own})
+        self._pools = [ready.pools[i] for i in pools]
+        self._which = np.array([pools.index(ready.which[k]) for k in own], dtype=np.int64)
+        bins = [ready.bins[k] for k in own]
+        self._first = np.cumsum([0, *map(len, bins)])
+        self._bins = np.concatenate(bins)
+        self._point = np.array([place[row[0]] for row in rows], dtype=np.int64)
+        self._metric = np.array(
+            [3 if ready.points[k].whole_run else column for k, column, *_ in rows], dtype=np.int64
+        )
+        self._with_request = np.array([row[2] != "tpot" for row in rows])
+        shift = [ready.shift.get((ready.points[row[0]].id, row[2]), 0.0) for row in rows]
+        self._log_published = np.log([row[3] for row in rows]) - np.array(shift)
+        self._last: tuple[tuple[tuple[Name, float], ...], NDArray[np.float64]] | None = None
+
+    def reads(self, name: Name) -> bool:
+        """Whether its times depend on a factor."""
+        return name[0] == self.key[0] and name[1] in ("", self.key[1])
+
+    def errors(self, values: Mapping[Name, float]) -> "NDArray[np.float64]":
+        """Errors of its rows; those of the last values are kept."""
+        own = tuple(item for item in values.items() if self.reads(item[0]))
+        if self._last is None or self._last[0] != own:
+            self._last = (own, self.priced(values))
+        return self._last[1]
+
+    def priced(self, values: Mapping[Name, float]) -> "NDArray[np.float64]":
+        """As `errors`, without keeping them."""
+        chip = with_factors(self._pools[0][1].chip, values)
+        machines = [bind(m, pool.model_copy(update={"chip": chip})) for m, pool in self._pools]
+        tables = stacked([machine.table for machine in machines])
+        request = np.array([machine.request_overhead_s for machine in machines])
+        times = price(tables, self._which, self._first, self._bins)
         modeled = times[self._point, self._metric]
-        modeled = modeled + np.array(request)[self._which[self._point]] * self._with_request
+        modeled = modeled + request[self._which[self._point]] * self._with_request
         return np.asarray(np.log(np.maximum(modeled, 1e-9)) - self._log_published)
 
 
@@ -204,14 +258,6 @@ def _quantizing(model: Model, chip: Chip) -> bool:
     return chip.execution == "kernels" and bool(experts or quantizes(chip, own.attention))
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """Fitted factors and one standard error of their logarithms."""
-
-    values: dict[Name, float]
-    sigma: dict[Name, float]
-
-
 Prior = Callable[[Name], tuple[float, float]]
 
 
@@ -220,52 +266,91 @@ def default_prior(name: Name) -> tuple[float, float]:
     return prior_of(name[2], name[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Fitted factors, and what is known of each.
+
+    sigma: one standard error of its logarithm; shown: which part of the prior's variance the points
+    take away (`gcsim.calibration.pooling`); with_which: the factor whose error goes most with its
+    own, and their correlation; columns, solved, pool: the system at the solution, and the means
+    behind it.
+    """
+
+    values: dict[Name, float]
+    sigma: dict[Name, float]
+    shown: dict[Name, float] = field(default_factory=dict)
+    with_which: dict[Name, tuple[Name, float]] = field(default_factory=dict)
+    columns: Columns = ()
+    solved: Solved | None = None
+    pool: Hierarchy | None = None
+
+    def without(self, rows: "NDArray[np.bool_]") -> dict[Name, float]:
+        """The factors had some rows of `Pricer.rows` not been there."""
+        assert self.solved is not None
+        found = np.exp(self.solved.without(rows)).tolist()
+        return self.values | {
+            n: v for names, v in zip(self.columns, found, strict=True) for n in names
+        }
+
+
 def fit(
     ready: Prepared,
     prior: Prior = default_prior,
     fixed: Mapping[Name, float] | None = None,
     max_evaluations: int = 25,
+    pooled: bool = False,
+    start: Mapping[Name, float] | None = None,
 ) -> Fit:
     """Factors that minimise the weighted robust error of the prepared points.
 
-    minimise sum over rows of soft_l1(w log(modeled/published) / s) + sum of ((x - x0) / s0)^2
+    minimise sum over rows of soft_l1(w log(modeled/published) / s) + pull
 
     x: logarithms of the factors, within physical bounds; s: `NOISE` of the metric; w: rows of a
-    large (model, source) group count less, so that a group weighs as the root of its size.
-    Ref: scipy.optimize.least_squares, trust region reflective.
+    large (model, source) group count less, so that a group weighs as the root of its size; pull: to
+    the prior, or (pooled) to what the same stack on other chips says (`gcsim.calibration.pooling`).
+    Chips of one die share what the die decides. start: where the search begins, else at the priors.
     """
-    from scipy.optimize import least_squares
-
     pricer = Pricer(ready)
-    names = [n for n in names_of(ready) if n not in (fixed or {})]
-    start = np.array([np.log(prior(n)[0]) for n in names])
-    low, high = (np.log([bounds(n[2])[i] for n in names]) for i in (0, 1))
-    start = np.clip(start, low + 1e-6, high - 1e-6)
-    centre = np.log([prior(n)[0] for n in names])
-    width = np.array([prior(n)[1] for n in names])
+    columns = tied([n for n in names_of(ready) if n not in (fixed or {})])
+    vendors = {pool.chip.name: pool.chip.vendor for _, pool in ready.pools}
+    pool = hierarchy(columns, prior, vendors) if pooled else None
+    pull = pool.pull() if pool else independent(columns, prior)
+    if start:
+        pull = pull.from_here(np.log([start.get(n[0], prior(n[0])[0]) for n in columns]))
+    limits = np.log([bounds(names[0][2]) for names in columns]).T.reshape(2, -1)
     weights = row_weights(pricer)
+    fixed = dict(fixed or {})
 
-    def residuals(x: "NDArray[np.float64]") -> "NDArray[np.float64]":
-        values = dict(fixed or {}) | dict(zip(names, np.exp(x).tolist(), strict=True))
-        scaled = weights * pricer.errors(values)
-        # soft_l1 by hand, so that priors stay plain squares
-        soft = np.sign(scaled) * np.sqrt(2.0 * (np.sqrt(1.0 + scaled**2) - 1.0))
-        return np.concatenate([soft, (x - centre) / width])
+    def values_at(x: "NDArray[np.float64]") -> dict[Name, float]:
+        found = {n: v for names, v in zip(columns, np.exp(x), strict=False) for n in names}
+        return fixed | {n: float(v) for n, v in found.items()}
 
-    found = least_squares(
-        residuals,
-        start,
-        bounds=(low, high),
-        max_nfev=max_evaluations,
-        diff_step=np.array([1e-4]),
-        x_scale=width,
-        ftol=1e-4,
-        xtol=1e-4,
-    )
-    values = dict(fixed or {}) | dict(zip(names, np.exp(found.x).tolist(), strict=True))
-    jacobian = np.asarray(found.jac, dtype=np.float64)
-    spread = np.sqrt(np.diag(np.linalg.pinv(jacobian.T @ jacobian)))
-    return Fit(values, dict(zip(names, spread.tolist(), strict=True)))
+    def errors(x: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        return weights * pricer.errors(values_at(x))
+
+    def slopes(x: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        return weights[:, None] * pricer.slopes(values_at(x), columns)
+
+    solved = solve(errors, slopes, pull, limits, max_evaluations)
+    found = told(columns, values_at(solved.x), solved, [prior(names[0])[1] for names in columns])
+    return replace(found, pool=pool)
+
+
+def told(
+    columns: Columns, values: dict[Name, float], solved: Solved, widths: Sequence[float]
+) -> Fit:
+    """A solved system as factors; widths: of the priors."""
+    spread = np.sqrt(np.diag(np.linalg.pinv(solved.normal)))
+    shown, correlation = shown_by_points(solved, widths)
+    np.fill_diagonal(correlation, 0.0)
+    found = Fit(values, {}, {}, {}, columns, solved)
+    for k, names in enumerate(columns):
+        other = int(np.argmax(np.abs(correlation[k])))
+        for name in names:
+            found.sigma[name], found.shown[name] = float(spread[k]), float(shown[k])
+            if len(columns) > 1:
+                found.with_which[name] = (columns[other][0], float(correlation[k, other]))
+    return found
 
 
 def row_weights(pricer: Pricer) -> "NDArray[np.float64]":

@@ -25,13 +25,16 @@ STACKS = (
     (r"sambaflow|sambanova", "sambaflow"),
     (r"atom", "atom"),
     (r"vllm \(2023\)", "vllm-2023"),
+    (r"(trt|tensorrt).*\b1\.0\.0rc", "trtllm-2025"),
     (r"trt|tensorrt", "trtllm"),
     (r"sglang", "sglang"),
     (r"vllm|deepspeed", "vllm"),
 )
-# Where a family has an older generation: served until this month (software of 2024).
-OLD_UNTIL = "2025-04"
-OLDER = {"vllm": "vllm-2024", "trtllm": "trtllm-2024", "sglang": "sglang-2024"}
+# Older generations of a family, by the month until which they were served.
+OLDER = {
+    "2025-01": {"vllm": "vllm-2024", "trtllm": "trtllm-2024", "sglang": "sglang-2024"},
+    "2025-04": {"vllm": "vllm-2025-q1", "trtllm": "trtllm-2025-q1", "sglang": "sglang-2024"},
+}
 
 # Argonne's A100 are those of its Polaris machine (40 GB); its table does not say so.
 HARDWARE = {("ARG", "NVIDIA A100"): "a100-40gb", ("ART", "NVIDIA A100"): "a100-40gb"}
@@ -67,6 +70,8 @@ def stack_of(framework: str, date: str = "", known: Sequence[str] = ()) -> str:
 
     >>> stack_of("dynamo-trt 0.8.1.post1", "2026-01-15"), stack_of("vLLM (2024)", "2024")
     ('trtllm', 'vllm-2024')
+    >>> stack_of("trtllm 1.0.0rc3"), stack_of("trtllm 1.1.0")
+    ('trtllm-2025', 'trtllm')
     >>> stack_of(""), stack_of("ours 2.1", known=["ours"])
     ('vllm', 'ours')
     """
@@ -75,9 +80,29 @@ def stack_of(framework: str, date: str = "", known: Sequence[str] = ()) -> str:
     family = next((name for pattern, name in STACKS if re.search(pattern, text)), named)
     month = f"{date.partition('/')[0]}-12"[:7] if len(date) < 7 else date[:7]
     tuned = "rocm" in text  # AMD's own images of early 2025 are ahead of their time
-    if family in OLDER and month[:1].isdigit() and month < OLD_UNTIL and not tuned:
-        return OLDER[family]
-    return family
+    if not month[:1].isdigit() or tuned:
+        return family
+    older = (names[family] for until, names in OLDER.items() if month < until and family in names)
+    return next(older, family)
+
+
+def release_of(framework: str, date: str = "") -> str:
+    """Which release of its software a row is of: its version, else its month, else unknown.
+
+    >>> release_of("sglang v0.5.12-rocm700-mi30x", "2026-05"), release_of("trt", "2025-11-03")
+    ('0.5.12', '2025-11')
+    """
+    found = re.search(r"\d+\.\d+(?:\.\d+)?", framework)
+    return found.group(0) if found else date[:7]
+
+
+BITS = {"bf16": 16, "fp32": 32, "fp8": 8, "int8": 8, "mxfp4": 4, "nvfp4": 4, "int4": 4}
+
+
+def precision_of(model: Model) -> str:
+    """The format of most of a model's weights, whatever its vendor calls it: "8 bit"."""
+    own = model.weights
+    return f"{BITS[own.experts if layers_of(model).experts else own.ffn]} bit"
 
 
 @cache
@@ -164,7 +189,7 @@ def kv_format(model: Model, chip: Chip, stack: str, name: str = "") -> KvFormat:
     if "FP8-KV" in name:
         return "fp8"
     narrow = model.weights.ffn != "bf16" or model.weights.experts in ("mxfp4", "nvfp4")
-    quick = chip.name in FP8_KV_CHIPS or stack == "trtllm"
+    quick = chip.name in FP8_KV_CHIPS or stack in ("trtllm", "trtllm-2025")
     return "fp8" if narrow and quick else model.kv
 
 

@@ -23,18 +23,24 @@ from gcsim.errors import ProfileError, nearest
 from gcsim.profiles.assemble import read_chip
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.resolve import load_chip
+from gcsim.profiles.template import write_new
 
 OWN_WIDTH = 0.3  # how far a server may be from the profile: s.d. of the logarithm of a factor
 
 
 def calibrate(
-    points: str | Path | list[Point], chip: str, out: str | Path | None = None, jobs: int = 2
+    points: str | Path | list[Point],
+    chip: str,
+    out: str | Path | None = None,
+    jobs: int = 2,
+    name: str = "",
 ) -> dict[str, Any]:
     """Fit the named factors of one chip to a points file (or to points) and cross-validate.
 
     chip: a name, or the path of the user's own profile, which the points may call by its name or
     one of its aliases
-    out: where to write the chip's profile with the fitted factors, in one file
+    out: where to write the chip's profile with the fitted factors, in one file; name: what it is
+    called there, without one as before
     Returns `chip`, `points`, `factors` (each with value, low, high and `before`), `errors` and
     `cross_validated` (by metric), `skipped` (reason -> count).
     Errors: `ProfileError` when no point is of this chip.
@@ -50,11 +56,13 @@ def calibrate(
     own, result = calibrate_with_feedback(own, [spec.name], jobs)
     if len({p.group for p in own.points}) > 1:
         cross_validate(own, result, jobs)
-    return _told(chip, own, result, list(skipped.values()), out)
+    if out is not None:
+        write_profile(out, chip, result, name)
+    return _told(chip, own, result, list(skipped.values()))
 
 
 def calibrate_server(
-    points: Sequence[Point], chip: str, out: str | Path | None = None
+    points: Sequence[Point], chip: str, out: str | Path | None = None, name: str = ""
 ) -> dict[str, Any]:
     """As `calibrate`, from a few points of one server, drawn to the chip's present factors."""
     spec = load_chip(chip)
@@ -68,7 +76,9 @@ def calibrate_server(
         for key in ((spec.name, ""), (spec.name, setup.stack)):
             result.counts[key] = result.counts.get(key, 0) + 1
             result.sources[key] = ("own server",)
-    return _told(chip, ready, result, list(ready.reasons.values()), out)
+    if out is not None:
+        write_profile(out, chip, result, name)
+    return _told(chip, ready, result, list(ready.reasons.values()))
 
 
 def _before(chip: Chip, name: Name) -> float:
@@ -79,16 +89,9 @@ def _before(chip: Chip, name: Name) -> float:
     return float(number.value) if number and number.value > 0 else prior_of(factor, stack)[0]
 
 
-def _told(
-    chip: str, ready: Prepared, result: Calibration, skipped: list[str], out: str | Path | None
-) -> dict[str, Any]:
-    """What `gcsim calibrate` tells of a fit; its profile is written first."""
+def _told(chip: str, ready: Prepared, result: Calibration, skipped: list[str]) -> dict[str, Any]:
+    """What `gcsim calibrate` tells of a fit."""
     spec = load_chip(chip)
-    if out is not None:
-        text = yaml.safe_dump(
-            with_fit(read_chip(chip)[0], result), sort_keys=False, allow_unicode=True, width=100
-        )
-        Path(out).write_text(text, encoding="utf-8")
     factors = []
     for name, value in sorted(result.values.items()):
         low, high = ranges(result, name)
@@ -102,6 +105,18 @@ def _told(
         "cross_validated": errors_by_metric(result.left_out),
         "skipped": {reason: skipped.count(reason) for reason in sorted(set(skipped))},
     }
+
+
+def write_profile(out: str | Path, chip: str, result: Calibration, name: str = "") -> None:
+    """The profile of a chip with the fitted factors, in one file; name: else its own.
+
+    Errors: `ProfileError` when the file cannot be written.
+    """
+    mapping = with_fit(read_chip(chip)[0], result)
+    if name:  # another chip than the one it was: who asks for that one's aliases means that one
+        mapping = {key: item for key, item in mapping.items() if key != "aliases"} | {"name": name}
+    text = yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=100)
+    write_new(Path(out), text, force=True)
 
 
 def with_fit(mapping: dict[str, Any], result: Calibration) -> dict[str, Any]:

@@ -38,6 +38,7 @@ METRICS = ("ttft", "tpot", "e2e", "throughput")
 # What a note says about the row as a whole, and why such a row is not compared.
 SKIPS = (
     (r"spec=mtp|SPEC UNMARKED", "speculative decoding of unknown acceptance"),
+    (r"EAGLE|DSpark|DFlash|MTP \(|adaptive; SPEC", "speculative decoding of unknown acceptance"),
     (r"UNSTEADY|bogus", "marked unsteady by the source"),
     (r"PATHOLOGICAL", "marked pathological by the source"),
     (r"looks anomalous", "marked anomalous by the source"),
@@ -46,6 +47,8 @@ SKIPS = (
     (r"osl = accuracy-run|mlperf_log", "lengths of a data set, not stated"),
     (r"open loop", "open-loop arrivals of several turns: not a closed loop"),
     (r"generated-shared-prefix", "prompts share a prefix of unstated reuse"),
+    (r"rate=\d|prefixes x|conversations x", "a load at a rate: gcsim validate --open-loop"),
+    (r"KV loaded from CPU|pull from peer", "KV comes from host memory, or a peer's"),
 )
 
 # Validated, but not fitted: the source warns ("experimental"), the first months of a model's
@@ -73,6 +76,11 @@ class Side:
     def chips(self) -> int:
         """All chips of the side."""
         return self.workers * self.tp * self.dp
+
+    def __str__(self) -> str:
+        """As sources write it: 2 x TP4, TP1 in 8 groups."""
+        several = f"{self.workers} x " if self.workers > 1 else ""
+        return f"{several}TP{self.tp}" + (f" in {self.dp} groups" if self.dp > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,26 @@ class Point:
     def group(self) -> tuple[str, str]:
         """What is left out as a whole in cross-validation: (model, source prefix)."""
         return (re.split(r"[/\s]", self.model)[-1].lower(), self.id.partition("-")[0])
+
+    @property
+    def degree(self) -> str:
+        """Over how many chips the model is spread, and how."""
+        return f"{self.prefill} + {self.serving}" if self.prefill else str(self.serving)
+
+    @property
+    def load(self) -> str:
+        """Lengths and habits of the clients, without their number: what runs are compared under."""
+        lengths = f"{self.isl} in, {self.osl} out" + (
+            "" if self.low == 1.0 else f", from {self.low}"
+        )
+        habits = {
+            "static batch": self.batch,
+            f"{self.cached} cached": self.cached,
+            "medians": self.median,
+            "out of step": self.steady,
+            "prefill alone": self.ttft_of_prefill_run,
+        }
+        return ", ".join([lengths, *(name for name, has in habits.items() if has)])
 
 
 def read_points(path: str | Path) -> tuple[list[Point], dict[str, str]]:

@@ -46,6 +46,56 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+PAIR_HEADS = ("differ in", "metric", "pairs", "over 10%", "right", "ratio: median", "p90")
+EXCEPTION_HEADS = ("differ in", "metric", "model", "source", "wrong", "the worst: ratio", "why")
+
+
+def pair_rows(pairs: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Cells of the table of rankings: pairs, those that differ by over 10%, right signs of these.
+
+    >>> kind = {"kind": "chip", "metric": "tpot", "n": 3, "right": 1.0, "clear": 2}
+    >>> kind |= {"clear_right": 0.5, "median_error": 0.04, "p90_error": 0.1}
+    >>> pair_rows({"kinds": [kind]})
+    [('chip', 'TPOT', '3', '2', '50.0%', '4.0%', '10.0%')]
+    """
+    return [
+        (
+            k["kind"],
+            METRICS[k["metric"]],
+            f"{k['n']:,}",
+            f"{k['clear']:,}",
+            "" if k["clear_right"] is None else f"{k['clear_right']:.1%}",
+            f"{k['median_error']:.1%}",
+            f"{k['p90_error']:.1%}",
+        )
+        for k in pairs["kinds"]
+    ]
+
+
+def exception_rows(pairs: Mapping[str, Any], most: int | None = None) -> list[tuple[str, ...]]:
+    """Cells of the table of wrong signs, the most frequent first."""
+    return [
+        (
+            e["kind"] + (f": {e['of']}" if e["of"] else ""),
+            METRICS[e["metric"]],
+            e["model"],
+            e["source"],
+            f"{e['wrong']} of {e['clear']}",
+            f"{e['worst'][0]}/{e['worst'][1]} {e['published']:.2f}, modeled {e['modeled']:.2f}",
+            e["why"],
+        )
+        for e in pairs["exceptions"][:most]
+    ]
+
+
+def pairs_text(pairs: Mapping[str, Any]) -> str:
+    """Rankings for a terminal: the table, then where signs are wrong."""
+    parts = [text_table(PAIR_HEADS, pair_rows(pairs))]
+    if pairs["exceptions"]:
+        parts.append("Wrong signs:\n" + text_table(EXCEPTION_HEADS, exception_rows(pairs)))
+    return "\n\n".join(parts)
+
+
 def validation_text(result: Mapping[str, Any]) -> str:
     """The whole result for a terminal."""
     parts = [text_table(HEADS, table_rows(result, ("chip", "model")))]

@@ -43,23 +43,24 @@ class Measured:
 
 
 def calibrate_from_aiperf(
-    folder: str | Path, server: Server, out: str | Path | None = None
+    folder: str | Path, server: Server, out: str | Path | None = None, name: str = ""
 ) -> dict[str, Any]:
     """Calibrate a chip's factors to the AIPerf runs in a folder (and below it).
 
-    out: where to write the chip's profile. Returns what `one_chip.calibrate` does.
+    out: where to write the chip's profile; name: what it is called there. Returns what
+    `one_chip.calibrate` does.
     Errors: `ProfileError` when there is no usable export.
     """
     files = sorted(Path(folder).rglob(f"*{AIPERF_FILE}"))
     if not files:
         raise ProfileError.one(str(folder), "", None, f"holds no {AIPERF_FILE}")
     runs = [(str(file), data) for file in files for data in _read(file)]
-    points = [point(name, server, aiperf(data)) for name, data in runs]
-    return calibrate_server(points, server.chip, out)
+    points = [point(source, server, aiperf(data)) for source, data in runs]
+    return calibrate_server(points, server.chip, out, name)
 
 
 def calibrate_from_vllm_bench(
-    file: str | Path, server: Server, out: str | Path | None = None
+    file: str | Path, server: Server, out: str | Path | None = None, name: str = ""
 ) -> dict[str, Any]:
     """As `calibrate_from_aiperf`, from what `vllm bench serve --save-result` wrote.
 
@@ -70,8 +71,8 @@ def calibrate_from_vllm_bench(
     if not files:
         raise ProfileError.one(str(path), "", None, "holds no result of vllm bench serve")
     runs = [(str(item), data) for item in files for data in _read(item)]
-    points = [point(name, server, vllm_bench(data, name)) for name, data in runs]
-    return calibrate_server(points, server.chip, out)
+    points = [point(source, server, vllm_bench(data, source)) for source, data in runs]
+    return calibrate_server(points, server.chip, out, name)
 
 
 def aiperf(data: Mapping[str, Any]) -> Measured:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from gcsim.calibration.match import Setup, setup_of
+from gcsim.calibration.match import Setup, precision_of, release_of, setup_of
+from gcsim.calibration.pairs import ranking
 from gcsim.calibration.points import METRICS, Point, read_points
 from gcsim.calibration.tape import Requests, load_of
 from gcsim.engine.cluster import Cluster, Terms
@@ -33,8 +34,9 @@ def validate(
 
     points_path: a CSV with the columns of `gcsim.calibration.points`; None is the table that is
     shipped
-    Returns `groups`, `overall`, `skipped` (reason -> count) and `points`; times in ms, throughput
-    in tokens/s, `ape` = |modeled / published - 1|, `bias` the median of modeled / published - 1.
+    Returns `groups`, `overall`, `skipped` (reason -> count), `points`, and `pairs` of points that
+    differ in one thing (`gcsim.calibration.pairs.ranking`); times in ms, throughput in tokens/s,
+    `ape` = |modeled / published - 1|, `bias` the median of modeled / published - 1.
     Errors: `ProfileError` when the file cannot be read.
     """
     from joblib import Parallel, delayed
@@ -57,7 +59,7 @@ def validate(
         else:
             compared.setdefault(item["id"], []).append(item)
     rows = [item for point in points for item in compared.get(point.id, ())]
-    return summary(rows, reasons)
+    return summary(rows, reasons) | {"pairs": ranking(rows)}
 
 
 def in_tasks(items: Sequence[Item], clients: Callable[[Item], int]) -> list[list[Item]]:
@@ -97,6 +99,14 @@ def compare_point(point: Point) -> list[dict[str, Any]] | str:
         return "weights do not fit the chips"
     if modeled is None:
         return "a request does not fit the KV cache"
+    settings = {
+        "source": point.id.partition("-")[0],
+        "release": release_of(point.framework, point.date),
+        "degree": point.degree,
+        "precision": precision_of(setup.model),
+        "concurrency": point.concurrency,
+        "load": point.load,
+    }
     return [
         {
             "id": point.id,
@@ -105,6 +115,7 @@ def compare_point(point: Point) -> list[dict[str, Any]] | str:
             "stack": setup.stack,
             "kind": "disaggregated" if point.prefill else "one pool",
             "group": "/".join(point.group),
+            **settings,
             "metric": metric,
             "published": published * (1.0 if metric == "throughput" else 1e3),
             "modeled": modeled[metric] * (1.0 if metric == "throughput" else 1e3),

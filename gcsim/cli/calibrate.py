@@ -1,11 +1,12 @@
 """`gcsim validate`, `calibrate` and `claims`: how far off the model is, as far as is known."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcsim.cli.console import OutputFormat, emit, guarded, progress
+from gcsim.cli.console import OutputFormat, emit, guarded, note, progress
 from gcsim.cli.options import LibraryOption
 
 if TYPE_CHECKING:
@@ -19,21 +20,75 @@ def validate(
     points: Annotated[
         Path | None, typer.Option(help="A CSV of measurements; without, the shipped table.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write an HTML report.")] = None,
+    open_loop: Annotated[
+        Path | None, typer.Option(help="A CSV of loads at a rate, and of shared prefixes.")
+    ] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Write what prediction intervals are made of anew.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a report in HTML (of --open-loop in Markdown).")
+    ] = None,
     output: Annotated[
         OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
     ] = (OutputFormat.table),
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Rank points that differ in one thing instead.")
+    ] = False,
     jobs: JobsOption = -1,
 ) -> None:
     """Play published measurements and tell how far off the modeled times are."""
+    if open_loop is not None:
+        _validate_open_loop(points, open_loop, out, output, jobs)
+        return
     from gcsim.calibration import report
+    from gcsim.calibration.validate import shipped_points
     from gcsim.calibration.validate import validate as compare
 
     with progress("points", 1.0) as tell:
         result = compare(points, jobs, lambda done, of: tell(done / of))
     if out is not None:
         out.write_text(report.html_report(result), encoding="utf-8")
-    emit(result if output is OutputFormat.json else report.validation_text(result))
+    if evidence:
+        _write_evidence(points or shipped_points(), result)
+    text = report.pairs_text(result["pairs"]) if pairs else report.validation_text(result)
+    emit(result if output is OutputFormat.json else text)
+
+
+def _write_evidence(points: Path, result: dict[str, Any]) -> None:
+    """`gcsim validate --points FILE --evidence`: the table beside the profiles, and its page."""
+    from gcsim.calibration.evidence_table import intervals_markdown, write
+    from gcsim.profiles import library
+
+    root = library.root()
+    found = write(points, result, root / "validation" / "evidence.csv.gz")
+    note(f"Written to {root / 'validation' / 'evidence.csv.gz'}")
+    if (root / "docs").is_dir():
+        (root / "docs" / "intervals.md").write_text(intervals_markdown(found), encoding="utf-8")
+
+
+def _validate_open_loop(
+    points: Path | None, open_loop: Path, out: Path | None, output: OutputFormat, jobs: int
+) -> None:
+    """`gcsim validate --open-loop FILE`."""
+    from gcsim.calibration.open_loop import compare_open_loops
+    from gcsim.calibration.open_loop_text import open_loop_markdown, open_loop_text
+    from gcsim.errors import ProfileError
+
+    if points is not None:
+        raise ProfileError.one("validate", "--points", None, "and --open-loop do not go together")
+    arms, found, skipped = compare_open_loops(open_loop, jobs)
+    if out is not None:
+        out.write_text(open_loop_markdown(arms, found, skipped), encoding="utf-8")
+    if output is OutputFormat.json:
+        emit(
+            {
+                "figures": [asdict(item) | {"error": item.error} for item in found],
+                "skipped": skipped,
+            }
+        )
+    else:
+        emit(open_loop_text(arms, found, skipped))
 
 
 @guarded
@@ -52,6 +107,12 @@ def calibrate(
     dtype: Annotated[str, typer.Option(help="Number format of the weights there.")] = "",
     framework: Annotated[str, typer.Option(help="Its serving stack, e.g. vllm 0.18.")] = "vllm",
     out: Annotated[Path | None, typer.Option(help="Write the profile with these factors.")] = None,
+    name: Annotated[
+        str, typer.Option(help="Write it as a chip of this name, in --library or in this folder.")
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="In place of a chip of that name.")
+    ] = False,
     library: LibraryOption = None,
     output: Annotated[
         OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
@@ -60,23 +121,36 @@ def calibrate(
     """Fit a chip's named factors to measurements, with their cross-validated error."""
     from gcsim.calibration import one_chip, servers
     from gcsim.errors import ProfileError
-    from gcsim.profiles.library import opened
+    from gcsim.profiles.library import Library, asked_for, opened
+    from gcsim.profiles.template import place_of
 
-    chip = str(opened(library).owned("chip").get(chip, chip))
+    folder = asked_for(library)
+    known = Library(folder) if name else opened(library)  # a name may make the folder
+    chip = str(known.owned("chip").get(chip, chip))
+    if name:
+        if out is not None:
+            why, hint = "says where it goes, and so does --name", "give one of them"
+            raise ProfileError.one("calibrate", "--out", str(out), why, hint)
+        out = place_of("chip", name, folder)
+        if out.exists() and not force:
+            hint = "take another name, or --force"
+            raise ProfileError.one(str(out), "", None, "is there already", hint)
     given = [source for source in (points, from_aiperf, from_vllm_bench) if source is not None]
     if len(given) != 1:
         why = "needs exactly one source of measurements"
         hint = "give --points, --from-aiperf or --from-vllm-bench"
         raise ProfileError.one("calibrate", "--points", None, why, hint)
     if points is not None:
-        result = one_chip.calibrate(points, chip, out)
+        result = one_chip.calibrate(points, chip, out, name=name)
     else:
         server = servers.Server(chip, tp, dtype, framework)
         if from_aiperf is not None:
-            result = servers.calibrate_from_aiperf(from_aiperf, server, out)
+            result = servers.calibrate_from_aiperf(from_aiperf, server, out, name)
         else:
-            result = servers.calibrate_from_vllm_bench(given[0], server, out)
+            result = servers.calibrate_from_vllm_bench(given[0], server, out, name)
     emit(result if output is OutputFormat.json else _factors(result))
+    if out is not None:
+        note(f"Written to {out}")
 
 
 def _factors(result: dict[str, Any]) -> "RenderableType":

@@ -35,12 +35,12 @@ class Replica:
         cost: Machine,
         *,
         coalesce: bool,
-        count_from_ns: int,
+        meter: Meter,
         first_token_here: bool,
     ) -> None:
         self.index, self.pool_name, self.pool, self.cost = index, pool_name, pool, cost
         self.first_token_here = first_token_here
-        self.meter = Meter(count_from_ns)
+        self.meter = meter
         self.groups = [
             Group(
                 first_group + k,

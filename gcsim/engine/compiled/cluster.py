@@ -32,7 +32,7 @@ def arrive(w: World, r: int) -> int:
     if now.local and w.lists[first + DECODERS, LENGTH]:
         g = route(w, r, first + DECODERS, True)
         depth = look_up(w, g, r)[1]
-        if request.isl - usable(w.groups[g].block_tokens, depth, request.isl - 1) < now.local:
+        if request.isl - usable(w.groups[g].hit_tokens, depth, request.isl - 1) < now.local:
             return _enqueue(w, r, g)
     g = route(w, r, first + ENTRY, False)
     if w.groups[g].prefills and w.lists[targets(w, r, g), LENGTH] == 0:
@@ -50,7 +50,7 @@ def _enqueue(w: World, r: int, g: int) -> int:
         request.reason = KV_CAPACITY
         return close(w, r, REJECTED)
     depth = look_up(w, g, r)[1]
-    request.estimate = prompt - usable(w.groups[g].block_tokens, depth, prompt - 1)
+    request.estimate = prompt - usable(w.groups[g].hit_tokens, depth, prompt - 1)
     if replica.enqueue(w, g, r, w.now[0].time):
         plan(w, p)
     return NONE

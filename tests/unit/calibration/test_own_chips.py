@@ -13,6 +13,7 @@ from gcsim.calibration.servers import Server, calibrate_from_aiperf, calibrate_f
 from gcsim.cli.app import main
 from gcsim.errors import ProfileError
 from gcsim.profiles.assemble import read_chip
+from gcsim.profiles.library import Library
 from gcsim.profiles.resolve import load_chip
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -209,3 +210,33 @@ def test_a_shipped_name_in_an_own_file_means_the_own_file(own_chip: Path, tmp_pa
     found = [calibrate(points, name, jobs=1)["factors"] for name in ("h100-sxm", str(copy))]
     layers = [next(f for f in each if f["factor"] == "layer_overhead") for each in found]
     assert all(b["value"] < a["value"] for a, b in pairwise(layers))
+
+
+def code_of(*words: str) -> int:
+    with pytest.raises(SystemExit) as done:
+        main(list(words))
+    return int(str(done.value.code))
+
+
+def test_a_name_puts_the_chip_into_the_library(tmp_path: Path, capsys: Any) -> None:
+    file, project = tmp_path / "result.json", tmp_path / "project"
+    file.write_text(json.dumps(vllm_bench(8)))
+    words = ["calibrate", "--chip", "h100-sxm", "--from-vllm-bench", str(file)]
+    words += ["--library", str(project), "--name"]
+    assert code_of(*words, "ours") == 0
+    made = project / "hardware_profiles" / "chips" / "ours.yaml"
+    assert f"Written to {made}" in "".join(capsys.readouterr())
+    found = load_chip("ours", Library(project))
+    assert found.name == "ours"
+    assert not found.aliases, "H100's other names still mean the shipped one"
+    shipped = load_chip("h100-sxm").stacks["vllm"]
+    assert found.stacks["vllm"].layer_overhead != shipped.layer_overhead
+    before = made.read_bytes()
+    assert code_of(*words, "ours") == 2
+    assert "is there already" in "".join(capsys.readouterr())
+    assert made.read_bytes() == before
+    assert code_of(*words, "ours", "--force") == 0
+    assert code_of(*words, "ours", "--out", str(tmp_path / "x.yaml")) == 2
+    assert "--name" in "".join(capsys.readouterr())
+    assert code_of(*words, "../ours") == 2
+    assert "cannot be the name of a profile" in "".join(capsys.readouterr())

@@ -53,13 +53,20 @@ def test_validate_reads_any_file_with_the_columns(tmp_path: Path) -> None:
     points.write_text(
         "id,hardware,chips,tp,model,weight_dtype,framework,isl,osl,concurrency_or_batch,tpot_ms,"
         "more\n"
-        "a,NVIDIA H100 SXM,2,2,meta-llama/Llama-3.1-8B,bf16,vllm 0.10,1000,100,1,5.0,x\n"
-        "b,abacus,2,2,meta-llama/Llama-3.1-8B,bf16,vllm 0.10,1000,100,1,5.0,\n"
+        "A-1,NVIDIA H100 SXM,2,2,meta-llama/Llama-3.1-8B,bf16,vllm 0.10,1000,100,1,5.0,x\n"
+        "A-2,abacus,2,2,meta-llama/Llama-3.1-8B,bf16,vllm 0.10,1000,100,1,5.0,\n"
+        "A-3,NVIDIA H100 SXM,4,4,meta-llama/Llama-3.1-8B,bf16,vllm 0.10,1000,100,1,9.0,x\n"
     )
     done = gcsim("validate", "--points", str(points), "--format", "json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert [p["id"] for p in result["points"]] == ["a"]
-    (point,) = result["points"]
+    assert [p["id"] for p in result["points"]] == ["A-1", "A-3"]
+    point = result["points"][0]
     assert point["ape"] == pytest.approx(abs(point["modeled"] / point["published"] - 1))
     assert sum(result["skipped"].values()) == 1
+    [pairs] = result["pairs"]["kinds"]
+    assert (pairs["kind"], pairs["n"], pairs["clear_right"]) == ("degree", 1, 0.0)
+    done = gcsim("validate", "--points", str(points), "--pairs")
+    assert done.returncode == 0, done.stderr
+    assert "differ in" in done.stdout
+    assert "degree: TP2 and TP4" in done.stdout

@@ -72,7 +72,7 @@ def test_demand_counts_what_agents_send() -> None:
 
 @pytest.mark.slow
 def test_floors_lie_below_what_is_played() -> None:
-    chip = chips_of(["h200-sxm"])["h200-sxm"]
+    chip = chips_of(["h200-sxm"])[0]
     asked = Question(BASE, "agents", 8, (), "cost", RENTED)
     demand = demand_of(BASE.scenario)
     for layout in layouts(BASE.scenario, chip, "mixed", RENTED)[0][:3]:
@@ -91,14 +91,14 @@ def test_agents_ask_for_so_many_tasks_as_their_bounds_allow() -> None:
 
 def test_a_layout_that_a_lone_request_breaks_is_not_played() -> None:
     asked = Question(BASE, "agents", 8, parse_slo("tpot:mean<1ms"), "cost", RENTED)
-    found = search(asked, list(chips_of(["h200-sxm"]).values()))
+    found = search(asked, chips_of(["h200-sxm"]))
     assert found.best is None
     assert not found.trials
     assert "a sequence alone takes" in found.whys[0]
 
 
 def test_a_slice_has_the_whole_loads_proportions() -> None:
-    chip = chips_of(["h200-sxm"])["h200-sxm"]
+    chip = chips_of(["h200-sxm"])[0]
     one = layouts(BASE.scenario, chip, "mixed", RENTED)[0][0]
     asked = Question(BASE, "agents", 1000, (), "cost", RENTED)
     unit, load = Player.slice_of(asked, Unit((one,), (50,)))

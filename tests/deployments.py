@@ -480,7 +480,9 @@ def differences(one: Case) -> list[str]:
     tasks = played.records.trajectories
     if one.horizon_s is None:
         assert (tasks["status"] < 2)[tasks["part"] == Part.COUNTED].all(), "what counts ends"
-        if not played.live:  # else what began before the window was cut off
+        tools = played.tools
+        under_way = played.live or (tools is not None and tools.made > tools.ended)
+        if not under_way:  # else what began before the window was cut off
             check(played, one)
     return [name for name in fast if fast[name] != slow[name]]
 

@@ -68,7 +68,7 @@ def reference() -> str:
     told: set[type[BaseModel]] = set()
     for kind, (spec, folder, name) in FILES.items():
         lines.append(f"## {kind.capitalize()}\n")
-        lines.append(f"{_about(spec)}\nFiles: `{folder}/*.yaml`; examples from `{name}`.\n")
+        lines.append(f"{_about(spec)}\nFiles: `{folder}/*.yaml`; examples: `{name}`.\n")
         example = read(kind, name, Library()).mapping
         lines += _tables(spec, example, told, kind)
     lines.append("## Distributions\n")

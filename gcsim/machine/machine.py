@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcsim.machine import network, roofline
-from gcsim.machine.counts import KV_BYTES, count, formats, kv_bytes_per_token, weight_bytes
+from gcsim.machine.counts import KV_BYTES, KvBytes, count, formats, kv_bytes_per_token, weight_bytes
 from gcsim.machine.drafter import shape_of, tokens_per_step
 from gcsim.machine.layers import Layers, layers_of
 from gcsim.machine.placement import Placement, kv_shards, place
@@ -179,9 +179,11 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     table = _with_drafter(table, model, pool, placement)
     chip, chips = pool.chip, pool.chips_per_replica
     tokenize = stack.tokenize_per_token.value if stack.tokenize_per_token else 0.0
-    per_token = kv_bytes_per_token(model, pool.kv_dtype)
+    per_token, drafted = kv_bytes_per_token(model, pool.kv_dtype), shape_of(model, pool)
+    own = kv_bytes_per_token(drafted, pool.kv_dtype) if drafted else KvBytes(0, 0)
     window = layers_of(model).window
-    beside = abs(window) * placement.window_bytes_per_chip_token + placement.state_bytes_per_chip
+    beside = abs(window) * placement.window_bytes_per_chip_token
+    beside += (_state_moves(pool) - 1) * placement.state_bytes_per_chip
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
     main = _kv_tier(pool)
     graphs = [limit.context for limit in pool.batching.max_seqs_by_context[-1:]]
@@ -209,8 +211,8 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         overlap_scheduling=stack.overlap_scheduling,
         peak_flops_per_s=chips * chip.compute.fastest_flops_per_s,
         peak_bytes_per_s=chips * main.bandwidth.value,
-        kv_bytes=float(per_token.full),
-        window_kv_bytes=float(per_token.window),
+        kv_bytes=float(per_token.full + own.full),
+        window_kv_bytes=float(per_token.window + own.window),
         state_bytes=float(layers_of(model).total(lambda s: s.state_bytes)),
         weight_tiers=placement.share("attention"),
         expert_tiers=placement.share("experts") or placement.share("ffn"),
@@ -362,8 +364,16 @@ def _attention(
         seen = "window_kv" if mixer.window or mixer.selected else "kv"
         read[seen] += number * mixer.kv_elements * element / rate
         read["kv"] += number * mixer.index_bytes / rate
-        read["states"] += 2 * number * mixer.state_bytes / rate
+        read["states"] += _state_moves(pool) * number * mixer.state_bytes / rate
     return projection, Operator("attention", core, read, roofline.KV)
+
+
+def _state_moves(pool: Pool) -> int:
+    """States of a sequence that an iteration moves: one is read, one written per verified token.
+
+    Ref: vLLM, `MambaSpec.num_speculative_blocks`; a token that is refused must leave no trace.
+    """
+    return 2 + (pool.speculation.draft_tokens if pool.speculation else 0)
 
 
 def _core_flops(layers: Layers) -> Row:
@@ -480,6 +490,6 @@ def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Ro
         "experts": sizes.experts / (layers.experts or 1),
         "kv": float(kv.full - selected),
         "window_kv": float(kv.window + selected),
-        "states": 2.0 * layers.total(lambda s: s.state_bytes),
+        "states": float(_state_moves(pool) * layers.total(lambda s: s.state_bytes)),
     }
     return flops, moved

@@ -76,7 +76,7 @@ class Speculation(Spec):
     draft_tokens: Annotated[int, Field(ge=1, le=1000, strict=True)]
     """How many are drafted at a time."""
     drafter: str | None = None
-    """Name of one of the model's `drafters`: its layers and published acceptance count."""
+    """One of the model's `drafters`: its layers and published acceptance count."""
     domain: str = ""
     """Of the text, as the drafter's acceptance has it; the first one where left out."""
     acceptance: Annotated[PlainNumber, Field(le=1)] | None = None

@@ -237,8 +237,13 @@ def _headroom(question: Question, answer: Found) -> float:
 def _drafts(unit: Unit) -> str:
     """What a deployment that speculates takes for granted."""
     drafts = [one.pool["speculation"] for one in unit.layouts if one.pool.get("speculation")]
-    chances = ", ".join(str(one["acceptance"]) for one in drafts)
-    return f" Assumed: drafted tokens are accepted with a chance of {chances}." if drafts else ""
+    said = [
+        f"as published of {one['drafter']}"
+        if one.get("acceptance") is None
+        else f"with a chance of {one['acceptance']}"
+        for one in drafts
+    ]
+    return f" Assumed: drafted tokens are accepted {', '.join(said)}." if drafts else ""
 
 
 def _row(found: Found) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from gcsim.errors import ProfileError
 from gcsim.machine.drafter import bytes_of, tokens_per_step
 from gcsim.machine.machine import bind
 from gcsim.machine.placement import place
-from gcsim.machine.roofline import batch, iteration_s
+from gcsim.machine.roofline import BYTES, X_STATES, batch, iteration_s
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip, load_model
@@ -110,10 +110,28 @@ def test_a_drafter_takes_memory_and_kv() -> None:
     on = pool.model_copy(update={"speculation": speculation(2)})
     without, beside = place(plain, pool), place(drafted(), on)
     assert beside.kv_bytes_per_chip_token == without.kv_bytes_per_chip_token * 5 / 4
+    assert bind(drafted(), on).handoff_bytes(10, 10) == 50 * 2 * 4 * 32 * 2, "and it is sent"
     own = drafted(vocab=500)
     assert bytes_of(own, on).rest - bytes_of(drafted(), on).rest == 500 * 256 * 2
     held = [sum(sum(use.weights.values()) for use in of.tiers) for of in (without, beside)]
     assert held[1] - held[0] == pytest.approx(bytes_of(drafted(), on).rest)
+
+
+def test_a_state_is_kept_after_every_token_that_is_verified() -> None:
+    """So that a refused one leaves no trace: one state is read, and 1 + k are written."""
+    states = {"kind": "linear", "heads": 8, "key_dim": 32, "value_dim": 32}
+    model, state = toys.runs((3, states), (1, GQA)), 3 * (8 * 32 * 32 * 4 + 3 * 3 * 256 * 2)
+    plain = Pool(chip=toys.chip(), prefix_cache_tokens=0)
+    given = {"draft_tokens": 3, "acceptance": 0.5, "draft_cost": 0}
+    on = Pool.model_validate({**dict(plain), "speculation": given})
+    off, machine = bind(model, plain), bind(model, on)
+    block = 16 * 2 * 4 * 32 * 2
+    assert (off.blocks_per_seq, machine.blocks_per_seq) == (
+        -(-state // block),
+        -(-4 * state // block),
+    )
+    assert machine.table[BYTES, X_STATES] == 5 * state
+    assert off.table[BYTES, X_STATES] == 2 * state
 
 
 def test_prompts_pass_the_drafter_too() -> None:

@@ -307,7 +307,8 @@ def _grown(w: World, which: int) -> World:
         larger[name][: len(array)] = array
     w = w._replace(**larger)
     if which == loop.NODES:
-        loop.rehash(table_of(w).ctypes.data)
+        table = table_of(w)  # held by a name: its memory is read
+        loop.rehash(table.ctypes.data)
     return w
 
 

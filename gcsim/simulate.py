@@ -39,6 +39,7 @@ from gcsim.results.tables import (
     unused,
     with_tiers,
 )
+from gcsim.results.tools import tool_summary
 from gcsim.traffic.expected import check_size, is_large
 from gcsim.traffic.generate import BLOCK, trajectories, within
 from gcsim.traffic.traces.row import Skipped
@@ -219,5 +220,6 @@ def result_of(resolved: Resolved, cluster: Cluster) -> Result:
         "pools": pools.replace({np.nan: None}).to_dict("records"),
         "links": links.to_dict("records"),
     }
+    summary |= tool_summary(cluster, summary)
     result = Result(resolved, summary, requests, tasks, pools, links, timeline)
     return replace(result, played=cluster.played)

@@ -150,7 +150,7 @@ def kinds_case(rng: Random) -> Case:
     for name, side in found.deployment.pools.items():
         own = side.speculation if drafts is None or side.role == "prefill" else drafts
         pools[name] = side.model_copy(update={**changes, "speculation": own})
-    what = found.deployment.model_copy(update={"pools": pools})
+    what = found.deployment.model_copy(update={"all_pools": pools})
     return replace(found, model=KINDS[kind], deployment=what)
 
 
@@ -160,8 +160,32 @@ def playable_case(rng: Random) -> Case:
     for name, side in found.deployment.pools.items():
         pools[name] = side.model_copy(update={"kv_offload": None})
     handoff = found.deployment.kv_handoff.model_copy(update={"return_kv": False})
-    changes = {"pools": pools, "kv_handoff": handoff}
+    changes = {"all_pools": pools, "kv_handoff": handoff}
     return replace(found, deployment=found.deployment.model_copy(update=changes))
+
+
+def with_tools(rng: Random, found: Case) -> Case:
+    """The same case on a deployment with a tools pool: roomy, or short of cores or of memory."""
+    tools = toys.tool_pool(
+        cores=rng.choice([1, 2, 3, 100]),
+        nodes=rng.choice([1, 1, 2]),
+        cpu_share=rng.choice([1e-6, 0.3, 1]),
+        sandbox_start=rng.choice([0, 0, "1 ms", "0.1 s"]),
+        sandbox_memory=rng.choice([0, 0, "30 GB", "100 GB"]),
+    )
+    pools = {**found.deployment.all_pools, "tools": tools}
+    tasks = [
+        replace(task, steps=tuple(_several_calls(rng, step) for step in task.steps))
+        for task in found.trajectories
+    ]
+    what = found.deployment.model_copy(update={"all_pools": pools})
+    return replace(found, deployment=what, trajectories=tasks)
+
+
+def _several_calls(rng: Random, step: Step) -> Step:
+    if step.human or rng.random() < 0.7:
+        return step
+    return replace(step, calls=(step.delay_s, *(step.delay_s * rng.random() for _ in range(2))))
 
 
 def several(rng: Random) -> Case:
@@ -187,7 +211,7 @@ def several(rng: Random) -> Case:
         replace(task, steps=tuple(replace(s, model=rng.choice(asked)) for s in task.steps))
         for task in one.trajectories
     ]
-    what = one.deployment.model_copy(update={"pools": pools})
+    what = one.deployment.model_copy(update={"all_pools": pools})
     return replace(one, deployment=what, trajectories=tasks)
 
 
@@ -200,7 +224,7 @@ def limited(rng: Random) -> Case:
         graphs = tuple(ContextLimit(context=tokens, max_seqs=n) for tokens, n in limits)
         batching = side.batching.model_copy(update={"max_seqs_by_context": graphs})
         pools[name] = side.model_copy(update={"batching": batching})
-    return replace(one, deployment=one.deployment.model_copy(update={"pools": pools}))
+    return replace(one, deployment=one.deployment.model_copy(update={"all_pools": pools}))
 
 
 def chip(rng: Random) -> Any:
@@ -433,6 +457,7 @@ def state(cluster: Cluster) -> dict[str, Any]:
     return {
         "requests": cluster.records.requests.tobytes(),
         "trajectories": cluster.records.trajectories.tobytes(),
+        "tool_calls": cluster.records.tool_calls.tobytes(),
         "totals": [r.meter.totals.tobytes() for r in replicas],
         "gaps": [r.meter.gaps.tobytes() for r in replicas],
         "busy": [(r.meter.busy_ns, r.meter.decoded_tokens) for r in replicas],
@@ -455,7 +480,9 @@ def differences(one: Case) -> list[str]:
     tasks = played.records.trajectories
     if one.horizon_s is None:
         assert (tasks["status"] < 2)[tasks["part"] == Part.COUNTED].all(), "what counts ends"
-        if not played.live and one.window is None:  # else what is not counted was cut off
+        tools = played.tools
+        under_way = played.live or (tools is not None and tools.made > tools.ended)
+        if not under_way and one.window is None:  # else what is not counted was cut off
             check(played, one)
     return [name for name in fast if fast[name] != slow[name]]
 

@@ -21,6 +21,7 @@ from gcsim.profiles import bounds
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Deployment
 from gcsim.profiles.model import Model
+from gcsim.profiles.tools import ToolPool
 from gcsim.traffic.trajectory import Step, Trajectory, chain
 
 SIBLING = Path(__file__).parents[2] / "shared"
@@ -103,6 +104,19 @@ def model(**changes: Any) -> Model:
     return Model.model_validate({**data, **changes})
 
 
+def tool_pool(cores: int = 1, **changes: Any) -> ToolPool:
+    """Nodes of 100 GB for tools that compute all the time."""
+    cpu = {
+        "name": "toy-cpu",
+        "vendor": "nobody",
+        "cores": cores,
+        "memory": "100 GB",
+        "power": {"node": "500 W", "idle": "100 W"},
+        "price": {"usd_per_node_hour": "2 USD/h", "purchase": "10000 USD"},
+    }
+    return ToolPool.model_validate({"role": "tools", "cpu": cpu, "cpu_share": 1, **changes})
+
+
 def runs(*mixers: tuple[int, dict[str, Any]], **changes: Any) -> Model:
     """The dense model with listed layers: so many of each mixer."""
     dense = {"kind": "dense", "d_ff": 1024}
@@ -111,9 +125,12 @@ def runs(*mixers: tuple[int, dict[str, Any]], **changes: Any) -> Model:
     return Model.model_validate({**data, "layers": listed, **changes})
 
 
-def deployment(pools: dict[str, dict[str, Any]], **rest: Any) -> Deployment:
+def deployment(pools: dict[str, Any], **rest: Any) -> Deployment:
     """A deployment of toy chips."""
-    filled = {name: {"chip": chip(), **pool} for name, pool in pools.items()}
+    filled = {
+        name: pool if isinstance(pool, ToolPool) else {"chip": chip(), **pool}
+        for name, pool in pools.items()
+    }
     with boundless():
         return Deployment.model_validate({"name": "toy", "pools": filled, **rest})
 

@@ -223,7 +223,7 @@ def on_chips(setup: Setup, change: Callable[[Chip], Chip]) -> Setup:
         name: pool.model_copy(update={"chip": change(pool.chip), "stack": setup.stack})
         for name, pool in setup.deployment.pools.items()
     }
-    return replace(setup, deployment=setup.deployment.model_copy(update={"pools": pools}))
+    return replace(setup, deployment=setup.deployment.model_copy(update={"all_pools": pools}))
 
 
 def deployment_of(point: Point, chip: Chip, model: Model, stack: str, used: str) -> Deployment:

@@ -59,12 +59,14 @@ class Normalize(StrEnum):
     power = "power"
     cost = "cost"
     chips = "chips"
+    cpus = "cpus"
 
 
 class Listed(StrEnum):
     """What can be listed."""
 
     chips = "chips"
+    cpus = "cpus"
     stacks = "stacks"
     models = "models"
     deployments = "deployments"
@@ -86,6 +88,7 @@ class Shown(StrEnum):
     """What can be shown."""
 
     chip = "chip"
+    cpu = "cpu"
     stack = "stack"
     model = "model"
     deployment = "deployment"

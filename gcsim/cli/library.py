@@ -99,8 +99,9 @@ def shown(
         return found if output is OutputFormat.json else _model(spec, entry)
     if output is OutputFormat.json:
         found = _json(spec, entry, exclude_none=kind != "deployment")
-        for key, pool in getattr(spec, "pools", {}).items():
-            found["pools"][key]["chip"] = pool.chip.name
+        for key, pool in getattr(spec, "all_pools", {}).items():
+            of = "cpu" if pool.role == "tools" else "chip"
+            found["pools"][key][of] = getattr(pool, of).name
         return found
     entry = read(kind, name, library)
     mapping = entry.mapping if kind != "workload" else whole(kind, name, library).mapping
@@ -113,10 +114,12 @@ def _spec(kind: str) -> Any:
     from gcsim.profiles.model import Model
     from gcsim.profiles.site import Site
     from gcsim.profiles.stack import ServingStack
+    from gcsim.profiles.tools import Cpu
     from gcsim.profiles.workload import Workload
 
     return {
         "chip": Chip,
+        "cpu": Cpu,
         "stack": ServingStack,
         "model": Model,
         "deployment": Deployment,

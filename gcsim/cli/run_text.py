@@ -72,6 +72,8 @@ def run_table(result: "Result") -> "RenderableType":
     if s["steps_within_budget"]:
         parts.append(_budget(s))
     parts += [Text(_rates(s)), Text(_costs(s)), _pools(s["pools"])]
+    if "tools" in s:
+        parts.append(Text(_tools(s["tools"])))
     parts += [busy_table(pool) for pool in s["pools"] if causes(pool)]
     if s["links"]:
         parts.append(_links(s["links"]))
@@ -107,8 +109,9 @@ def caveats(summary: dict[str, Any]) -> list[str]:
             of = f"of {every} {what}" if what == "replicas" else "groups of used replicas"
             found.append(f"Pool {name}: {number} {of} got no request.")
     if summary["assumed_values"]:
-        chips = sorted({pool["chip"] for pool in summary["pools"]})
-        where = ", ".join(f"gcsim show chip {chip}" for chip in chips)
+        known = {(pool["role"] == "tools", pool["chip"]) for pool in summary["pools"]}
+        shown = ((("chip", "cpu")[of_tools], name) for of_tools, name in sorted(known))
+        where = ", ".join(f"gcsim show {kind} {name}" for kind, name in shown)
         found.append(f"{summary['assumed_values']} assumed values enter ({where}).")
     return found
 
@@ -279,7 +282,8 @@ def size_text(name: str, s: dict[str, Any]) -> str:
     """What a deployment is: `sn40l-mono: 16 sn40l, 10.0 kW, 64.0 USD/h.`"""
     chips: dict[str, int] = {}
     for pool in s["pools"]:
-        chips[pool["chip"]] = chips.get(pool["chip"], 0) + pool["chips"]
+        count = pool["replicas"] if pool["role"] == "tools" else pool["chips"]
+        chips[pool["chip"]] = chips.get(pool["chip"], 0) + count
     parts = ", ".join(f"{count} {chip}" for chip, count in chips.items())
     return f"{name}: {parts}, {three(s['power_w'] / 1e3)} kW, {three(s['usd_per_hour'])} USD/h."
 
@@ -368,6 +372,11 @@ def _pools(pools: list[dict[str, Any]]) -> "Table":
     table = plain_table(*headers)
     table.columns[1].justify = "left"
     for pool in pools:
+        if pool["role"] == "tools":
+            busy, waiting = f"{pool['utilization']:.0%}", three(pool["mean_waiting"])
+            what = f"{pool['replicas']} {pool['chip']}"
+            table.add_row(pool["pool"], what, busy, "-", "-", waiting, "-", "-")
+            continue
         table.add_row(
             pool["pool"],
             f"{pool['chips']} {pool['chip']}",
@@ -379,6 +388,25 @@ def _pools(pools: list[dict[str, Any]]) -> "Table":
             f"{pool['kv_peak']:.0%}",
         )
     return table
+
+
+def _tools(tools: dict[str, Any]) -> str:
+    """The line before the tools, and how many cores would do."""
+    share = tools["queue_share"]
+    text = f"{tools['calls']:,} tool calls waited {three(tools['mean_queue_ms'])} ms for cores or"
+    text += f" memory of {tools['pool']} on average, {'-' if share is None else f'{share:.2%}'} of"
+    held = three(tools["peak_memory_bytes"] / 1e9)
+    text += f" the task time; sandboxes held {held} GB at most."
+    if tools["cores_needed"] is None:
+        return text
+    each = three(tools["cores_per_100_agents"])
+    # Where the line holds back the calls that it is asked about, their answer is a lower bound.
+    least = "At least " if share is None or share > tools["queue_share_wanted"] else ""
+    text += f" {least}{tools['cores_needed']} of {tools['cores']} cores keep the line below"
+    text += f" {tools['queue_share_wanted']:.0%} of it, {each} for 100 agents. They"
+    text += f" cost {three(tools['usd_per_hour_needed'])} USD/h beside"
+    text += f" {three(tools['chips_usd_per_hour'])} USD/h of chips"
+    return f"{text} ({tools['share_of_chips_usd']:.1%})."
 
 
 def busy_table(pool: dict[str, Any]) -> "Table":

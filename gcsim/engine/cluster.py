@@ -13,6 +13,7 @@ from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, UNFINISHED, Context, Request
 from gcsim.engine.router import POLICIES, State
 from gcsim.engine.session import Session
+from gcsim.engine.tools import Tools
 from gcsim.engine.window import Window
 from gcsim.machine.machine import Machine
 from gcsim.profiles.deployment import Deployment
@@ -108,6 +109,10 @@ class Cluster:
         ]
         # The call at which each replica has its next boundary.
         self._calls: list[Call | None] = [None] * len(self.replicas)
+        # The pool that runs the agents' tools, where there is one.
+        tools = deployment.tool_pools.values()
+        self.tools = next((Tools(env, pool, records) for pool in tools), None)
+        self.call_tools = None if self.tools is None else self.tools.call
         self.live: dict[Request, None] = {}
         self.created = 0
         self.played = ""  # by which engine, and why that one

@@ -53,7 +53,7 @@ class Load:
         was_open = self._window.opened_ns >= 0 or self._window.warmup_ns is not None
         cluster = self._cluster
         part = self._window.start(trajectory.workload, now, cluster.served, cluster.spent_ns)
-        session = Session(trajectory, now, cluster.send, part)
+        session = Session(trajectory, now, cluster.send, part, cluster.call_tools)
         if not was_open and self._window.opened_ns >= 0:
             self._cluster.count_from(now)
         self.sessions[session] = None

@@ -51,6 +51,8 @@ TRAJECTORY = _integers(
     "part",
     *(f"{part}_ns" for part in PATH),
 )
+# `cpu_ns`: on its cores, the start of its sandbox too; `rest_ns`: without them, after that.
+TOOL_CALL = _integers("arrived_ns", "queue_ns", "cpu_ns", "rest_ns", "part")
 STATUSES = ("completed", "rejected", "unfinished")
 
 
@@ -77,7 +79,7 @@ class Names(dict[str, int]):
 
 
 class Records:
-    """Records of the types `REQUEST` (168 bytes) and `TRAJECTORY`, as they are added.
+    """Records of the types `REQUEST` (168 bytes), `TRAJECTORY` and `TOOL_CALL`, as they are added.
 
     What only fills the load after the window (`gcsim.engine.window`) leaves none.
     """
@@ -85,6 +87,7 @@ class Records:
     def __init__(self) -> None:
         self._requests = array("q")
         self._trajectories = array("q")
+        self._tool_calls = array("q")
         self.workloads = Names()
         self.statuses = Names(*STATUSES)
         self.reasons = Names("")
@@ -139,6 +142,12 @@ class Records:
             )
         )
 
+    def tool_call(
+        self, arrived_ns: int, queue_ns: int, cpu_ns: int, rest_ns: int, part: Part
+    ) -> None:
+        """Add a tool call that starts in a tools pool."""
+        self._tool_calls.extend((arrived_ns, queue_ns, cpu_ns, rest_ns, part))
+
     def fill(self, requests: NDArray[Any], trajectories: NDArray[Any]) -> None:
         """Add whole rows of integers, made elsewhere."""
         self._requests.frombytes(requests.tobytes())
@@ -153,6 +162,11 @@ class Records:
     def trajectories(self) -> NDArray[Any]:
         """All trajectories, by index, by the names of `TRAJECTORY`."""
         return _table(self._trajectories, TRAJECTORY)
+
+    @property
+    def tool_calls(self) -> NDArray[Any]:
+        """All tool calls that a tools pool started, by arrival, by the names of `TOOL_CALL`."""
+        return _table(self._tool_calls, TOOL_CALL)
 
 
 def _table(cells: "array[int]", record: "np.dtype[np.void]") -> NDArray[Any]:

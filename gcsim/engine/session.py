@@ -12,7 +12,8 @@ from gcsim.engine.window import Part
 from gcsim.traffic.trajectory import Trajectory
 
 # Time on the critical path, in this order: it sums to the task time.
-PATH = ("tools", "human", "network", "queue", "prefill", "kv_transfer", "decode")
+# `tool_queue` is there in a deployment with a tools pool only (`gcsim.engine.tools`).
+PATH = ("tools", "tool_queue", "human", "network", "queue", "prefill", "kv_transfer", "decode")
 _NO_TIME = (0,) * len(PATH)
 
 
@@ -20,7 +21,9 @@ class Session:
     """A trajectory under way.
 
     part: where in the run it starts, which says whether it counts;
-    send(session, step, context, ready_ns): hands a step to the cluster, to be sent at `ready_ns`.
+    send(session, step, context, ready_ns): hands a step to the cluster, to be sent at `ready_ns`;
+    call_tools(session, step, context, ready_ns): hands the tool calls before a step to the tools
+    pool, which says when they have ended (`tools_ended`); None: they take their time, and no CPU.
     """
 
     __slots__ = (
@@ -30,6 +33,7 @@ class Session:
         "_paths",
         "_released",
         "_users",
+        "call_tools",
         "done",
         "end_ns",
         "live",
@@ -47,8 +51,10 @@ class Session:
         start_ns: int,
         send: Callable[["Session", int, Context, int], None],
         part: Part = Part.COUNTED,
+        call_tools: Callable[["Session", int, Context, int], None] | None = None,
     ) -> None:
         self.trajectory, self.start_ns, self.send = trajectory, start_ns, send
+        self.call_tools = call_tools
         self.done = self.live = 0
         self.part = part
         self.status, self.end_ns, self.path = UNFINISHED, start_ns, _NO_TIME
@@ -75,12 +81,18 @@ class Session:
     def _release(self, index: int, ready_ns: int, path: tuple[int, ...]) -> None:
         step = self.trajectory.steps[index]
         delay_ns = to_ns(step.delay_s)
-        tools, human, *rest = path
-        if step.human:
-            human += delay_ns
-        else:
-            tools += delay_ns
-        self._paths[index] = (tools, human, *rest)
+        # What comes before a first step is no tool call, and what takes no time is none.
+        calls = self.call_tools
+        if calls is not None and (step.human or not step.waits_for or not delay_ns):
+            calls = None
+        if calls is None:
+            tools, tool_queue, human, *rest = path
+            if step.human:
+                human += delay_ns
+            else:
+                tools += delay_ns
+            path = (tools, tool_queue, human, *rest)
+        self._paths[index] = path
         if step.parent < 0:
             context = Context([], 0, {})
         else:
@@ -94,15 +106,27 @@ class Session:
             context.truncate(step.keep)
         context.extend(step.append)
         self.live += 1
-        self.send(self, index, context, ready_ns + delay_ns)
+        if calls is None:
+            self.send(self, index, context, ready_ns + delay_ns)
+        else:
+            calls(self, index, context, ready_ns)
+
+    def tools_ended(
+        self, index: int, context: Context, now: int, tools_ns: int, queue_ns: int
+    ) -> None:
+        """The last of the tool calls before a step has ended: it is sent."""
+        tools, tool_queue, *rest = self._paths[index]
+        self._paths[index] = (tools + tools_ns, tool_queue + queue_ns, *rest)
+        self.send(self, index, context, now)
 
     def ended(self, request: Request, client_ns: int, network_ns: int) -> bool:
         """A step's answer is with the client at `client_ns`; True when the whole task has ended."""
         index = request.step
         self.live -= 1
-        tools, human, network, queue, prefill, transfer, decode = self._paths.pop(index)
+        tools, waited, human, network, queue, prefill, transfer, decode = self._paths.pop(index)
         path = (
             tools,
+            waited,
             human,
             network + network_ns,
             queue + request.queue_ns,

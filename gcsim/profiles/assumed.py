@@ -20,14 +20,15 @@ def quantities(item: Any, path: str = "") -> Iterator[tuple[str, Quantity]]:
             yield from quantities(inner, f"{path}.{index}")
     elif isinstance(item, dict):
         for key, inner in item.items():
-            yield from quantities(inner, f"{path}.{key}")
+            yield from quantities(inner, f"{path}.{key}" if path else key)
 
 
 def assumed_values(scenario: Scenario) -> dict[str, str]:
     """The assumed numbers that enter a run's times: name -> value.
 
     Of a chip: its rates, memory, links, efficiencies and the times of the serving stack in use (not
-    price and power, which only normalise); of a workload: its parameters, not what it pays.
+    price and power, which only normalise); of a tools pool: how its calls are split, its cores and
+    memory; of a workload: its parameters, not what it pays.
     """
     found: dict[str, str] = {}
     for pool in scenario.deployment.pools.values():
@@ -43,6 +44,12 @@ def assumed_values(scenario: Scenario) -> dict[str, str]:
             for path, quantity in quantities(item, part):
                 if quantity.kind == "assumed":
                     found[f"{chip.name}.{path}"] = str(quantity)
+    for name, tools in scenario.deployment.tool_pools.items():
+        own = {key: getattr(tools, key) for key in type(tools).model_fields if key != "cpu"}
+        node = {"cores": tools.cpu.cores, "memory": tools.cpu.memory}
+        for path, quantity in quantities({name: own, tools.cpu.name: node}):
+            if quantity.kind == "assumed":
+                found[path] = str(quantity)
     for path, origin in origins(scenario.workload):
         if origin.kind == "assumed" and "price" not in path.split("."):
             found[f"{scenario.workload.name}.{path}"] = str(getattr(origin, "value", origin))

@@ -1,9 +1,10 @@
 """A deployment: pools of replicas, the links between them, and the router in front."""
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from gcsim.profiles.base import (
     Chips,
@@ -20,6 +21,7 @@ from gcsim.profiles.base import (
 )
 from gcsim.profiles.chip import Chip, Stack, Tier
 from gcsim.profiles.model import KvFormat, Model
+from gcsim.profiles.tools import ToolPool, kind_of_pool
 
 
 class ContextLimit(Spec):
@@ -278,8 +280,13 @@ class Router(Spec):
     """Prompts with fewer uncached tokens are prefilled where they decode."""
 
 
+AnyPool = Annotated[
+    Annotated[Pool, Tag("serving")] | Annotated[ToolPool, Tag("tools")], Discriminator(kind_of_pool)
+]
+
+
 class Deployment(Spec):
-    """Everything that serves: pools, links, KV handoff, router."""
+    """Everything that serves: pools, links, KV handoff, router; and where tools run."""
 
     name: Name
     """What it is called; its file is named so too."""
@@ -287,14 +294,39 @@ class Deployment(Spec):
     """One sentence, for lists."""
     source: str = ""
     """Where the layout comes from."""
-    pools: dict[str, Pool] = Field(min_length=1)
-    """Pools by name."""
+    all_pools: dict[str, AnyPool] = Field(alias="pools", min_length=1)
+    """Pools by name: of chips that serve a model, and at most one with role `tools`."""
     links: tuple[Link, ...] = ()
     """Links between pools, one way each."""
     kv_handoff: KvHandoff = KvHandoff()
     """What travels from prefill to decode."""
     router: Router = Router()
     """Which replica gets a request."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, which takes any key in silence: `pools` is no field, `all_pools` is."""
+        if update and "pools" in update:
+            raise TypeError("pools is no field of a deployment: update all_pools")
+        return super().model_copy(update=update, deep=deep)
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """The pools that serve a model, by name."""
+        return {name: pool for name, pool in self.all_pools.items() if isinstance(pool, Pool)}
+
+    @property
+    def tool_pools(self) -> dict[str, ToolPool]:
+        """The pool that runs the agents' tools by its name, if there is one."""
+        return {name: pool for name, pool in self.all_pools.items() if isinstance(pool, ToolPool)}
+
+    @model_validator(mode="after")
+    def _serves(self) -> "Deployment":
+        if not self.pools:
+            raise ValueError("pools: none serves a model, for all have role: tools")
+        if len(self.tool_pools) > 1:
+            names = ", ".join(self.tool_pools)
+            raise ValueError(f"pools: {names} all have role: tools; give one, with more nodes")
+        return self
 
     @model_validator(mode="after")
     def _connected(self) -> "Deployment":

@@ -18,11 +18,12 @@ from gcsim.profiles.load import Lines, Mark, Place, mark_of, read_mapping
 NOT_INHERITED = ("name", "aliases", "description")
 DEEPEST = 20  # files on top of each other
 # Keys that name another profile, or a file.
-NAMING = ("base", "model", "deployment", "workload", "chip", "factors", "from", "path")
-PROFILES = ("model", "deployment", "workload", "chip")
+NAMING = ("base", "model", "deployment", "workload", "chip", "cpu", "factors", "from", "path")
+PROFILES = ("model", "deployment", "workload", "chip", "cpu")
 # What only a profile of a kind has.
 EVIDENT = {
     "chip": ("compute",),
+    "cpu": ("cores",),
     "stack": ("priors",),
     "deployment": ("pools",),
     "model": ("layers",),

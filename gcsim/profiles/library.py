@@ -15,6 +15,7 @@ FOLDERS = {
     "chip": "hardware_profiles/chips",
     "stack": "hardware_profiles/stacks",
     "factors": "hardware_profiles/factors",
+    "cpu": "hardware_profiles/cpus",
     "deployment": "hardware_profiles/deployments",
     "site": "hardware_profiles/sites",
     "model": "model_profiles",

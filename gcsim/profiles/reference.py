@@ -26,14 +26,17 @@ from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.site import Site
 from gcsim.profiles.stack import ServingStack
 from gcsim.profiles.template import descriptions
+from gcsim.profiles.tools import Cpu
 from gcsim.profiles.workload import Workload
 
+BLUEPRINT = "mi300x-prefill-sn50-decode-xeon6-tools"
 # Kind of file -> its spec, where it lies, and the shipped one that the examples are from.
 FILES: dict[str, tuple[type[BaseModel], str, str]] = {
     "scenario": (Scenario, "scenarios", "coding-agents"),
     "workload": (Workload, "workloads", "coding-agent"),
-    "deployment": (Deployment, "hardware_profiles/deployments", "mi300x-prefill-sn50-decode"),
+    "deployment": (Deployment, "hardware_profiles/deployments", BLUEPRINT),
     "chip": (Chip, "hardware_profiles/chips", "h100-sxm"),
+    "cpu": (Cpu, "hardware_profiles/cpus", "xeon-6980p"),
     "stack": (ServingStack, "hardware_profiles/stacks", "vllm"),
     "model": (Model, "model_profiles", "gpt-oss-120b"),
     "site": (Site, "hardware_profiles/sites", "owned"),
@@ -65,7 +68,7 @@ def reference() -> str:
     told: set[type[BaseModel]] = set()
     for kind, (spec, folder, name) in FILES.items():
         lines.append(f"## {kind.capitalize()}\n")
-        lines.append(f"{_about(spec)}\nFiles: `{folder}/*.yaml`; examples from `{name}`.\n")
+        lines.append(f"{_about(spec)}\nFiles: `{folder}/*.yaml`; examples: `{name}`.\n")
         example = read(kind, name, Library()).mapping
         lines += _tables(spec, example, told, kind)
     lines.append("## Distributions\n")
@@ -114,18 +117,26 @@ def _is_file(spec: type[BaseModel]) -> bool:
 
 
 def _place(path: str, key: str, spec: type[BaseModel]) -> str:
-    field = spec.model_fields.get("process")
-    which = f" with `process: {get_args(field.annotation)[0]}`" if field is not None else ""
-    return f"`{path}.{key}`{which}"
+    for tag, most in (("process", 9), ("role", 1)):  # a role of several is the usual pool's
+        field = spec.model_fields.get(tag)
+        values = get_args(field.annotation) if field is not None else ()
+        if 0 < len(values) <= most:
+            return f"`{path}.{key}` with `{tag}: {values[0]}`"
+    return f"`{path}.{key}`"
 
 
 def _first(value: Any, spec: type[BaseModel]) -> Any:
-    """What of an example stands for a spec: of a list or a mapping of several, the first."""
+    """What of an example stands for a spec: of a list or a mapping of several, the first.
+
+    Of pools, which are of two specs, the first that has no key of the other.
+    """
     keys = {info.alias or name for name, info in spec.model_fields.items()}
     if isinstance(value, list):
         return value[0] if value else {}
     if isinstance(value, Mapping) and not keys & set(value):
-        return next(iter(value.values()), {})
+        every = list(value.values())
+        fits = (one for one in every if isinstance(one, Mapping) and keys.issuperset(one))
+        return next(fits, every[0] if every else {})
     return value
 
 

@@ -23,6 +23,7 @@ from gcsim.profiles.load import Lines, Mark, Place, validate
 from gcsim.profiles.model import Model
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.stack import ServingStack
+from gcsim.profiles.tools import Cpu
 from gcsim.profiles.workload import resolve_workload
 
 # Where a scenario may name a profile instead of giving its mapping.
@@ -56,8 +57,9 @@ class Resolved:
         deployment = dict(self.mapping["deployment"])
         pools = {name: dict(pool) for name, pool in deployment["pools"].items()}
         for name, pool in pools.items():
-            spec = self.scenario.deployment.pools[name]
-            for kind, named in (("chip", spec.chip), ("model", spec.model)):
+            spec = self.scenario.deployment.all_pools[name]
+            for kind in ("chip", "model", "cpu"):
+                named = getattr(spec, kind, None)
                 if named is None:
                     continue
                 part, key = pool.pop(kind), f"{kind} {named.name}"
@@ -167,6 +169,16 @@ def load_chip(name: str, library: Library | None = None) -> Chip:
     return validate(Chip, data, file, lines)
 
 
+def load_cpu(name: str, library: Library | None = None) -> Cpu:
+    """A node of CPUs by name, alias or path.
+
+    >>> load_cpu("xeon-6980p").vendor
+    'Intel'
+    """
+    mapping, lines, path = read("cpu", name, library)
+    return validate(Cpu, mapping, str(path), lines)
+
+
 def load_stack(name: str, library: Library | None = None) -> ServingStack:
     """A serving stack by name, alias or path.
 
@@ -236,8 +248,8 @@ class Names:
         pools = entry.mapping.get("pools") if kind == "deployment" else None
         for name, pool in pools.items() if isinstance(pools, dict) else ():
             if isinstance(pool, dict):
-                self.inline(pool, ("pools", name, "chip"))
-                self.inline(pool, ("pools", name, "model"))
+                for key in ("chip", "model", "cpu"):
+                    self.inline(pool, ("pools", name, key))
         return entry.mapping
 
     def _below(self, place: Place) -> Lines:
@@ -309,7 +321,7 @@ def _set(node: Any, keys: list[str], value: Any, dotted: str, names: Names) -> N
             why = f"{node.get('name')} has no pool {keys[1]!r}, only {', '.join(pools)}"
             hint = "gcsim compare --vary changes what has such a setting"
             raise ProfileError.one("--set", dotted, value, why, hint)
-    if key in _NAMED or key == "chip":
+    if key in _NAMED or key in ("chip", "cpu"):
         names.inline(node, tuple(dotted.split(".")[: 1 - len(keys)]))
     child = node.setdefault(key, {})
     # A number with its origin, set to a bare value, loses the origin with the value.

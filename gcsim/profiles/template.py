@@ -176,7 +176,7 @@ def _entry(key: str, value: Any, info: FieldInfo, about: str, indent: int) -> It
         if "dict" in str(info.annotation):
             for name, item in value.items():
                 yield f"{' ' * (indent + 2)}{_flow(name)}:"
-                yield from _lines(inner, item, indent + 4)
+                yield from _lines(_variant(specs, item), item, indent + 4)
         else:
             yield from _lines(_variant(specs, value), value, indent + 2)
     elif isinstance(value, list) and inner is not None and all(isinstance(v, dict) for v in value):
@@ -190,11 +190,12 @@ def _entry(key: str, value: Any, info: FieldInfo, about: str, indent: int) -> It
 
 
 def _variant(specs: list[type[BaseModel]], value: dict[str, Any]) -> type[BaseModel]:
-    """The one of a union that a mapping is: arrivals tell by `process`."""
+    """The one of a union that a mapping is: arrivals tell by `process`, pools by `role`."""
     for spec in specs:
-        field = spec.model_fields.get("process")
-        if field is not None and value.get("process") in get_args(field.annotation):
-            return spec
+        for tag in ("process", "role"):
+            field = spec.model_fields.get(tag)
+            if field is not None and value.get(tag) in get_args(field.annotation):
+                return spec
     return specs[0]
 
 

@@ -200,7 +200,7 @@ def decides(comparison: Comparison) -> str:
 
 def _bound(result: Result, phase: str) -> str:
     """What takes most of the busy time of the busiest pool that does a phase (or of all pools)."""
-    pools = result.pools
+    pools = result.pools[result.pools["role"] != "tools"]
     if phase in _ROLES:
         pools = pools[pools["role"].isin(_ROLES[phase])]
     pool = pools.sort_values("utilization", ascending=False, kind="stable").iloc[0]
@@ -212,4 +212,5 @@ def _bound(result: Result, phase: str) -> str:
 def _waiting_share(result: Result) -> float:
     done = result.trajectories[result.trajectories["status"] == "completed"]
     total = float(done["task_s"].sum())
-    return float((done["tools_s"] + done["human_s"]).sum()) / total if total else 0.0
+    waits = [part for part in ("tools_s", "tool_queue_s", "human_s") if part in done]
+    return float(done[waits].to_numpy().sum()) / total if total else 0.0

@@ -31,6 +31,7 @@ from gcsim.errors import Problem, ProfileError
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Deployment, Pool
 from gcsim.profiles.site import Site
+from gcsim.profiles.tools import Cpu, ToolPool
 
 HOURS = 8766.0  # of a year
 KWH_J = 3.6e6  # joules of a kWh
@@ -40,7 +41,8 @@ KWH_J = 3.6e6  # joules of a kWh
 class PoolCost:
     """One pool: its chips, the nodes and racks that they fill, dollars per hour, mean power [W].
 
-    racks: None where one node draws more than a rack of the site may.
+    A tools pool has nodes of CPUs, and no chips. racks: None where one node draws more than a rack
+    of the site may.
     """
 
     pool: str
@@ -106,13 +108,31 @@ def chip_usd_per_hour(chip: Chip, site: Site) -> float:
     """
     if site.basis == "rental":
         return float(chip.price.usd_per_chip_hour.value)
-    if chip.price.purchase is None:
+    return _bought(chip, f"chip {chip.name}", site, site.beside_chips.value)
+
+
+def node_usd_per_hour(cpu: Cpu, site: Site) -> float:
+    """What a node of CPUs costs, as `chip_usd_per_hour`; it is bought whole, so with b = 1.
+
+    >>> from gcsim.profiles.resolve import load_cpu
+    >>> from gcsim.profiles.site import load_site
+    >>> xeon, owned = load_cpu("xeon-6980p"), load_site("owned")
+    >>> node_usd_per_hour(xeon, load_site("rented")), round(node_usd_per_hour(xeon, owned), 2)
+    (27.14, 3.27)
+    """
+    if site.basis == "rental":
+        return float(cpu.price.usd_per_node_hour.value)
+    return _bought(cpu, f"cpu {cpu.name}", site, 1.0)
+
+
+def _bought(what: Chip | Cpu, file: str, site: Site, b: float) -> float:
+    """Price per hour in use of what is paid back with interest: (2) without power."""
+    if what.price.purchase is None:
         hint = "add price.purchase to its profile, or take a site with basis: rental"
-        raise ProfileError.one(f"chip {chip.name}", "price.purchase", None, "is not given", hint)
+        raise ProfileError.one(file, "price.purchase", None, "is not given", hint)
     years, rate = site.amortisation.value / (HOURS * 3600), site.interest.value
     yearly = rate / (1 - (1 + rate) ** -years) if rate else 1 / years
-    price = chip.price.purchase.value * site.beside_chips.value
-    return float(price * yearly / (HOURS * site.in_use.value))
+    return float(what.price.purchase.value * b * yearly / (HOURS * site.in_use.value))
 
 
 def served_usd_per_hour(chip: Chip, site: Site) -> float:
@@ -160,9 +180,12 @@ def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost
     rows = {row["pool"]: row for row in summary["pools"]}
     problems: list[Problem] = []
     pools = []
-    for name, pool in deployment.pools.items():
+    for name, pool in deployment.all_pools.items():
         try:
-            pools.append(_pool(name, pool, rows[name], site))
+            if isinstance(pool, ToolPool):
+                pools.append(_tool_pool(name, pool, rows[name], site))
+            else:
+                pools.append(_pool(name, pool, rows[name], site))
         except ProfileError as error:
             problems += error.problems
     if problems:
@@ -185,7 +208,7 @@ def cost(deployment: Deployment, summary: Mapping[str, Any], site: Site) -> Cost
         electricity_usd_per_hour=electricity,
         usd_per_million=_per_million(whole, summary, site, sound),
         usd_per_task=whole / 3600 / tasks if tasks else None,
-        joules_per_token=_joules(power, sum(one.prefill_power_w for one in pools), summary, sound),
+        joules_per_token=_joules(pools, summary, sound),
         joules_per_task=power / tasks if tasks else None,
         power_w=power,
         site_power_w=site_power_w,
@@ -239,6 +262,34 @@ def _pool(name: str, pool: Pool, row: Mapping[str, Any], site: Site) -> PoolCost
     )
 
 
+def _tool_pool(name: str, pool: ToolPool, row: Mapping[str, Any], site: Site) -> PoolCost:
+    """Nodes of CPUs: (3) with f = 1, for what computes on cores is arithmetic."""
+    cpu, nodes = pool.cpu, pool.nodes
+    full_w = nodes * cpu.power.node.value
+    idle = site.idle_power.value
+    if cpu.power.idle is not None:
+        idle = min(cpu.power.idle.value / cpu.power.node.value, 1.0)
+    power_w = full_w * float(idle + (1 - idle) * row["utilization"])
+    room = int(site.rack_power.value / cpu.power.node.value)
+    electricity = 0.0
+    if site.basis == "purchase":
+        electricity = power_w * 3600 / KWH_J * site.electricity.value * site.pue.value
+    return PoolCost(
+        pool=name,
+        chip=cpu.name,
+        chips=0,
+        nodes=nodes,
+        racks=ceil(nodes / room) if room else None,
+        racks_full=nodes / room if room else None,
+        cooling=cpu.cooling,
+        prefill_power_w=0.0,
+        chips_usd_per_hour=nodes * node_usd_per_hour(cpu, site),
+        electricity_usd_per_hour=electricity,
+        power_w=power_w,
+        full_power_w=full_w,
+    )
+
+
 def _rates(summary: Mapping[str, Any]) -> dict[str, float]:
     """Tokens of each sort per second."""
     hit, output = summary["cache_hit_rate"] or 0.0, summary["output_throughput"] or 0.0
@@ -247,13 +298,19 @@ def _rates(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _joules(
-    power_w: float, prefill_w: float, summary: Mapping[str, Any], sound: bool
+    pools: list[PoolCost], summary: Mapping[str, Any], sound: bool
 ) -> dict[str, float | None]:
-    """Energy of a computed prompt token, of an output token, and of all for an output token."""
+    """Energy of a computed prompt token, of an output token, and of all for an output token.
+
+    What tools draw is part of the last only.
+    """
     rates = _rates(summary) if sound else {}
+    power_w = sum(one.power_w for one in pools)
+    chips_w = sum(one.power_w for one in pools if one.chips)
+    prefill_w = sum(one.prefill_power_w for one in pools)
     return {
         "input": _over(prefill_w, rates.get("input")),
-        "output": _over(power_w - prefill_w, rates.get("output")),
+        "output": _over(chips_w - prefill_w, rates.get("output")),
         "output_alone": _over(power_w, rates.get("output")),
     }
 

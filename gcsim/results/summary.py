@@ -45,7 +45,9 @@ def summarise(of: Counted) -> dict[str, Any]:
         found |= {key: numbers[which] for which, key in metric.keys().items()}
     return found | {
         "breakdown_ms": means_ms(of.requests, PHASES),
-        "task_breakdown_ms": means_ms(of.tasks, PATH),
+        "task_breakdown_ms": means_ms(
+            of.tasks, tuple(part for part in PATH if f"{part}_s" in of.tasks)
+        ),
         "reasons": {
             str(reason): int(number)
             for reason, number in of.sent["reason"].value_counts(sort=False).items()

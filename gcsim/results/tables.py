@@ -14,6 +14,7 @@ from gcsim.machine.machine import Machine
 from gcsim.machine.roofline import TOTALS
 from gcsim.profiles.scenario import Scenario
 from gcsim.results.counted import tiers_of
+from gcsim.results.tools import tool_row
 
 NS = 1e-9
 
@@ -43,6 +44,8 @@ def trajectory_table(cluster: Cluster) -> pd.DataFrame:
     table = _seconds(records.trajectories)
     _name(table, workload=records.workloads, status=records.statuses)
     table["counted"] = table.pop("part") == Part.COUNTED
+    if cluster.tools is None:
+        del table["tool_queue_s"]
     task = (table["end_s"] - table["start_s"]).where(table["status"] == "completed")
     table.insert(list(table.columns).index("end_s") + 1, "task_s", task)
     return table
@@ -62,9 +65,13 @@ def pool_table(cluster: Cluster, elapsed_s: float) -> pd.DataFrame:
     """One row per pool: use, achieved fractions of peak, cache, and where its time goes.
 
     utilization: busy time / elapsed time, mean over replicas; mfu, mbu: FLOPs and bytes moved /
-    (elapsed x datasheet peak); bound_*: share of the busy time by what bounded it.
+    (elapsed x datasheet peak); bound_*: share of the busy time by what bounded it. A tools pool
+    has nodes for replicas, cores that are busy, and no chips.
     """
-    return pd.DataFrame([_pool(cluster, name, elapsed_s) for name in cluster.deployment.pools])
+    rows = [_pool(cluster, name, elapsed_s) for name in cluster.deployment.pools]
+    for name, pool in cluster.deployment.tool_pools.items():
+        rows.append(dict.fromkeys(rows[0], 0) | tool_row(cluster, name, pool))
+    return pd.DataFrame(rows)
 
 
 def unused(cluster: Cluster) -> dict[str, dict[str, int]]:

@@ -5,6 +5,7 @@ from math import floor, isfinite, log10
 from typing import Any
 
 PHASE_NAMES = {
+    "tool_queue": "tool queue",
     "network": "network",
     "queue": "queue",
     "prefill": "prefill",

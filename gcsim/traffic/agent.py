@@ -5,13 +5,13 @@ steps. A context grows by the previous output (which the engine appends) and the
 """
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gcsim.profiles.distribution import Delay, Tokens, constant
+from gcsim.profiles.distribution import constant
 from gcsim.profiles.workload import Agent, FanOut
 from gcsim.traffic import ids
 from gcsim.traffic.distributions import Floats, Ints, sample, sample_whole
@@ -23,12 +23,16 @@ _WAITS = [(k,) for k in range(4096)]  # made once: most steps wait for the one b
 
 
 class Draws(NamedTuple):
-    """Iterators over the steps of a block, in order: what each appends, gives and waits."""
+    """Iterators over the steps of a block, in order: what each appends, gives and waits.
+
+    calls: the times of all the tool calls of a step that makes several [s]
+    """
 
     append: Iterator[int]
     output: Iterator[int]
     delay: Iterator[float]
     human: Iterator[bool]
+    calls: Iterator[tuple[float, ...]]
 
 
 class Fork(NamedTuple):
@@ -101,23 +105,35 @@ def _draws(
         output[ends - 1] = sample_whole(agent.last_output, lengths, len(steps))
     append = np.zeros(total, dtype=np.int64)
     delay = np.zeros(total)
+    calls: Iterator[tuple[float, ...]] = repeat(())
     if agent.tools:
         append = sample_whole(agent.tools.append, lengths, total)
-        delay = _longest(agent.tools.delay, agent.tools.calls, delays, total)
+        number = sample_whole(agent.tools.calls, delays, total)
+        every = sample(agent.tools.delay, delays, int(number.sum()))
+        begun = np.cumsum(number) - number
+        delay = np.maximum.reduceat(every, begun) if total else every
+        calls = _several(every, begun, number * ~human, begins)
     if agent.user:
         append = np.where(human, sample_whole(agent.user.append, lengths, total), append)
         delay = np.where(human, sample(agent.user.gap, delays, total), delay)
     append[begins] = first
     delay[begins] = sample(agent.start_delay, delays, len(steps))
     lists = append.tolist(), output.tolist(), delay.tolist(), human.tolist()
-    return Draws(*map(iter, lists))
+    appended, given, waited, people = lists
+    return Draws(iter(appended), iter(given), iter(waited), iter(people), calls)
 
 
-def _longest(delay: Delay, calls: Tokens, rng: np.random.Generator, count: int) -> Floats:
-    """The longest of the parallel calls of each step."""
-    number = sample_whole(calls, rng, count)
-    every = sample(delay, rng, int(number.sum()))
-    return np.maximum.reduceat(every, np.cumsum(number) - number) if count else every
+def _several(every: Floats, begun: Ints, number: Ints, begins: Ints) -> Iterator[tuple[float, ...]]:
+    """The times of all calls of each step with more than one; first steps have none [s]."""
+    number[begins] = 0
+    steps = np.flatnonzero(number > 1)
+    if not len(steps):
+        return repeat(())
+    found: list[tuple[float, ...]] = [()] * len(number)
+    times, first, count = every.tolist(), begun[steps].tolist(), number[steps].tolist()
+    for step, at, calls in zip(steps.tolist(), first, count, strict=True):
+        found[step] = tuple(times[at : at + calls])
+    return iter(found)
 
 
 def _chain(
@@ -139,10 +155,10 @@ def _chain(
     waits: tuple[int, ...] = ()
     append: tuple[Span, ...]
     main = islice(zip(*draws, strict=False), length)
-    for k, (tokens, osl, delay_s, human) in enumerate(main):
+    for k, (tokens, osl, delay_s, human, calls) in enumerate(main):
         if fork and k == fork.after + 1 and branch:
             tokens, waits = _branches(agent, shared, fork, branch, base, steps)
-            delay_s = 0.0
+            delay_s, calls = 0.0, ()
         piece = base + len(steps)
         context += tokens
         parent, append = last, ((piece, tokens),)
@@ -151,7 +167,8 @@ def _chain(
             parent, append = -1, (shared, (piece, kept))
         elif delay_s > ttl or not k:
             parent, append = -1, (shared, (piece, context - shared[1]))
-        steps.append(Step(append, osl, delay_s, parent, waits, human, agent.model))
+        model = agent.model
+        steps.append(Step(append, osl, delay_s, parent, waits, human, model, None, calls))
         context += osl
         last = len(steps) - 1
         waits = _WAITS[last] if last < len(_WAITS) else (last,)
@@ -161,9 +178,9 @@ def _chain(
 def _samples(agent: Agent, length: int, shared: Span, base: int, draws: Draws) -> tuple[Step, ...]:
     """Parallel answers to one prompt."""
     prompts = list(islice(zip(*draws, strict=False), length))
-    tokens, _, delay_s, _ = prompts[0]
+    tokens, _, delay_s, _, _ = prompts[0]
     append = (shared, (base, tokens))
-    return tuple(Step(append, osl, delay_s, model=agent.model) for _, osl, _, _ in prompts)
+    return tuple(Step(append, osl, delay_s, model=agent.model) for _, osl, *_ in prompts)
 
 
 def _forks(
@@ -195,10 +212,11 @@ def _branches(
     start, reports, ends = len(steps) - 1, 0, []
     for length in fork.branches:
         parent, waits, osl = -1, (start,), 0
-        for tokens, osl, delay_s, human in islice(zip(*draws, strict=False), length):
+        for tokens, osl, delay_s, human, calls in islice(zip(*draws, strict=False), length):
             piece = (base + len(steps), tokens)
             append = (shared, piece) if parent < 0 else (piece,)
-            steps.append(Step(append, osl, delay_s, parent, waits, human, model or agent.model))
+            served = model or agent.model
+            steps.append(Step(append, osl, delay_s, parent, waits, human, served, None, calls))
             parent = len(steps) - 1
             waits = (parent,)
         reports += osl

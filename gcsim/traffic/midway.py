@@ -90,7 +90,8 @@ def enter(steps: tuple[Step, ...], at: int, left: float, number: int) -> tuple[S
             append = (*_kept(_said(steps, step.parent, number), keep), *append)
             parent, keep = -1, None
         moved = replace(step, append=append, parent=parent, waits_for=waits, keep=keep)
-        found.append(replace(moved, delay_s=delay_s))
+        calls = tuple(call_s * left for call_s in step.calls) if index == at else step.calls
+        found.append(replace(moved, delay_s=delay_s, calls=calls))
     return tuple(found)
 
 

@@ -4,7 +4,7 @@ A prompt is a list of spans `(content id, tokens)`: equal ids are equal tokens, 
 growing context, a system prompt shared by all and the hash blocks of a trace are one mechanism.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Span = tuple[int, int]
 
@@ -22,6 +22,7 @@ class Step:
     model: name of the model that must serve it; None is the scenario's
     keep: how many leading tokens of the parent's prompt and output are continued; None is all of
         them (an agent that drops its thoughts, edits its history or goes back keeps fewer)
+    calls: times of all the tool calls that the delay is the longest of [s], where several are known
     """
 
     append: tuple[Span, ...]
@@ -32,6 +33,7 @@ class Step:
     human: bool = False
     model: str | None = None
     keep: int | None = None
+    calls: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,6 @@ def chain(index: int, workload: str, steps: list[Step], start_s: float | None = 
     0
     """
     linked = [
-        Step(s.append, s.osl, s.delay_s, k - 1, (k - 1,) if k else (), s.human, s.model)
-        for k, s in enumerate(steps)
+        replace(s, parent=k - 1, waits_for=(k - 1,) if k else ()) for k, s in enumerate(steps)
     ]
     return Trajectory(index, workload, tuple(linked), start_s)

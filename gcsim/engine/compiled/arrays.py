@@ -100,7 +100,8 @@ COMPLETED, REJECTED, ADMITTED, RESERVED, PREFILLED = range(5)
 
 TOKENS = 3  # in `spans`, behind place, length and class: all tokens of a context
 
-# Paths of a step: `PATH` when it was sent; when what it waits for ended last (and when that was).
+# Paths of a step: `PATH` (without tool_queue, for no tools pool is played) when it was sent; when
+# what it waits for ended last (and when that was).
 PATHS = 7
 LATEST, LATEST_NS = 7, 14
 

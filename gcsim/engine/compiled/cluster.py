@@ -118,8 +118,10 @@ def _record_task(w: World, s: int) -> None:
     row[0], row[1] = session.trajectory, session.workload
     row[2], row[3] = session.start_ns, session.end_ns
     row[4], row[5], row[6], row[7] = session.steps, session.done, session.status, session.part
-    for k in range(PATHS):
-        row[8 + k] = w.paths[session.place + session.steps, k]
+    path = w.paths[session.place + session.steps]
+    row[8], row[9] = path[0], 0  # tools, and no queue before them
+    for k in range(1, PATHS):
+        row[9 + k] = path[k]
 
 
 @compiled

@@ -414,7 +414,8 @@ def _live_tasks(w: World, now: dict[str, int]) -> Array:
     names = ("trajectory", "workload", "start_ns", "end_ns", "steps", "done", "status", "part")
     for place, name in enumerate(names):
         rows[:, place] = live[name]
-    rows[:, 8:] = w.paths[live["place"] + live["steps"], : arrays.PATHS]
+    paths = w.paths[live["place"] + live["steps"], : arrays.PATHS]
+    rows[:, 8:] = np.insert(paths, 1, 0, axis=1)  # no queue before tools
     return rows
 
 

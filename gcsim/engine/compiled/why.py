@@ -30,6 +30,8 @@ def unplayable(deployment: Deployment, costs: dict[str, Machine]) -> str | None:
     """Why the compiled loop cannot play a deployment; None where it can."""
     if ROUTES.count(router.POLICIES[deployment.router.policy]) == 0:
         return f"router policy {deployment.router.policy} is not compiled"
+    if deployment.tool_pools:
+        return "a pool runs tools"
     if len({cost.model for cost in costs.values()}) > 1:
         return "pools serve different models"
     for name, pool in deployment.pools.items():

@@ -2,7 +2,7 @@
 
 Keys: workload, steps, and where they differ from the default start_s and priority; of a step append
 ([[content id, tokens], ...]), osl, and where they differ from those of a chain delay_s, parent,
-waits_for, human, model, keep.
+waits_for, human, model, keep; calls_s, of a step behind several tool calls: their times.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gcsim.profiles.bounds import TOKENS_MAX
+from gcsim.profiles.bounds import PARALLEL_MAX, TOKENS_MAX
 from gcsim.traffic.traces import by_session, fields
 from gcsim.traffic.traces.files import numbered_lines
 from gcsim.traffic.traces.row import USUAL, BadLineError, Options, Record, Skipped
@@ -49,6 +49,8 @@ def _step(index: int, step: Step) -> dict[str, Any]:
         record["model"] = step.model
     if step.keep is not None:
         record["keep"] = step.keep
+    if step.calls:
+        record["calls_s"] = step.calls
     return record
 
 
@@ -113,7 +115,21 @@ def _read_step(number: int, step: Record) -> Step:
         raise BadLineError("osl", osl, "must be at least 1")
     delay_s = fields.delay(step, "delay_s") or 0.0
     human, model = fields.flag(step, "human"), fields.text(step, "model")
-    return Step(spans, osl, delay_s, parent, tuple(waits), human, model, keep)
+    calls = _calls(step, delay_s)
+    return Step(spans, osl, delay_s, parent, tuple(waits), human, model, keep, calls)
+
+
+def _calls(step: Record, delay_s: float) -> tuple[float, ...]:
+    """The times of several tool calls [s], of which the delay is the longest."""
+    raw = step.get("calls_s")
+    if raw is None:
+        return ()
+    if not isinstance(raw, list) or len(raw) > PARALLEL_MAX:
+        raise BadLineError("calls_s", None, f"is no list of at most {PARALLEL_MAX} times")
+    calls = tuple(fields.delay({"calls_s": call_s}, "calls_s") or 0.0 for call_s in raw)
+    if max(calls, default=delay_s) != delay_s:
+        raise BadLineError("calls_s", max(calls), f"the longest is not delay_s, {delay_s:g}")
+    return calls
 
 
 def _is_span(span: Any) -> bool:

@@ -4,6 +4,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq install
 READY  := $(VENV)/.ready
 LOCKED := $(VENV)/.locked
+SITE   := build/docs-env
+SITE_READY := $(SITE)/.ready
 
 # Published points to calibrate on; the large set is not part of the repository.
 POINTS ?= ../shared/facts/points.csv
@@ -11,7 +13,7 @@ POINTS ?= ../shared/facts/points.csv
 DEMO := coding-agents --load 1,8,64,256 --chips sn40l,mi300x,sn50,h100-sxm --no-pairs \
 	--set run.trajectories=32
 
-.PHONY: help demo test quick bench deep examples calibrate format lock audit wheel clean
+.PHONY: docs help demo test quick bench deep examples calibrate format lock audit wheel clean
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -43,6 +45,10 @@ calibrate: $(READY)  ## fit all chip profiles to POINTS=file.csv and write docs/
 	  "(columns: those of validation/published.csv)" >&2; exit 1; }
 	@$(BIN)/python -c 'from gcsim.calibration.documents import remake; remake("$(POINTS)")'
 
+docs: $(SITE_READY)  ## the documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 format: $(READY)  ## let ruff fix and format the code
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format
@@ -57,12 +63,14 @@ lock:  ## resolve the lock files, for Python 3.11 to 3.14 on any platform (FLAGS
 	"$$tmp/bin/$(COMPILE) $(FLAGS) --extra dev --extra notebook --output-file requirements-dev.lock && \
 	"$$tmp/bin/$(COMPILE) --constraint requirements-dev.lock --extra notebook \
 	  --output-file requirements-notebook.lock && \
-	"$$tmp/bin/$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
+	"$$tmp/bin/$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock && \
+	"$$tmp/bin/$(subst pyproject.toml,requirements-docs.in,$(COMPILE)) \
+	  --constraint requirements-dev.lock --output-file requirements-docs.lock
 
 audit:  ## known vulnerabilities of what the lock files install (asks pypi.org)
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	$(PYTHON) -m venv "$$tmp" && "$$tmp/bin/python" -m pip -qq install pip-audit && \
-	for locked in requirements-dev.lock requirements-notebook.lock; do \
+	for locked in requirements-dev.lock requirements-notebook.lock requirements-docs.lock; do \
 	  "$$tmp/bin/pip-audit" --require-hashes --disable-pip --requirement $$locked || exit 1; done
 
 wheel: $(READY)  ## build dist/*.whl and the sdist
@@ -87,6 +95,13 @@ $(LOCKED): requirements-dev.lock
 	@echo "Setting up $(VENV) (once; about a minute)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# mkdocs has an environment of its own: nothing else needs it.
+$(SITE_READY): requirements-docs.lock
+	@$(PYTHON) -m venv --clear $(SITE)
+	@$(SITE)/bin/python -m pip --disable-pip-version-check -qq install \
+	  --require-hashes -r requirements-docs.lock
 	@touch $@
 
 $(READY): pyproject.toml $(LOCKED)

@@ -6,11 +6,15 @@ import sys
 def main() -> None:
     """Load the command line and run it; exit codes: `gcsim.cli.app.main`."""
     try:
-        from gcsim.cli.app import main as command
-    except KeyboardInterrupt:
+        from gcsim.cli.interrupts import terminable
+
+        with terminable():
+            from gcsim.cli.app import main as command
+
+            command()
+    except KeyboardInterrupt as error:
         sys.stderr.write("Interrupted.\n")
-        sys.exit(130)
-    command()
+        sys.exit(getattr(error, "code", 130))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 from gcsim.engine.clock import to_ns
 from gcsim.engine.cluster import Cluster, Terms
 from gcsim.engine.compiled.why import GaveUpError, unplayable
+from gcsim.engine.log import Log
 from gcsim.engine.play import forgotten, play, play_compiled
 from gcsim.engine.window import Window
 from gcsim.errors import CapacityError, Problem
@@ -71,16 +72,18 @@ def play_scenario(
     traffic: Iterable[Trajectory] | None = None,
     progress: Progress | None = None,
     skipped: Skipped | None = None,
+    log: Log | None = None,
 ) -> Cluster:
     """The engine on a scenario: what happened, before any statistics.
 
     traffic: trajectories to play in place of the scenario's own; they count from the first on,
     unless the scenario has a warm-up
     skipped: counts the lines of a trace that were left out
+    log: notes iterations and transfers; the compiled loop cannot
     """
     machines, horizon_s = bind_pools(scenario), scenario.run.horizon
     drawn = not any(leaf.workload.trace for leaf in leaves(scenario.workload))
-    why = _not_compiled(scenario, traffic, machines)
+    why = _not_compiled(scenario, traffic, machines) if log is None else "it is noted"
     if why is None:
         try:
             cluster = play_compiled(
@@ -103,7 +106,7 @@ def play_scenario(
         scenario.deployment,
         machines,
         _traffic(scenario, skipped) if traffic is None else traffic,
-        _terms(scenario, own=traffic is None),
+        replace(_terms(scenario, own=traffic is None), log=log),
         horizon_s=horizon_s,
         progress=progress,
     )

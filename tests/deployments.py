@@ -17,7 +17,7 @@ from gcsim.engine.session import PATH
 from gcsim.engine.window import Part, Window
 from gcsim.machine.machine import bind
 from gcsim.profiles.arrivals import Arrivals
-from gcsim.profiles.deployment import Deployment
+from gcsim.profiles.deployment import ContextLimit, Deployment, Speculation
 from gcsim.profiles.model import Model
 from gcsim.profiles.workload import Workload
 from gcsim.traffic.generate import trajectories
@@ -36,6 +36,33 @@ MODELS = {
     "sliding": toys.model(attention=SLIDING),
     "moe": toys.model(ffn={"d_ff": 128, "experts": 16, "experts_per_token": 2}),
     "short": toys.model(context_window=300),
+}
+
+GQA = {"kind": "gqa", "q_heads": 8, "kv_heads": 4, "head_dim": 32}
+STATES = {"kind": "linear", "heads": 8, "key_dim": 32, "value_dim": 32}
+KINDS = {
+    "hybrid": toys.runs((3, STATES), (1, GQA)),
+    "states": toys.runs((4, STATES)),
+    "chunked": toys.runs((3, {**GQA, "kind": "chunked", "chunk": 40}), (1, GQA)),
+    "drafted": toys.runs(
+        (4, GQA),
+        drafters=[
+            {
+                "name": "toy",
+                "method": "a layer",
+                "layers": [{"mixer": GQA, "ffn": {"kind": "dense", "d_ff": 1024}}],
+                "accepted": [
+                    {
+                        "domain": "any",
+                        "tokens_per_step": [1.7, 2.4],
+                        "kind": "given",
+                        "source": "nobody",
+                    }
+                ],
+            }
+        ],
+    ),
+    "sparse": toys.runs((4, {"kind": "sparse", "of": GQA, "top_k": 50, "index_heads": 2})),
 }
 
 
@@ -96,10 +123,13 @@ def case(rng: Random) -> Case:
 def mixed_case(rng: Random) -> Case:
     """A random case of one or two mixed pools, under a window of any kind."""
     found = case(rng)
-    sides = {f"m{k}": pool(rng, "mixed", [1]) for k in range(rng.choice([1, 1, 2]))}
+    groups = [1, 2, 4] if found.model.ffn.experts else [1]
+    sides = {f"m{k}": pool(rng, "mixed", groups) for k in range(rng.choice([1, 1, 2]))}
     for side in sides.values():
         side.pop("kv_offload", None)
-    what = toys.deployment(sides, router={"policy": rng.choice(sorted(ROUTING))})
+    gap = rng.choice([0, 5_000, 286_704])
+    router = {"policy": rng.choice(sorted(ROUTING)), "affinity_gap": gap}
+    what = toys.deployment(sides, router=router)
     tasks, time_ns = rng.choice([None, 2, 5]), rng.choice([None, None, 5_000_000])
     warmup_ns, midway = rng.choice([None, 0, 3_000_000]), rng.choice([0, 0, 1, 3])
     played = [replace(t, entered=k < midway) for k, t in enumerate(found.trajectories)]
@@ -111,11 +141,24 @@ def mixed_case(rng: Random) -> Case:
     )
 
 
+def kinds_case(rng: Random) -> Case:
+    """A random case of a model with other mixers; states are kept every few tokens."""
+    found, kind = playable_case(rng), rng.choice(sorted(KINDS))
+    changes = {"state_snapshot_tokens": rng.choice([1, 30, 200, 8192]), "ep": 1}
+    drafts = Speculation(drafter="toy", draft_tokens=2) if KINDS[kind].drafters else None
+    pools = {}
+    for name, side in found.deployment.pools.items():
+        own = side.speculation if drafts is None or side.role == "prefill" else drafts
+        pools[name] = side.model_copy(update={**changes, "speculation": own})
+    what = found.deployment.model_copy(update={"pools": pools})
+    return replace(found, model=KINDS[kind], deployment=what)
+
+
 def playable_case(rng: Random) -> Case:
     """A random case of any pools, without what the compiled loop does not play yet."""
     found, pools = case(rng), {}
     for name, side in found.deployment.pools.items():
-        pools[name] = side.model_copy(update={"ep": 1, "kv_offload": None})
+        pools[name] = side.model_copy(update={"kv_offload": None})
     handoff = found.deployment.kv_handoff.model_copy(update={"return_kv": False})
     changes = {"pools": pools, "kv_handoff": handoff}
     return replace(found, deployment=found.deployment.model_copy(update=changes))
@@ -146,6 +189,18 @@ def several(rng: Random) -> Case:
     ]
     what = one.deployment.model_copy(update={"pools": pools})
     return replace(one, deployment=what, trajectories=tasks)
+
+
+def limited(rng: Random) -> Case:
+    """A random case whose longest prompt limits the batch (`max_seqs_by_context`)."""
+    one, pools = case(rng), {}
+    for name, side in one.deployment.pools.items():
+        most = [rng.choice([1, 2, 5]), 1]
+        limits = zip((rng.choice([40, 200, 600]), rng.choice([900, 10**6])), most, strict=True)
+        graphs = tuple(ContextLimit(context=tokens, max_seqs=n) for tokens, n in limits)
+        batching = side.batching.model_copy(update={"max_seqs_by_context": graphs})
+        pools[name] = side.model_copy(update={"batching": batching})
+    return replace(one, deployment=one.deployment.model_copy(update={"pools": pools}))
 
 
 def chip(rng: Random) -> Any:

@@ -103,6 +103,14 @@ def model(**changes: Any) -> Model:
     return Model.model_validate({**data, **changes})
 
 
+def runs(*mixers: tuple[int, dict[str, Any]], **changes: Any) -> Model:
+    """The dense model with listed layers: so many of each mixer."""
+    dense = {"kind": "dense", "d_ff": 1024}
+    listed = [{"repeat": n, "mixer": mixer, "ffn": dense} for n, mixer in mixers]
+    data = model().model_dump(exclude={"attention", "ffn", "runs"})
+    return Model.model_validate({**data, "layers": listed, **changes})
+
+
 def deployment(pools: dict[str, dict[str, Any]], **rest: Any) -> Deployment:
     """A deployment of toy chips."""
     filled = {name: {"chip": chip(), **pool} for name, pool in pools.items()}
@@ -167,4 +175,13 @@ def public_trace(name: str) -> Path:
     path = (Path(folder) if folder else SIBLING / "traces") / name
     if not path.is_file():
         pytest.skip(f"{name} is not in {path.parent}; set GCSIM_TRACES to the folder that has it")
+    return path
+
+
+def public_points(name: str) -> Path:
+    """A public table of measurements; the test is skipped where it is absent."""
+    folder = os.environ.get("GCSIM_FACTS")
+    path = (Path(folder) if folder else SIBLING / "facts") / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in {path.parent}; set GCSIM_FACTS to the folder that has it")
     return path

@@ -8,9 +8,12 @@ from gcsim.calibration.ablation import ablation
 from gcsim.calibration.calibrate import BORROWS, Calibration, errors_by_metric, ranges
 from gcsim.calibration.chip_files import calibrate_everything, write_from
 from gcsim.calibration.claims import claims
+from gcsim.calibration.evidence_table import intervals_markdown, write
 from gcsim.calibration.factor_files import number_text
 from gcsim.calibration.factors import EFFICIENCIES, Name
 from gcsim.calibration.match import forget
+from gcsim.calibration.open_loop import compare_open_loops
+from gcsim.calibration.open_loop_text import open_loop_markdown
 from gcsim.calibration.pooling import CHIPS, CHIPS_EFFICIENCY, DIES, OWN, SHOWN, VENDORS
 from gcsim.calibration.report import (
     CLAIM_HEADS,
@@ -95,7 +98,9 @@ UNKNOWN = """
 SN50: no measurement is public. Its profile is `assumed` throughout, with ranges; results on it are
 ranges too (`gcsim run --bands`). SN40L: static batches of three small models and two API figures,
 no prefill sweep. MI325X, GH200, GB200 and GB300 borrow the factors of their nearest relative.
-Speculative decoding (the acceptance is unknown), open loops and prefix caches are not compared.
+Speculative decoding (the acceptance is unknown) is not compared. Open loops and prefix caches have
+a page of their own: [open loops](open-loops.md), and so have the
+[prediction intervals](intervals.md) that these errors give, with their coverage.
 
 ## Claims
 """
@@ -175,6 +180,12 @@ def remake(points_path: str | Path, jobs: int = 2) -> dict[str, Any]:
     bought = ablation(prepared, calibration)
     page = validation_markdown(result, calibration, claims())
     (docs / "validation.md").write_text(page, encoding="utf-8")
+    coverage = write(points_path, result, library.root() / "validation" / "evidence.csv.gz")
+    (docs / "intervals.md").write_text(intervals_markdown(coverage), encoding="utf-8")
+    open_loop = Path(points_path).with_name("points-open-loop.csv")
+    if open_loop.is_file():
+        page = open_loop_markdown(*compare_open_loops(open_loop, jobs))
+        (docs / "open-loops.md").write_text(page, encoding="utf-8")
     page = calibration_markdown(calibration, bought)
     (docs / "calibration.md").write_text(page, encoding="utf-8")
     left_out = errors_by_metric(calibration.left_out)

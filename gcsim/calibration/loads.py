@@ -10,7 +10,7 @@ from typing import Any
 
 from gcsim.errors import CapacityError
 from gcsim.machine.machine import Machine, bind
-from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs
+from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs, windowed
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model, WeightFormat
 from gcsim.profiles.scenario import Scenario
@@ -130,7 +130,7 @@ def _rates(machine: Machine, prompt: int, pool: Pool) -> Callable[[int], float]:
     """
     prompt_s = _prompt_s(machine, prompt, pool)
     context = prompt + OUTPUT / 2
-    seen = min(context, float(machine.window))
+    seen = machine.seen(context)
 
     def rate(users: int) -> float:
         n = float(users)
@@ -165,7 +165,7 @@ def _prompt_s(machine: Machine, prompt: int, pool: Pool) -> float:
         if window:
             chunk += batch(
                 prefill_window_pairs=window_pairs(float(new), float(past), window),
-                prefill_window_kv=min(past, window) + new,
+                prefill_window_kv=windowed(float(past), window) + new,
             )
         total += iteration_s(machine.table, packed * chunk)[0]
     return total / packed

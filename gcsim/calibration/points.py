@@ -38,6 +38,7 @@ METRICS = ("ttft", "tpot", "e2e", "throughput")
 # What a note says about the row as a whole, and why such a row is not compared.
 SKIPS = (
     (r"spec=mtp|SPEC UNMARKED", "speculative decoding of unknown acceptance"),
+    (r"EAGLE|DSpark|DFlash|MTP \(|adaptive; SPEC", "speculative decoding of unknown acceptance"),
     (r"UNSTEADY|bogus", "marked unsteady by the source"),
     (r"PATHOLOGICAL", "marked pathological by the source"),
     (r"looks anomalous", "marked anomalous by the source"),
@@ -46,6 +47,8 @@ SKIPS = (
     (r"osl = accuracy-run|mlperf_log", "lengths of a data set, not stated"),
     (r"open loop", "open-loop arrivals of several turns: not a closed loop"),
     (r"generated-shared-prefix", "prompts share a prefix of unstated reuse"),
+    (r"rate=\d|prefixes x|conversations x", "a load at a rate: gcsim validate --open-loop"),
+    (r"KV loaded from CPU|pull from peer", "KV comes from host memory, or a peer's"),
 )
 
 # Validated, but not fitted: the source warns ("experimental"), the first months of a model's

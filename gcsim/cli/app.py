@@ -10,8 +10,9 @@ import typer
 
 from gcsim.cli.calibrate import calibrate, claims, validate
 from gcsim.cli.check import Wanted, bless, check, diff, run_replications
-from gcsim.cli.console import OutputFormat, emit, guarded, note, progress, terminable
+from gcsim.cli.console import OutputFormat, emit, guarded, note, progress
 from gcsim.cli.cost import cost
+from gcsim.cli.interrupts import terminable
 from gcsim.cli.options import (
     DtypeOption,
     FormatOption,
@@ -22,9 +23,11 @@ from gcsim.cli.options import (
     scenario_of,
 )
 from gcsim.cli.plan import plan
+from gcsim.cli.plot import plot
 from gcsim.cli.report import report
 from gcsim.cli.sweep import sweep
 from gcsim.cli.tiers import tiers
+from gcsim.cli.timeline import timeline
 from gcsim.cli.trace import trace
 
 if TYPE_CHECKING:
@@ -175,7 +178,16 @@ def run(
     total = (resolved.scenario.tasks or 0) * runs or None
     with progress(f"{resolved.scenario.name}, trajectories", total) as tell:
         result = study.run(resolved, out=out, bands=bands, progress=tell)
-    emit(result.to_json() if output is OutputFormat.json else run_table(result))
+    from gcsim.cli.evidence_text import prediction_table, with_prediction
+    from gcsim.studies.evidence import of_result, predicted
+
+    found = predicted(of_result(result))
+    if output is OutputFormat.json:
+        emit(with_prediction(result.summary, found))
+    else:
+        emit(run_table(result))
+        if found is not None:
+            emit(prediction_table(found))
     if out is not None:
         note(f"Written to {out}")
 
@@ -225,6 +237,7 @@ def compare(
 ) -> None:
     """The same trajectories on several deployments, side by side: ratios to the first."""
     from gcsim.cli.compare import comparison_table, series_table
+    from gcsim.cli.evidence_text import wins, wins_text
     from gcsim.cli.options import parse_rates, parse_vary
     from gcsim.errors import ProfileError
     from gcsim.profiles.resolve import parse_settings
@@ -250,7 +263,11 @@ def compare(
         emit(series.to_json() if output is OutputFormat.json else series_table(series))
     else:
         found = {**comparison.to_dict(), "at_slo": study.at_slo(comparison)}
-        emit(found if output is OutputFormat.json else comparison_table(comparison))
+        if output is OutputFormat.json:
+            emit({**found, "wins": wins(comparison)})
+        else:
+            emit(comparison_table(comparison))
+            emit(wins_text(wins(comparison)))
 
 
 @app.command()
@@ -271,16 +288,24 @@ def estimate(
     output: FormatOption = OutputFormat.table,
 ) -> None:
     """One operating point: equal requests on one replica, and what each millisecond is made of."""
+    from gcsim.cli.evidence_text import prediction_table, with_prediction
     from gcsim.cli.run_text import estimate_table
     from gcsim.profiles.library import opened
     from gcsim.profiles.resolve import load_chip, load_model
     from gcsim.studies import estimate as study
+    from gcsim.studies import evidence
 
     load: dict[str, Any] = {"isl": isl, "osl": osl, "concurrency": concurrency, "cached": cached}
     own = opened(library)
     which = load_chip(chip, own), tp, load_model(model, own)
-    found = study.estimate(*which, **load, dtype=dtype, ep=ep, pp=pp, stack=stack)
-    emit(found.to_json() if output is OutputFormat.json else estimate_table(found))
+    point = study.estimate(*which, **load, dtype=dtype, ep=ep, pp=pp, stack=stack)
+    found = evidence.predicted(evidence.of_estimate(point, which[2]))
+    if output is OutputFormat.json:
+        emit(with_prediction(point.to_dict(), found))
+        return
+    emit(estimate_table(point))
+    if found is not None:
+        emit(prediction_table(found))
 
 
 @app.command("list")
@@ -357,7 +382,8 @@ def show(
     emit(shown(what.value, name, output, own))
 
 
-for _command in (sweep, plan, report, tiers, cost, bless, check, diff, validate, calibrate, claims):
+_STUDIES = (sweep, plan, plot, report, timeline, tiers, cost)
+for _command in (*_STUDIES, bless, check, diff, validate, calibrate, claims):
     app.command()(_command)
 app.add_typer(trace)
 

@@ -1,5 +1,6 @@
 """`gcsim validate`, `calibrate` and `claims`: how far off the model is, as far as is known."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,15 @@ def validate(
     points: Annotated[
         Path | None, typer.Option(help="A CSV of measurements; without, the shipped table.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write an HTML report.")] = None,
+    open_loop: Annotated[
+        Path | None, typer.Option(help="A CSV of loads at a rate, and of shared prefixes.")
+    ] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Write what prediction intervals are made of anew.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a report in HTML (of --open-loop in Markdown).")
+    ] = None,
     output: Annotated[
         OutputFormat, typer.Option("--format", help="A table, or one JSON object.")
     ] = (OutputFormat.table),
@@ -29,15 +38,57 @@ def validate(
     jobs: JobsOption = -1,
 ) -> None:
     """Play published measurements and tell how far off the modeled times are."""
+    if open_loop is not None:
+        _validate_open_loop(points, open_loop, out, output, jobs)
+        return
     from gcsim.calibration import report
+    from gcsim.calibration.validate import shipped_points
     from gcsim.calibration.validate import validate as compare
 
     with progress("points", 1.0) as tell:
         result = compare(points, jobs, lambda done, of: tell(done / of))
     if out is not None:
         out.write_text(report.html_report(result), encoding="utf-8")
+    if evidence:
+        _write_evidence(points or shipped_points(), result)
     text = report.pairs_text(result["pairs"]) if pairs else report.validation_text(result)
     emit(result if output is OutputFormat.json else text)
+
+
+def _write_evidence(points: Path, result: dict[str, Any]) -> None:
+    """`gcsim validate --points FILE --evidence`: the table beside the profiles, and its page."""
+    from gcsim.calibration.evidence_table import intervals_markdown, write
+    from gcsim.profiles import library
+
+    root = library.root()
+    found = write(points, result, root / "validation" / "evidence.csv.gz")
+    note(f"Written to {root / 'validation' / 'evidence.csv.gz'}")
+    if (root / "docs").is_dir():
+        (root / "docs" / "intervals.md").write_text(intervals_markdown(found), encoding="utf-8")
+
+
+def _validate_open_loop(
+    points: Path | None, open_loop: Path, out: Path | None, output: OutputFormat, jobs: int
+) -> None:
+    """`gcsim validate --open-loop FILE`."""
+    from gcsim.calibration.open_loop import compare_open_loops
+    from gcsim.calibration.open_loop_text import open_loop_markdown, open_loop_text
+    from gcsim.errors import ProfileError
+
+    if points is not None:
+        raise ProfileError.one("validate", "--points", None, "and --open-loop do not go together")
+    arms, found, skipped = compare_open_loops(open_loop, jobs)
+    if out is not None:
+        out.write_text(open_loop_markdown(arms, found, skipped), encoding="utf-8")
+    if output is OutputFormat.json:
+        emit(
+            {
+                "figures": [asdict(item) | {"error": item.error} for item in found],
+                "skipped": skipped,
+            }
+        )
+    else:
+        emit(open_loop_text(arms, found, skipped))
 
 
 @guarded

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import re
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 
-from gcsim.errors import GcsimError, Interrupted
+from gcsim.errors import GcsimError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 WIDTH = 100  # where there is no terminal to ask
 AFTER_S = 1.0  # a progress bar for anything longer
+TELL_S = 0.1  # between two looks at how far it is
+COMPILING = "Compiling kernels (first run only)"
 P = ParamSpec("P")
 R = TypeVar("R")
 Tell = Callable[[float], None]
@@ -39,8 +40,11 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from gcsim.machine.kernel_cache import announced
+
         try:
-            return command(*args, **kwargs)
+            with announced(lambda: note(COMPILING)):
+                return command(*args, **kwargs)
         except GcsimError as error:
             note(f"Error: {error}")
             raise typer.Exit(2) from error
@@ -49,23 +53,6 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(getattr(error, "code", 130)) from error
 
     return wrapped
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM cleans up as Ctrl-C does; the exit code is 143."""
-
-    def end(number: int, _: object) -> None:
-        raise Interrupted(code=128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # others get no signals
-        yield
-        return
-    earlier = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
 
 
 def emit(result: "RenderableType | dict[str, Any]") -> None:
@@ -96,7 +83,7 @@ def note(text: str) -> None:
 
 @contextmanager
 def progress(what: str, total: float | None) -> Iterator[Tell]:
-    """A function to tell how far it is; draws a bar on a terminal once a second has passed."""
+    """A function to tell how far it is; draws a bar on a terminal after a second."""
     if not sys.stderr.isatty():
         yield _silent
         return
@@ -105,31 +92,27 @@ def progress(what: str, total: float | None) -> Iterator[Tell]:
     from rich.progress import TimeElapsedColumn as Elapsed
     from rich.progress import TimeRemainingColumn as Left
 
-    console = Console(stderr=True)
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), TaskProgressColumn(), Elapsed(), TextColumn("left"), Left())
-    bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task(what, total=total)
-    begun = shown = monotonic()
-    started = False
+    late = threading.Timer(AFTER_S, bar.start)  # it draws itself then, whether told or not
+    late.daemon = True
+    late.start()
+    shown = 0.0
 
     def tell(done: float) -> None:
-        nonlocal shown, started
-        now = monotonic()
-        if now - begun < AFTER_S or now - shown < 0.1:
-            return
-        if not started:
-            bar.start()
-            started = True
-        shown = now
-        bar.update(task, completed=done)
-        bar.refresh()
+        nonlocal shown
+        if (now := monotonic()) - shown > TELL_S:
+            shown = now
+            bar.update(task, completed=done)
 
     try:
         yield tell
     finally:
-        if started:
-            bar.stop()
+        late.cancel()
+        late.join()
+        bar.stop()
 
 
 def _silent(_: float) -> None:

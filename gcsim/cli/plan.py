@@ -58,6 +58,10 @@ MaxRacksOption = Annotated[
 PowerOption = Annotated[
     str | None, typer.Option("--site-power", metavar="15MW", help="What the chips may draw.")
 ]
+TuneOption = Annotated[
+    bool,
+    typer.Option("--tune/--no-tune", help="Also other stacks, speculation and batching limits."),
+]
 RobustnessOption = Annotated[
     bool,
     typer.Option(
@@ -82,6 +86,7 @@ def plan(
     chips_most: MaxChipsOption = None,
     racks_most: MaxRacksOption = None,
     site_power: PowerOption = None,
+    tune: TuneOption = True,
     robustness: RobustnessOption = True,
     out: OutOption = None,
     force: ForceOption = False,
@@ -109,6 +114,7 @@ def plan(
         site=site,
         limits={key: float(most) for key, most in limits.items() if most is not None},
         pairs=pairs,
+        tuned=tune,
         robustness=robustness,
     )
     names = [name.strip() for name in (chips or "").split(",") if name.strip()]

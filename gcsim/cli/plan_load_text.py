@@ -95,16 +95,15 @@ def _order(found: "PlanOverLoad", load: float) -> str:
         return f"{where}: {first.family} costs least."
     rivals = [one.family for one in found.rivals(load)]
     if not rivals:
-        return f"{where}: {first.family} costs least, wherever the assumed values lie."
+        return f"{where}: {first.family} costs least, wherever assumed and fitted values lie."
     return f"{where}: {first.family} costs least; not decided against {', '.join(rivals)}."
 
 
 def _words(found: "PlanOverLoad") -> list[str]:
     lines = []
     if found.ranges:
-        lines.append(
-            "range: USD/h with the chips' assumed values at their fast, at their slow end."
-        )
+        ends = "at their fast, at their slow end"
+        lines.append(f"range: USD/h with the chips' assumed and fitted values {ends}.")
     failed = [one for one in found.served if one.best.best is None]
     lines += [
         f"{one.family} does not serve {one.load:g} ({one.why})." for one in failed[:WHYS_SHOWN]

@@ -131,7 +131,7 @@ def _robust(found: "Plan") -> list[str]:
     turned = [sway for sway in found.sways if sway.overturns]
     stays = len(found.sways) - len(turned)
     family = found.answer.family if found.answer else ""
-    moves = f"{len(found.sways)} moves of assumed and fitted values to their ends"
+    moves = f"{len(found.sways)} moves of values and prices to their ends"
     lines = [f"{family} stays the choice in {stays} of {moves}."]
     from gcsim.studies.plan import AIMS
 

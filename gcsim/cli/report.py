@@ -2,14 +2,11 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gcsim.cli.console import guarded, note
-
-if TYPE_CHECKING:
-    from gcsim.results.result import Result
 
 PAGE_BYTES_MAX = 3_000_000
 
@@ -37,17 +34,12 @@ def page_of(sources: list[Path]) -> str:
     """
     from gcsim.cli import report_plan, report_runs, report_sweep
     from gcsim.cli.page import page
+    from gcsim.cli.sources import read_sources
     from gcsim.results.html import words
-    from gcsim.results.saved import load_results
-    from gcsim.studies.finished import TABLE
-    from gcsim.studies.saved import load_sweep
     from gcsim.version import __version__
 
-    plans = [report_plan.read_plan(path) for path in sources if path.is_file()]
-    swept = [path for path in sources if (path / TABLE).is_file()]
-    sweeps = [load_sweep(path) for path in swept]
-    folders = [path for path in sources if not path.is_file() and path not in swept]
-    runs = _named([(path, load_results(path)) for path in folders])
+    found = read_sources(sources)
+    plans, sweeps, runs = found.plans, found.sweeps, found.runs
     asked = [(report_plan.question(one), one["sentence"]) for one in plans]
     asked += [(report_sweep.question(one), report_sweep.answer(one)) for one in sweeps]
     if runs:
@@ -102,13 +94,3 @@ def write_page(out: Path, text: str) -> None:
             part.replace(target)
     except OSError as error:
         raise cannot_write(target, error) from error
-
-
-def _named(found: "list[tuple[Path, Result]]") -> "dict[str, Result]":
-    """Runs by deployment, or by folder where two have the same one."""
-    names = [result.summary["deployment"] for _, result in found]
-    if len(set(names)) < len(names):
-        names = [path.resolve().name for path, _ in found]
-    if len(set(names)) < len(names):
-        names = [str(path) for path, _ in found]
-    return dict(zip(names, (result for _, result in found), strict=True))

@@ -1,28 +1,12 @@
 """What a report says of a saved plan: `gcsim plan ... --format json > plan.json`."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from gcsim.cli.page import folded, listed, sorted_table
-from gcsim.errors import ProfileError
+from gcsim.cli.sources import Saved
 from gcsim.results.text import three
 
-KEYS = {
-    "scenario": str,
-    "model": str,
-    "load": int | float,
-    "load_kind": str,
-    "slo": list,
-    "sentence": str,
-    "families": list,
-    "frontier": list,
-    "sways": list,
-    "runs": int,
-    "minimize": str,
-    "version": str,
-}
 FAMILIES = (
     "family",
     "deployment",
@@ -46,26 +30,6 @@ FRONTIER = (
     "holds",
 )
 SWAYS = ("cause", "chip", "end", "overturns", "answer", "rival", "rival_family")
-Saved = dict[str, Any]
-
-
-def read_plan(path: Path) -> Saved:
-    """A saved plan. Errors: `ProfileError` for a file that is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        why = f"cannot be read: {error.strerror or error}"
-        raise ProfileError.one(str(path), "", None, why) from error
-    except ValueError as error:
-        why, hint = f"is no JSON: {error}", "gcsim plan ... --format json > plan.json writes a plan"
-        raise ProfileError.one(str(path), "", None, why, hint) from error
-    known = found if isinstance(found, dict) else {}
-    wrong = [key for key, kind in KEYS.items() if not isinstance(known.get(key), kind)]
-    rows = (row for key in ("families", "frontier", "sways") for row in known.get(key) or ())
-    if wrong or not all(isinstance(row, dict) for row in rows):
-        why, hint = "is no saved plan", "gcsim plan ... --format json > plan.json writes one"
-        raise ProfileError.one(str(path), wrong[0] if wrong else "families", None, why, hint)
-    return known
 
 
 def question(found: Saved) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
+from gcsim import plots
 from gcsim.cli.compare import comparison_table
 from gcsim.cli.page import folded, listed, picture, scrolled, sorted_table
 from gcsim.cli.run_text import caveats, run_table, span, verdict
 from gcsim.profiles.assumed import assumed_values
-from gcsim.results import plots
 from gcsim.results.comparison import Comparison, decides
 from gcsim.results.html import html, words
 from gcsim.results.metrics import named

@@ -37,7 +37,7 @@ def sections(found: Sweep) -> Iterator[str]:
     yield "<h2>The sweep</h2>"
     yield scrolled(html(table_of(found)), "points", "tall")
     if found.at_slo is not None:
-        from gcsim.studies.sweep_plots import load_curves
+        from gcsim.plots import load_curves
 
         text = "Latency and goodput against load; whiskers: 95% intervals, hollow: saturated"
         with mpl.rc_context({"text.parse_math": False}):  # names are no formulas

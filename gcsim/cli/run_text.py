@@ -82,6 +82,9 @@ def caveats(summary: dict[str, Any]) -> list[str]:
         found.append(f"SATURATED, the means say nothing ({summary['saturated_why']}).")
     if not summary["trajectories"]:
         found.append("No task counts: the run ended before its warm-up was over.")
+    elif summary["ci95_task_throughput"] is None and not summary["saturated"]:
+        few = f"{summary['trajectories']:,} tasks count: too few for intervals."
+        found.append(f"{few} Count at least two, and one for each agent (run.trajectories).")
     if summary["rejected"]:
         why = ", ".join(f"{reason} {number}" for reason, number in summary["reasons"].items())
         found.append(f"{summary['rejected']} requests were rejected ({why}).")

@@ -75,13 +75,20 @@ def sweep(
         )
     emit(found.to_json() if output is OutputFormat.json else sweep_table(found))
     if plot is not None:
-        from gcsim.studies.sweep_plots import write_plot
-
-        write_plot(found, plot)
-        note(f"Drawn in {plot}")
+        _draw(found, plot)
     _talk(found, out)
     if len(found.errors) == len(found.table):
         raise typer.Exit(2)
+
+
+def _draw(found: "Sweep", plot: Path) -> None:
+    import matplotlib as mpl
+
+    from gcsim.plots import load_curves, write_picture
+
+    with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+        write_picture(load_curves(found), plot, "--plot")
+    note(f"Drawn in {plot}")
 
 
 def _grid(texts: Sequence[str], deployments: Sequence[str]) -> dict[str, list[Any]]:
@@ -103,11 +110,11 @@ def _grid(texts: Sequence[str], deployments: Sequence[str]) -> dict[str, list[An
 
 def _check_plot(path: Path, load: str | None) -> None:
     from gcsim.errors import ProfileError
-    from gcsim.studies.sweep_plots import check_plot
+    from gcsim.plots.style import check_picture
 
     if load is None:
         raise ProfileError.one("sweep", "--plot", str(path), "shows load curves", "add --load auto")
-    check_plot(path)
+    check_picture(path, "--plot")
 
 
 def _load(text: str | None) -> Any:

@@ -116,6 +116,6 @@ def prompt_sums(chunks: list[Chunk], window: int) -> Prompts:
         kv += past + tokens
         pairs += causal_pairs(float(tokens), float(past))
         if window:
-            window_kv += min(past, window) + tokens
+            window_kv += (min(past, window) if window > 0 else past % -window) + tokens
             window_sum += window_pairs(float(tokens), float(past), float(window))
     return new, completed, pairs, window_sum, kv, window_kv

@@ -23,11 +23,13 @@ def to_ns(seconds: float) -> int:
 class Clock(Environment):
     """A SimPy environment whose time is whole nanoseconds, and all of whose events are `Call`s.
 
-    now: the time [ns]; an attribute, for nothing is read more often. calls: SimPy's own queue by
-    (time, rank, number), typed as what is in it.
+    now: the time [ns]; an attribute, for nothing is read more often. rank: the highest one called
+    at this time; what had a lower one is over. calls: SimPy's own queue by (time, rank, number),
+    typed as what is in it.
     """
 
     now: int = 0
+    rank: int = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,8 +44,10 @@ class Clock(Environment):
         queue = self.calls
         try:
             while queue:
-                at, _, _, call = heappop(queue)
+                at, rank, _, call = heappop(queue)
                 if call.function is not None:  # a cancelled call moves no clock
+                    if rank > self.rank or at > self.now:
+                        self.rank = rank
                     self.now = at
                     call.function(call)
         except StopSimulation:

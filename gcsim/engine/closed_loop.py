@@ -209,6 +209,8 @@ def _decodes(row: np.ndarray, loop: Loop, window: int) -> None:
         row[DECODE_KV] += tokens
         if window > 0:
             row[DECODE_WINDOW_KV] += min(tokens, window)
+        elif window < 0:
+            row[DECODE_WINDOW_KV] += (tokens - 1) % -window + 1
 
 
 @numba.njit(cache=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from gcsim.engine.clock import Call, Clock, to_ns
 from gcsim.engine.group import NEVER, Group
 from gcsim.engine.handoff import Handoff, LinkUse
+from gcsim.engine.log import Log
+from gcsim.engine.meter import Meter
 from gcsim.engine.records import Records
 from gcsim.engine.replica import Replica
 from gcsim.engine.request import COMPLETED, REJECTED, UNFINISHED, Context, Request
@@ -21,7 +23,7 @@ class Terms:
     """What the cluster knows beside the deployment.
 
     model: what serves a step that names none; round_trip_s, gateway_s: the client's network;
-    window: what of the run counts; coalesce: the engine.
+    window: what of the run counts; coalesce: the engine; log: where to note what no table keeps.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Terms:
     gateway_s: float
     window: Window
     coalesce: bool
+    log: Log | None = None
 
 
 class Service:
@@ -43,11 +46,11 @@ class Service:
         "tokenize_s",
     )
 
-    def __init__(self, replicas: list[Replica]) -> None:
+    def __init__(self, replicas: list[Replica], gap: int) -> None:
         self.entry = [g for r in replicas if r.pool.role != "decode" for g in r.groups]
         self.decoders = [g for r in replicas if r.pool.role == "decode" for g in r.groups]
         self.context_window = min(r.cost.context_window for r in replicas)
-        self.entry_state, self.decode_state = State(), State()
+        self.entry_state, self.decode_state = State(gap), State(gap)
         # Routing sees tokens, so the text is tokenized before.
         self.tokenize_s = max((r.cost.tokenize_s_per_token for r in self.entry), default=0.0)
 
@@ -82,16 +85,18 @@ class Cluster:
                     pool,
                     costs[name],
                     coalesce=terms.coalesce,
-                    count_from_ns=count_from_ns,
+                    meter=Meter(count_from_ns, len(self.replicas), terms.log),
                     first_token_here=deployment.kv_handoff.first_token_from == "prefill",
                 )
                 self.replicas.append(replica)
                 self.groups += replica.groups
-        self.links = [LinkUse(link) for link in deployment.links]
+        self.links = [LinkUse(link, terms.log) for link in deployment.links]
         self._links = {(use.link.from_, use.link.to): use for use in self.links}
         models = {replica.cost.model for replica in self.replicas}
+        gap = deployment.router.affinity_gap
         self._services = {
-            model: Service([r for r in self.replicas if r.cost.model == model]) for model in models
+            model: Service([r for r in self.replicas if r.cost.model == model], gap)
+            for model in models
         }
         self.reached = {name: self._beyond(name) for name in deployment.pools}
         for use in self.links:
@@ -211,12 +216,21 @@ class Cluster:
         """The window opens: what replicas do from now on counts."""
         for replica in self.replicas:
             if replica.count_from(now):
+                if self._has_passed(replica):
+                    replica.boundary(now)  # here starts what counts; nothing else happens
                 self._plan(replica)
 
     # -- replicas in time -----------------------------------------------------------------
 
+    def _has_passed(self, replica: Replica) -> bool:
+        """Whether a run was cut at this instant by what happens after its iteration is over."""
+        now = self.env.now
+        return self.env.rank > 1 + replica.index and replica.next_ns == now and replica.under_way
+
     def _plan(self, replica: Replica) -> None:
         """Call a replica at its next boundary, which has moved."""
+        if self._has_passed(replica):
+            replica.pass_boundary()
         index = replica.index
         call = self._calls[index]
         if call is not None:

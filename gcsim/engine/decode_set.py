@@ -16,7 +16,8 @@ class DecodeSet:
     """Decoding sequences: how many (`seqs`), and the KV tokens that the next iteration reads.
 
     kv, window_kv: in layers that see everything, in sliding layers; growing: sequences shorter
-    than the window; clock: tokens gained by a sequence that has been here from the beginning;
+    than the window, or all where it is a chunk (below 0), which starts anew when it is full;
+    clock: tokens gained by a sequence that has been here from the beginning;
     iterations: decode iterations so far; accepted_ppm: tokens gained per iteration, in millionths.
     """
 
@@ -40,7 +41,12 @@ class DecodeSet:
         self.seqs += 1
         self.kv += tokens + 1
         self._phases[(clock - tokens) % self._block_tokens] += 1
-        if self._window:
+        if self._window < 0:
+            chunk, done = -self._window, tokens % -self._window
+            self.window_kv += done + 1
+            self.growing += 1
+            heappush(self._crossings, (clock + chunk - done, self._epoch, request))
+        elif self._window:
             self.window_kv += min(tokens + 1, self._window)
             if tokens + 1 < self._window:
                 self.growing += 1
@@ -52,7 +58,10 @@ class DecodeSet:
         self.seqs -= 1
         self.kv -= tokens + 1 + gained
         self._phases[(request.join_clock - tokens) % self._block_tokens] -= 1
-        if self._window:
+        if self._window < 0:
+            self.window_kv -= (tokens + gained) % -self._window + 1
+            self.growing -= 1
+        elif self._window:
             self.window_kv -= min(tokens + 1 + gained, self._window)
             if tokens + 1 + gained < self._window:
                 self.growing -= 1
@@ -72,7 +81,10 @@ class DecodeSet:
         self.window_kv += self.growing * gained
         while self.growing and self._crossings[0][0] <= self.clock:
             crossing, epoch, request = heappop(self._crossings)
-            if request.epoch == epoch:
+            if request.epoch == epoch and self._window < 0:
+                self.window_kv += self._window
+                heappush(self._crossings, (crossing - self._window, epoch, request))
+            elif request.epoch == epoch:
                 self.window_kv -= self.clock - crossing
                 self.growing -= 1
         ended = []
@@ -103,7 +115,7 @@ class DecodeSet:
         return needed + sum(phases[:beyond]) if beyond > 0 else needed
 
     def steady_iterations(self) -> int:
-        """The fewest iterations after which a sequence ends, or outgrows the window."""
+        """The fewest iterations after which a sequence ends, or outgrows the window or a chunk."""
         tokens = _head(self._ends) - self.clock
         if self.growing:
             tokens = min(tokens, _head(self._crossings) - self.clock)

@@ -64,6 +64,7 @@ class Group:
             cost.blocks_per_seq,
             tiers=cost.spill_blocks,
             limit=UNLIMITED if kept is None else kept // pool.block_tokens,
+            hit_tokens=cost.hit_tokens,
         )
         self.decode = DecodeSet(pool.block_tokens, cost.window, cost.accepted_ppm)
         self.waiting, self.inbox = Line(self._rank), Line(self._rank)

@@ -8,6 +8,7 @@ of which the last term occupies the lanes: transfers that meet go one after anot
 from gcsim.engine.clock import to_ns
 from gcsim.engine.group import Group
 from gcsim.engine.kv_cache import Lease
+from gcsim.engine.log import Carried, Log
 from gcsim.profiles.deployment import Link
 
 
@@ -17,8 +18,8 @@ class LinkUse:
     delay_ns: set-up and latency, which are not on the lanes and paid by every transfer.
     """
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, link: Link, log: Log | None = None) -> None:
+        self.link, self._log = link, log
         self.delay_ns = to_ns(link.setup + link.latency)
         self.sent_bytes = self.received_bytes = 0.0
         self.transfers = self.busy_ns = self.waited_ns = 0
@@ -58,6 +59,10 @@ class LinkUse:
         self.transfers += 1
         self.busy_ns += occupancy
         self.waited_ns += start - earliest_ns
+        if self._log is not None:
+            name = f"{self.link.from_} -> {self.link.to}"
+            ends = source, -1 - target
+            self._log.moved(Carried(name, *ends, start, done + self.delay_ns, moved_bytes))
         return done + self.delay_ns
 
 

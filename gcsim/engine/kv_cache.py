@@ -33,7 +33,8 @@ class KvCache:
     key: what it is in `Context.hints`; total: blocks of the first tier; block_tokens: tokens per
     block; extra: blocks that every sequence needs beside its tokens (the windows of sliding
     layers); tiers: blocks of the tiers below; limit: most blocks that the prefix cache may hold
-    (0: no prefix cache).
+    (0: no prefix cache); hit_tokens: a hit is a multiple of these, where states are kept at
+    snapshots only (0: of a block).
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class KvCache:
         *,
         tiers: tuple[int, ...] = (),
         limit: int = UNLIMITED,
+        hit_tokens: int = 0,
     ) -> None:
         self.key = key
         self.total = total
         self.block_tokens = block_tokens
         self.extra = extra
         self.limit = limit
+        self._hit = hit_tokens or block_tokens
         self.private = 0
         self.peak = 0
         self._chunk = max(total // 1024, 1)
@@ -95,18 +98,24 @@ class KvCache:
         return self.tree.match(context.spans if self.limit else [], request.owner, hint)
 
     def usable(self, depth: int, most: int) -> int:
-        """Of `depth` cached tokens those that need no computing: whole blocks, up to `most`."""
-        size = self.block_tokens
+        """Of `depth` cached tokens those that need no computing, up to `most`: whole blocks, or
+        what came before a snapshot.
+        """
+        size = self._hit
         return (depth if depth < most else most) // size * size
 
     def admit(self, request: Request, spare: int, received: bool = False) -> Lease | None:
         """Reserve blocks for a request's whole prompt if they leave `spare`; None changes nothing.
 
-        `received`: the prompt arrives computed, so its last token may be cached too.
+        `received`: the prompt arrives computed, with its states, so whole blocks count, and its
+        last token may be cached too.
         """
-        tree, tokens = self.tree, request.prompt_tokens
+        tree, tokens, size = self.tree, request.prompt_tokens, self.block_tokens
         match = self.look_up(request)
-        cached = self.usable(match.depth, tokens if received else tokens - 1)
+        if received:
+            cached = min(match.depth, tokens) // size * size
+        else:
+            cached = self.usable(match.depth, tokens - 1)
         node = tree.settle(match, cached)
         shared = cached // self.block_tokens
         need = -(-tokens // self.block_tokens) - shared + self.extra

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gcsim.engine.log import Log
 from gcsim.engine.run import Run
 from gcsim.engine.timeline import Timeline
 from gcsim.machine.roofline import DECODE_SEQS, GAP_BINS, TOTALS, gap_bin
@@ -39,17 +40,20 @@ class Meter:
     work of all groups; gaps: histogram of token gaps; busy_ns: of the whole run.
     """
 
-    def __init__(self, count_from_ns: int) -> None:
+    def __init__(self, count_from_ns: int, replica: int = 0, log: Log | None = None) -> None:
         self.count_from_ns = count_from_ns
         self.totals = np.zeros(len(TOTALS))
         self.gaps = np.zeros(GAP_BINS, dtype=np.int64)
         self.busy_ns = self.decoded_tokens = 0
         self.timeline = Timeline()
+        self.replica, self.log = replica, log
 
     def count(self, run: Run, end_ns: int, stalls: list[Stalls]) -> None:
         """Count a run that is over; stalls: of each group, who waited at its start."""
         start_ns = run.start_ns
         self.busy_ns += end_ns - start_ns
+        if self.log is not None:
+            self.log.ran(self.replica, run, end_ns)
         counts = start_ns >= self.count_from_ns
         first_ns = run.account(self.totals, self.gaps) if counts else 0
         for waiting, batch in zip(stalls, run.rows, strict=True):

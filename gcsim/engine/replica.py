@@ -35,12 +35,12 @@ class Replica:
         cost: Machine,
         *,
         coalesce: bool,
-        count_from_ns: int,
+        meter: Meter,
         first_token_here: bool,
     ) -> None:
         self.index, self.pool_name, self.pool, self.cost = index, pool_name, pool, cost
         self.first_token_here = first_token_here
-        self.meter = Meter(count_from_ns)
+        self.meter = meter
         self.groups = [
             Group(
                 first_group + k,
@@ -100,6 +100,15 @@ class Replica:
             return False
         self.next_ns = end
         return True
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it plays iterations."""
+        return self._run.iterations > 0
+
+    def pass_boundary(self) -> None:
+        """The run goes on over the boundary at which it was cut, and ends at the one after it."""
+        self.next_ns = self._run.one_more()
 
     def count_from(self, now: int) -> bool:
         """Count iterations that start from now on; one that goes on over several is divided.

@@ -37,8 +37,12 @@ class Candidate(Protocol):
 
 @dataclass(slots=True)
 class State:
-    """What was decided so far: how often, and the group (its index) of each trajectory."""
+    """What was decided so far: how often, and the group (its index) of each trajectory.
 
+    gap: of `prefix_filter` [tokens].
+    """
+
+    gap: int = 0
     turns: int = 0
     homes: dict[int, int] = field(default_factory=dict)
 
@@ -103,6 +107,34 @@ def prefix_affinity(request: Request, groups: Sequence[V], state: State) -> V:
     return best
 
 
+def prefix_filter(request: Request, groups: Sequence[V], state: State) -> V:
+    """The least loaded of the groups that hold most of the prompt, whatever their lines.
+
+    That is `MOST` of its tokens. Only one whose requests make `state.gap` tokens more of such
+    prompts than those of the least loaded group is left for that. Where no group holds it, one is
+    drawn, so that popular prefixes come to lie unevenly. This is llm-d's default: its
+    prefix-cache-affinity-filter, then the fewest tokens in flight, then chance.
+    """
+    if len(groups) == 1:
+        return groups[0]
+    wanted = MOST * request.prompt_tokens
+    holding = [group for group in groups if group.kv.cached_tokens(request) >= wanted]
+    if not holding:
+        return groups[drawn(state.turns, len(groups))]
+    best, idlest = min(holding, key=_load), min(groups, key=_load)
+    ahead = (best.load - idlest.load) * request.prompt_tokens
+    return best if ahead <= state.gap else idlest
+
+
+def drawn(turn: int, count: int) -> int:
+    """One of `count`, scattered over the turns (multiplicative hashing: Knuth, TAOCP 3, 6.4).
+
+    >>> [drawn(turn, 16) for turn in range(5)]
+    [0, 9, 3, 13, 7]
+    """
+    return (turn * 2654435769 & 0xFFFFFFFF) * count >> 32
+
+
 def _work(request: Request, group: Candidate, least: int) -> tuple[tuple[float, int, int], int]:
     """Work ahead in a group, and tokens cached there by others.
 
@@ -119,6 +151,8 @@ def _work(request: Request, group: Candidate, least: int) -> tuple[tuple[float, 
 # A running request slows a newcomer about as much as this many prompt tokens in line: an agent
 # step computes about 2,000 fresh tokens and decodes beside the newcomer (judgement, not measured).
 SEQ_TOKENS = 512
+# llm-d's affinityThreshold, by default (llm-d-inference-scheduler, prefixcacheaffinity).
+MOST = 0.8
 
 Policy = Callable[[Request, Sequence[V], State], V]
 POLICIES = {
@@ -126,4 +160,5 @@ POLICIES = {
     "least_loaded": least_loaded,
     "sticky": sticky,
     "prefix_affinity": prefix_affinity,
+    "prefix_filter": prefix_filter,
 }

@@ -139,6 +139,11 @@ class Run:
         self.iterations = played
         return end
 
+    def one_more(self) -> int:
+        """End one iteration after a cut: its time [ns]."""
+        self.most = self.iterations + 1
+        return self._plan(self.most)
+
     def stop(self, now: int) -> bool:
         """Keep what has ended before `now`; whether any has."""
         if self.iterations < 2:

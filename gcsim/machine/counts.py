@@ -141,7 +141,7 @@ class KvBytes(NamedTuple):
 
 
 def kv_bytes_per_token(model: Model, kv_dtype: KvFormat | None = None) -> KvBytes:
-    """KV cache per token and replica: elements (`Sublayer.kv_elements`) x bytes of one, no padding.
+    """KV cache per token and replica (`Sublayer.kept_bytes`), its index included, no padding.
 
     `kv_dtype` replaces the model's own format.
 
@@ -150,5 +150,5 @@ def kv_bytes_per_token(model: Model, kv_dtype: KvFormat | None = None) -> KvByte
     KvBytes(full=36864, window=36864)
     """
     layers, element = layers_of(model), KV_BYTES[kv_dtype or model.kv]
-    full = layers.total(lambda s: 0 if s.window else s.kv_elements)
-    return KvBytes(full * element, (layers.total(lambda s: s.kv_elements) - full) * element)
+    full = layers.total(lambda s: 0 if s.window else s.kept_bytes(element))
+    return KvBytes(full, layers.total(lambda s: s.kept_bytes(element)) - full)

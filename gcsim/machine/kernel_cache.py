@@ -10,17 +10,15 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numba
-
 PACKAGE = Path(__file__).parent.parent
-_config: Any = numba.config
 # The folders with kernels.
 COMPILED = (PACKAGE / "machine", PACKAGE / "engine", PACKAGE / "engine" / "compiled")
+_asked: list[Callable[[], None]] = []  # who wants to know that kernels are being compiled
 
 
 def settle() -> None:
@@ -28,12 +26,46 @@ def settle() -> None:
 
     To be called before the first kernel is declared: numba looks where to keep it then.
     """
-    if all(map(is_ours, places(_config.CACHE_DIR, COMPILED))):
+    import numba
+
+    config: Any = numba.config
+    if all(map(is_ours, places(config.CACHE_DIR, COMPILED))):
         forget_older(COMPILED)
         return
     private = tempfile.mkdtemp(prefix="gcsim-kernels-")  # for nobody but this user
     atexit.register(shutil.rmtree, private, ignore_errors=True)
-    _config.CACHE_DIR = private
+    config.CACHE_DIR = private
+
+
+@contextmanager
+def announced(tell: Callable[[], None]) -> Iterator[None]:
+    """Calls `tell` once if kernels are compiled inside, before the first: that takes a while.
+
+    It loads nothing by itself; a kernel that is kept from an earlier process is not compiled.
+    """
+    _asked.append(tell)
+    try:
+        yield
+    finally:
+        if tell in _asked:
+            _asked.remove(tell)
+
+
+def listen() -> None:
+    """Have numba say when it compiles (`announced`); to be called once."""
+    from numba.core import event
+
+    class Compiling(event.Listener):
+        def on_start(self, event: object) -> None:
+            del event
+            while _asked:
+                _asked.pop()()
+
+        def on_end(self, event: object) -> None:
+            pass
+
+    register: Any = event.register
+    register("numba:compile", Compiling())
 
 
 def forget_older(modules: Iterable[Path]) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcsim.machine import network, roofline
-from gcsim.machine.counts import KV_BYTES, count, formats, kv_bytes_per_token, weight_bytes
+from gcsim.machine.counts import KV_BYTES, KvBytes, count, formats, kv_bytes_per_token, weight_bytes
+from gcsim.machine.drafter import shape_of, tokens_per_step
 from gcsim.machine.layers import Layers, layers_of
 from gcsim.machine.placement import Placement, kv_shards, place
 from gcsim.machine.roofline import SUMS
@@ -61,7 +62,7 @@ class OffloadRate:
 
         t = (n kv + min(context, W) window_kv + state) / rate, as in a handoff
         """
-        windows = min(context, self.window) * self.window_kv_bytes
+        windows = roofline.windowed(context, self.window) * self.window_kv_bytes
         moved = tokens * self.kv_bytes + windows + self.state_bytes
         return round(moved / self.bytes_per_s * 1e9)
 
@@ -73,9 +74,11 @@ class Machine:
     model, layers, context_window: of the model; operators: what an iteration computes and reads;
     table: operators, fixed times, work and collectives for the kernels of `gcsim.machine.roofline`;
     tokens_per_seq, accepted_ppm: tokens that a decode iteration verifies, and yields in millionths;
-    window: of the sliding layers, 0 without;
+    window: of the sliding layers, 0 without, below 0 for chunks of -window;
     groups: of a replica (`ep`);
     kv_blocks, blocks_per_seq, spill_blocks: KV capacity of a group in blocks;
+    hit_tokens: a hit of the prefix cache is a multiple of so many tokens: a block, or what lies
+    between two snapshots of states;
     offload: the link to the tier that takes evicted KV, if one does;
     peak_flops_per_s, peak_bytes_per_s: of a replica;
     kv_bytes, window_kv_bytes: of one token, once, as it travels over a link, and state_bytes of a
@@ -95,6 +98,7 @@ class Machine:
     groups: int
     kv_blocks: int
     blocks_per_seq: int
+    hit_tokens: int
     spill_blocks: tuple[int, ...]
     offload: "OffloadRate | None"
     request_overhead_s: float
@@ -128,8 +132,14 @@ class Machine:
 
     def handoff_bytes(self, tokens: int, prompt_tokens: int) -> float:
         """Bytes of the last `tokens` of a prompt: KV, the windows of sliding layers, states [B]."""
-        windows = min(prompt_tokens, self.window) * self.window_kv_bytes
+        windows = roofline.windowed(prompt_tokens, self.window) * self.window_kv_bytes
         return tokens * self.kv_bytes + windows + self.state_bytes
+
+    def seen(self, context: float) -> float:
+        """Tokens that a token sees in sliding layers at a mean context: half a chunk, of chunks."""
+        if self.window < 0:
+            return min(context, 0.5 * (1.0 - self.window))
+        return min(context, float(self.window))
 
 
 def math_flops_per_s(chip: Chip, weights: WeightFormat, wanted: str = "native") -> float:
@@ -149,12 +159,9 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     the tp x ep chips of all. pp stages share the layers. Batches, operators and KV capacity are of
     one group.
     """
-    placement, stack, speculation = place(model, pool, dtype), pool.serving_stack, pool.speculation
-    verified, accepted, drafting = 1, 1.0, 0.0
-    if speculation is not None:
-        a, k = speculation.acceptance, speculation.draft_tokens
-        verified, drafting = k + 1, speculation.draft_cost
-        accepted = k + 1.0 if a == 1 else (1 - a ** (k + 1)) / (1 - a)
+    placement, stack = place(model, pool, dtype), pool.serving_stack
+    verified, accepted = tokens_per_step(model, pool)
+    drafting = (pool.speculation.draft_cost or 0.0) if pool.speculation else 0.0
     ppm = round(accepted * 1e6)
     operators = (
         *_attention(model, pool, dtype, placement),
@@ -169,11 +176,14 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
     terms[roofline.VERIFIED], terms[roofline.ACCEPTED_PPM] = verified, ppm
     terms[roofline.DRAFT_FACTOR] = 1.0 + drafting
     _terms(terms, model, pool, dtype)
+    table = _with_drafter(table, model, pool, placement)
     chip, chips = pool.chip, pool.chips_per_replica
     tokenize = stack.tokenize_per_token.value if stack.tokenize_per_token else 0.0
-    per_token = kv_bytes_per_token(model, pool.kv_dtype)
+    per_token, drafted = kv_bytes_per_token(model, pool.kv_dtype), shape_of(model, pool)
+    own = kv_bytes_per_token(drafted, pool.kv_dtype) if drafted else KvBytes(0, 0)
     window = layers_of(model).window
-    beside = window * placement.window_bytes_per_chip_token + placement.state_bytes_per_chip
+    beside = abs(window) * placement.window_bytes_per_chip_token
+    beside += (_state_moves(pool) - 1) * placement.state_bytes_per_chip
     block_bytes = placement.kv_bytes_per_chip_token * pool.block_tokens
     main = _kv_tier(pool)
     graphs = [limit.context for limit in pool.batching.max_seqs_by_context[-1:]]
@@ -190,6 +200,7 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         groups=pool.ep,
         kv_blocks=placement.kv_tokens // pool.block_tokens,
         blocks_per_seq=int(-(-beside // block_bytes)),
+        hit_tokens=pool.snapshot_tokens if placement.state_bytes_per_chip else pool.block_tokens,
         spill_blocks=tuple(tokens // pool.block_tokens for _, tokens in placement.spill),
         offload=_offload(pool, placement, window),
         request_overhead_s=stack.request_overhead.value,
@@ -200,13 +211,47 @@ def bind(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Machine
         overlap_scheduling=stack.overlap_scheduling,
         peak_flops_per_s=chips * chip.compute.fastest_flops_per_s,
         peak_bytes_per_s=chips * main.bandwidth.value,
-        kv_bytes=float(per_token.full),
-        window_kv_bytes=float(per_token.window),
+        kv_bytes=float(per_token.full + own.full),
+        window_kv_bytes=float(per_token.window + own.window),
         state_bytes=float(layers_of(model).total(lambda s: s.state_bytes)),
         weight_tiers=placement.share("attention"),
         expert_tiers=placement.share("experts") or placement.share("ffn"),
         kv_tier=main.tier,
     )
+
+
+def _with_drafter(
+    table: "NDArray[np.float64]", model: Model, pool: Pool, placement: Placement
+) -> "NDArray[np.float64]":
+    """The table with the rows of a drafter below, if the pool has one.
+
+    Its pairs and KV go to the core's rows, which alone grow in decode: a pass per drafted token,
+    one over prompts.
+    """
+    shape = shape_of(model, pool)
+    if shape is None:
+        return table
+    verified = table[roofline.TERMS, roofline.VERIFIED]
+    passes, c = verified - 1.0, roofline.OPERATORS + 2 * int(table[roofline.TERMS, roofline.CORE])
+    operators = (
+        *_attention(shape, pool, None, placement),
+        *_feed_forward(shape, pool, None, placement),
+    )
+    own = _overheads(shape, pool, None)
+    own["iterations"] -= pool.serving_stack.iteration_overhead.value  # drafts need no scheduler
+    rows = [row_of(own)]
+    for operator in operators:
+        rows += [row_of(operator.compute), row_of(operator.memory)]
+        if operator.reads == roofline.KV:
+            for decoding in (roofline.X_PAIRS, roofline.X_WINDOW_PAIRS):
+                table[c, decoding] += rows[-2][decoding] * passes / verified
+            for prefill in (roofline.X_PREFILL_PAIRS, roofline.X_PREFILL_WINDOW_PAIRS):
+                table[c, prefill] += rows[-2][prefill]
+            for kv in (roofline.X_KV, roofline.X_WINDOW_KV):
+                table[c + 1, kv] += rows[-1][kv] * passes
+    table[roofline.TERMS, roofline.DRAFTER] = len(table)
+    table[roofline.TERMS, roofline.DRAFT_REDUCES] = layers_of(shape).reduced
+    return np.vstack([table, *rows])
 
 
 def _offload(pool: Pool, placement: Placement, window: int) -> OffloadRate | None:
@@ -216,7 +261,7 @@ def _offload(pool: Pool, placement: Placement, window: int) -> OffloadRate | Non
     return OffloadRate(
         bytes_per_s=(offload.bandwidth or tier.bandwidth.value) * offload.efficiency,
         duplex=offload.duplex,
-        kv_bytes=placement.kv_bytes_per_chip_token,
+        kv_bytes=placement.kv_bytes_per_chip_token - placement.snapshot_bytes_per_chip_token,
         window_kv_bytes=placement.window_bytes_per_chip_token,
         state_bytes=placement.state_bytes_per_chip,
         window=window,
@@ -316,9 +361,19 @@ def _attention(
     read = {"kv": 0.0, "window_kv": 0.0, "states": 0.0}
     for number, mixer in layers.runs:
         rate = kv_rate * kv_shards(mixer, pool.tp)
-        read["window_kv" if mixer.window else "kv"] += number * mixer.kv_elements * element / rate
-        read["states"] += 2 * number * mixer.state_bytes / rate
+        seen = "window_kv" if mixer.window or mixer.selected else "kv"
+        read[seen] += number * mixer.kv_elements * element / rate
+        read["kv"] += number * mixer.index_bytes / rate
+        read["states"] += _state_moves(pool) * number * mixer.state_bytes / rate
     return projection, Operator("attention", core, read, roofline.KV)
+
+
+def _state_moves(pool: Pool) -> int:
+    """States of a sequence that an iteration moves: one is read, one written per verified token.
+
+    Ref: vLLM, `MambaSpec.num_speculative_blocks`; a token that is refused must leave no trace.
+    """
+    return 2 + (pool.speculation.draft_tokens if pool.speculation else 0)
 
 
 def _core_flops(layers: Layers) -> Row:
@@ -328,9 +383,11 @@ def _core_flops(layers: Layers) -> Row:
     )
     row["tokens"] = 0.0
     for number, mixer in layers.runs:
-        seen = "window_pairs" if mixer.window else "pairs"
+        seen = "window_pairs" if mixer.window or mixer.selected else "pairs"
         row[f"decode_{seen}"] += number * mixer.decode_flops_per_pair
         row[f"prefill_{seen}"] += number * mixer.prefill_flops_per_pair
+        row["decode_pairs"] += number * mixer.index_flops_per_pair
+        row["prefill_pairs"] += number * mixer.index_flops_per_pair
         row["tokens"] += number * mixer.flops_per_token
     return row
 
@@ -344,8 +401,9 @@ def _latents(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[floa
     expand = sum(number * mixer.expand_flops_per_token for number, mixer in layers.runs)
     if not expand:
         return 0.0, 1.0
-    decode = sum(number * mixer.decode_flops_per_pair for number, mixer in layers.runs)
-    prefill = sum(number * mixer.prefill_flops_per_pair for number, mixer in layers.runs)
+    latents = [(number, mixer) for number, mixer in layers.runs if mixer.expand_flops_per_token]
+    decode = sum(number * mixer.decode_flops_per_pair for number, mixer in latents)
+    prefill = sum(number * mixer.prefill_flops_per_pair for number, mixer in latents)
     pair_rate = chip.compute.bf16.value * chip.efficiency.attention.value
     rate = math_flops_per_s(chip, formats(model, dtype).attention)
     return expand / rate / (prefill / pair_rate), decode / prefill
@@ -425,11 +483,13 @@ def _work(model: Model, pool: Pool, dtype: WeightFormat | None) -> tuple[Row, Ro
     flops["tokens"] += 2.0 * (counts.attention + counts.ffn + counts.router + counts.active_experts)
     flops["logits"] = 2.0 * counts.head
     kv = kv_bytes_per_token(model, pool.kv_dtype)
+    element = KV_BYTES[pool.kv_dtype or model.kv]
+    selected = layers.total(lambda s: s.kv_elements * (s.selected > 0)) * element
     moved = {
         "iterations": sizes.attention + sizes.ffn + sizes.router + sizes.head,
         "experts": sizes.experts / (layers.experts or 1),
-        "kv": float(kv.full),
-        "window_kv": float(kv.window),
-        "states": 2.0 * layers.total(lambda s: s.state_bytes),
+        "kv": float(kv.full - selected),
+        "window_kv": float(kv.window + selected),
+        "states": float(_state_moves(pool) * layers.total(lambda s: s.state_bytes)),
     }
     return flops, moved

@@ -163,8 +163,9 @@ def dispatch(chip: Chip, ranks: int, per_token: int, start_s: float) -> Way:
 def write(table: "NDArray[np.float64]", model: Model, pool: Pool, stack: Stack) -> None:
     """Write the collectives of an iteration into the table of a machine, per token of a group.
 
-    Two all-reduces per layer over tp; with ep, MoE layers dispatch and combine instead of one. The
-    start of a collective over n chips takes a + b log2(n / 2), both of the serving stack.
+    An all-reduce over tp after each mixer and each FFN; with ep, MoE layers dispatch and combine
+    instead of one. The start of a collective over n chips takes a + b log2(n / 2), both of the
+    serving stack.
     """
     layers, wide = layers_of(model), pool.tp * pool.ep
 
@@ -183,7 +184,7 @@ def write(table: "NDArray[np.float64]", model: Model, pool: Pool, stack: Stack) 
             table[row, first + 1] = way.s_per_byte * token_bytes
 
     reduces = all_reduce(reach(pool.chip, pool.tp), start_s(pool.tp))
-    collective(roofline.ALL_REDUCE, 2.0 * layers.count - dispatches, token, *reduces)
+    collective(roofline.ALL_REDUCE, float(layers.reduced - dispatches), token, *reduces)
     if dispatches:
         way = dispatch(pool.chip, wide, layers.experts_per_token, start_s(wide))
         # As if every group had the tokens of the fullest one.

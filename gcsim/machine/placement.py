@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from gcsim.errors import CapacityError
 from gcsim.machine.counts import KV_BYTES, count, formats, weight_bytes
-from gcsim.machine.layers import Sublayer, layers_of
+from gcsim.machine.drafter import bytes_of, shape_of
+from gcsim.machine.kinds import Sublayer
+from gcsim.machine.layers import layers_of
 from gcsim.profiles.chip import Chip, Tier
 from gcsim.profiles.deployment import Pool
 from gcsim.profiles.model import Model, WeightFormat
@@ -32,7 +34,8 @@ class Placement:
     kv_tokens: tokens of KV that each of its `ep` groups holds in the tier of the KV cache, windows
     of sliding layers apart; spill: the same for the tier that takes evicted KV, if one does;
     kv_bytes_per_chip_token, window_bytes_per_chip_token: bytes that a token takes on each chip that
-    holds it; state_bytes_per_chip: what a sequence takes there besides, however long.
+    holds it, its part of the snapshots of states included; state_bytes_per_chip: what a sequence
+    takes there besides, however long; snapshot_bytes_per_chip_token: that part.
     """
 
     tiers: tuple[TierUse, ...]
@@ -41,6 +44,7 @@ class Placement:
     kv_bytes_per_chip_token: float
     window_bytes_per_chip_token: float
     state_bytes_per_chip: float
+    snapshot_bytes_per_chip_token: float = 0.0
 
     def share(self, component: str) -> dict[str, float]:
         """Fraction of a component's bytes per tier name."""
@@ -96,6 +100,9 @@ def place(model: Model, pool: Pool, dtype: WeightFormat | None = None) -> Placem
         "experts": sizes.experts / (own * pool.ep) * padding,
         "embedding": sizes.embedding / own,
     }
+    drafted = bytes_of(model, pool)
+    left["experts"] += drafted.experts / (pool.tp * pool.ep)
+    left["ffn"] += drafted.rest / pool.tp  # all of it in the stage that has the most
     total = sum(left.values())
     uses: list[TierUse] = []
     for tier in chip.memory:
@@ -132,12 +139,19 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
     element, full, window, state = KV_BYTES[pool.kv_dtype or model.kv], 0.0, 0.0, 0.0
     for number, mixer in layers_of(model).runs:
         chips = kv_shards(mixer, pool.tp) * _stages(model, pool)
-        kept = number * mixer.kv_elements * element / chips
+        kept = number * mixer.kept_bytes(element) / chips
         full, window = (full, window + kept) if mixer.window else (full + kept, window)
         state += number * mixer.state_bytes / chips
+    snapshots = 0.0
+    if state and pool.prefix_cache_tokens != 0:
+        snapshots = state / pool.snapshot_tokens
+    shape = shape_of(model, pool)
+    for number, mixer in layers_of(shape).runs if shape else ():
+        kept = number * mixer.kept_bytes(element) / kv_shards(mixer, pool.tp)
+        full, window = (full, window + kept) if mixer.window else (full + kept, window)
     # A model of sliding layers alone is counted as if it saw everything, one without KV as if a
     # token took a byte.
-    grown = full or window or 1.0
+    grown = full + snapshots or window or 1.0
     main = sum(use.kv_bytes for use in uses if "kv" in use.tier.holds)
     tokens = pool.kv_tokens or int(main / grown)
     if tokens < pool.block_tokens:
@@ -145,8 +159,8 @@ def _with_kv(model: Model, pool: Pool, uses: tuple[TierUse, ...], weights: float
     spill = tuple(
         (use.tier, int(use.kv_bytes / grown)) for use in uses if use.tier is pool.offload_tier
     )
-    beside = window if full else 0.0
-    return Placement(uses, tokens, spill, grown, beside, state)
+    beside = window if full + snapshots else 0.0
+    return Placement(uses, tokens, spill, grown, beside, state, snapshots)
 
 
 def _too_large(model: Model, pool: Pool, per_chip: float) -> CapacityError:

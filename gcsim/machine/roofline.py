@@ -6,14 +6,11 @@ per unit of each [s], row h what the serving stack adds:
     kernels:  t = sum over o of max(C_o x, M_o x) + comm(x) + h x                          (1)
     fused:    t = max(sum over o of C_o x, sum over o of M_o x) + comm(x) + h x            (2)
 
-so that a batch of any size costs the same to time. Where several groups share their experts (`ep`)
-each has a batch of its own; the experts compute the tokens of all, and the iteration lasts as long
-as its fullest group:
+so that a batch of any size costs the same to time. Where groups share their experts (`ep`) each has
+a batch of its own; the experts compute all tokens, and the fullest group says how long it takes.
 
-    t = max over groups g of t(x_g)                                                        (9)
-
-`gcsim.machine.machine.bind` writes C, M and h,
-with the FLOPs and bytes per unit of x and the collectives, into the one table of a machine.
+`gcsim.machine.machine.bind` writes C, M and h, with the FLOPs and bytes per unit of x and the
+collectives, into the one table of a machine.
 
 All compiled code that calls each other stands in this file, because numba renews what it has
 cached when the file of the caller changes, not when that of a callee does.
@@ -27,6 +24,7 @@ import numpy as np
 
 from gcsim.machine import kernel_cache
 
+kernel_cache.listen()
 kernel_cache.settle()  # before the first kernel: where it is kept is looked up then
 
 # A batch as the engine sums it up; KV and pairs with `window` are those of sliding layers.
@@ -90,7 +88,7 @@ WEIGHTS, EXPERTS, KV = 1.0, 2.0, 3.0
 # pairs of expanded keys that take as long as one of latents.
 CORE, FUSED, STAGES, VERIFIED, ACCEPTED_PPM, DRAFT_FACTOR = range(6)
 EXPERT_COUNT, EXPERTS_PER_TOKEN, EXPERT_RANKS, EXPERT_IMBALANCE = range(6, 10)
-EXPOSED, EXPANDED, ABSORBED = range(10, 13)
+EXPOSED, EXPANDED, ABSORBED, DRAFTER, DRAFT_REDUCES = range(10, 15)
 # Columns of the rows ALL_REDUCE, DISPATCH and HANDOVER: how often in an iteration, and fixed time
 # and time per token of two ways to do it [s] (`gcsim.machine.network`).
 COUNT, ONE_S, ONE_S_PER_TOKEN, OTHER_S, OTHER_S_PER_TOKEN = range(5)
@@ -146,13 +144,31 @@ def causal_pairs(new: float, past: float) -> float:
 def window_pairs(new: float, past: float, window: float) -> float:
     """Attention pairs of n `new` tokens after p ones when each sees the last W (its own).
 
-    sum over i in 1..n of min(p + i, W)                                                    (4)
+    sum over i in 1..n of min(p + i, W), or of (p + i - 1) mod C + 1 in chunks of C = -W   (4)
 
     >>> window_pairs(3, 10, 4), window_pairs(3, 0, 128), window_pairs(4, 2, 4)
     (12.0, 6.0, 15.0)
+    >>> window_pairs(4, 2, -4)
+    10.0
     """
+    if window < 0.0:
+        pairs = 0.0
+        for tokens, sign in ((past + new, 0.5), (past, -0.5)):
+            rest = tokens % -window
+            pairs += sign * ((tokens - rest) * (1.0 - window) + rest * (rest + 1.0))
+        return pairs
     growing: float = min(max(window - past, 0.0), new)
     return growing * past + 0.5 * growing * (growing + 1.0) + (new - growing) * window
+
+
+@numba.njit(cache=True)
+def windowed(tokens: float, window: float) -> float:
+    """Of n tokens those that the next one sees in sliding layers: min(n, W), n mod C in chunks.
+
+    >>> windowed(10, 4), windowed(3, 4), windowed(10, -4), windowed(8, -4)
+    (4.0, 3.0, 2.0, 0.0)
+    """
+    return float(min(tokens, window) if window >= 0.0 else tokens % -window)
 
 
 @numba.njit(cache=True)
@@ -206,7 +222,7 @@ def fullest(trials: float, chance: float, ranks: float) -> float:
         count += 1.0
     if chance != rare:
         return float(trials - total)
-    return float(max(total, mean, min(ranks * mean, 1.0)))
+    return float(min(max(total, mean, min(ranks * mean, 1.0)), max(trials, 1.0)))
 
 
 @numba.njit(cache=True)
@@ -372,7 +388,8 @@ def _steady(table: np.ndarray, x: np.ndarray) -> Steady:
     The rows of the core; of the other operators the time that counts as compute, weights, experts,
     kv [s]; their compute before the core, and after it one by one, for sums keep their order.
     """
-    operators, fused = (table.shape[0] - OPERATORS) // 2, table[TERMS, FUSED] > 0.0
+    end = int(table[TERMS, DRAFTER]) or table.shape[0]
+    operators, fused = (end - OPERATORS) // 2, table[TERMS, FUSED] > 0.0
     core = int(table[TERMS, CORE])
     computed, others, before = np.zeros(operators), np.zeros(4), 0.0
     for o in range(operators):
@@ -439,8 +456,35 @@ def _played(table: np.ndarray, batch: np.ndarray, drafting: Drafting) -> Parts:
 
 
 @numba.njit(cache=True)
+def _drafter_s(table: np.ndarray, batch: np.ndarray) -> float:
+    """Passes of a drafter, one per drafted token and one over the prompts: all but its pairs and
+    KV, which the core's rows have [s].
+    """
+    total, first, passes = 0.0, int(table[TERMS, DRAFTER]), table[TERMS, VERIFIED] - 1.0
+    decoding = (passes, batch[DECODE_SEQS], batch[DECODE_SEQS], 0.0)
+    for times, tokens, seqs, prompt in (decoding, (1.0, batch[PROMPT_TOKENS], batch[PROMPTS], 1.0)):
+        if tokens == 0.0:
+            continue
+        x, sums = np.zeros(len(SUMS)), np.zeros(3)
+        x[X_ITERATIONS], x[X_TOKENS], x[X_LOGITS], x[X_STATES] = 1.0, tokens, seqs, seqs
+        x[X_PROMPTS] = prompt
+        _route(table, x, tokens + (1.0 - prompt) * batch[OTHER_DECODED] / (passes + 1.0))
+        for o in range(first + 1, table.shape[0] - 1, 2):
+            c_x, m_x = _times(table, o, x), _times(table, o + 1, x)
+            sums += np.array((c_x, m_x, max(c_x, m_x)))
+        one = table[ALL_REDUCE, ONE_S] + table[ALL_REDUCE, ONE_S_PER_TOKEN] * tokens
+        other = table[ALL_REDUCE, OTHER_S] + table[ALL_REDUCE, OTHER_S_PER_TOKEN] * tokens
+        took = max(sums[0], sums[1]) if table[TERMS, FUSED] > 0.0 else sums[2]
+        took += table[TERMS, DRAFT_REDUCES] * min(one, other) * table[TERMS, EXPOSED]
+        total += times * (took + _times(table, first, x))
+    return total
+
+
+@numba.njit(cache=True)
 def _drafting(table: np.ndarray, batch: np.ndarray) -> Drafting:
     """Drafting as a fraction of the iteration, or [s] of what decodes in it, not of prompts."""
+    if table[TERMS, DRAFTER] > 0.0:
+        return 0.0, _drafter_s(table, batch)
     fraction = table[TERMS, DRAFT_FACTOR] - 1.0
     if batch[DECODE_SEQS] == 0.0 or fraction == 0.0:
         return 0.0, 0.0
@@ -517,19 +561,6 @@ def run_ns(
     return iterations, now
 
 
-@_inlined
-def _plus(a: Parts, b: Parts) -> Parts:
-    return (
-        a[0] + b[0],
-        a[1] + b[1],
-        a[2] + b[2],
-        a[3] + b[3],
-        a[4] + b[4],
-        a[5] + b[5],
-        a[6] + b[6],
-    )
-
-
 @numba.njit(cache=True)
 def account(
     table: np.ndarray,
@@ -555,14 +586,14 @@ def account(
     worked, whole = _rows(table, FLOPS, BYTES, work), _growth(table, batch, 1.0, 1.0)
     steady, growth = _steady(table, x), _growth(table, batch, prompts, part)
     comm, overhead, drafting = _besides(table, batch, x, others)
-    spent = (totals[0], totals[1], totals[2], totals[3], totals[4], totals[5], totals[6])
     work_flops, work_bytes = totals[7], totals[8]
     to_prompts = _to_prompts(batch[PROMPT_TOKENS], batch[DECODE_SEQS])
     for played in range(iterations):
         gained = _gained(first, played, accepted)
         grown = _grown(growth, float(gained))
         parts = _parts(_bounds(steady, grown), comm, overhead, drafting, rounds)
-        spent = _plus(spent, parts)
+        for index in range(len(PARTS)):
+            totals[index] += parts[index]
         flops, moved = _both(worked, _grown(whole, float(gained)) if staged else grown)
         work_flops, work_bytes = work_flops + flops, work_bytes + moved
         gap_ns = _to_ns(parts[0])
@@ -574,8 +605,6 @@ def account(
         if seqs > 0:
             gaps[gap_bin(gap_ns)] += seqs
             gaps[0] += seqs * (_gained(first, played + 1, accepted) - gained - 1)
-    for index in range(len(PARTS)):
-        totals[index] = spent[index]
     totals[7], totals[8] = work_flops, work_bytes
     totals[9] += iterations
     totals[10] += iterations * batch[PROMPT_TOKENS]
@@ -601,17 +630,6 @@ def gap_bin(gap_ns: int) -> int:
     return exponent * GAP_BINS_PER_OCTAVE + int((mantissa - 0.5) * 2.0 * GAP_BINS_PER_OCTAVE)
 
 
-def gap_of_bin(index: np.ndarray) -> np.ndarray:
-    """The middle of a bin of `gap_bin` [ns].
-
-    >>> float(gap_of_bin(np.array([gap_bin(10_000_000)]))[0]) / 1e7
-    0.99...
-    """
-    exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
-    middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
-    return np.asarray(np.where(index == 0, 0.0, middle))
-
-
 @numba.njit(cache=True)
 def join(table: np.ndarray, batches: np.ndarray) -> None:
     """Let each group's batch, a row, know what the experts get from the others."""
@@ -630,12 +648,6 @@ def join(table: np.ndarray, batches: np.ndarray) -> None:
 
 
 @numba.njit(cache=True)
-def _busy(batch: np.ndarray) -> bool:
-    """Whether a group has anything to do; one that has not waits for the others."""
-    return bool(batch[PROMPT_TOKENS] + batch[DECODE_SEQS] > 0.0)
-
-
-@numba.njit(cache=True)
 def groups_s(table: np.ndarray, batches: np.ndarray) -> Parts:
     """Time of one iteration of all groups and its parts, those of the fullest one [s]:
 
@@ -643,7 +655,7 @@ def groups_s(table: np.ndarray, batches: np.ndarray) -> Parts:
     """
     parts = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for g in range(batches.shape[0]):
-        if _busy(batches[g]):
+        if batches[g, PROMPT_TOKENS] + batches[g, DECODE_SEQS] > 0.0:  # else it waits
             of_group = iteration_s(table, batches[g])
             if of_group[0] > parts[0]:
                 parts = of_group
@@ -686,7 +698,7 @@ def run_groups_ns(
 ) -> tuple[int, int]:
     """`run_ns` of all groups together: a batch per row, the iterations that each decoded before."""
     end, ppm = start_ns, int(table[TERMS, ACCEPTED_PPM])
-    busy = [g for g in range(batches.shape[0]) if _busy(batches[g])]
+    busy = [g for g in range(len(batches)) if batches[g, PROMPT_TOKENS] + batches[g, DECODE_SEQS]]
     groups = [_group(table, batches[g]) for g in busy]
     for played in range(iterations):
         longest = 0.0
@@ -723,7 +735,7 @@ def account_groups(
 ) -> int:
     """`account` of all groups together: busy time by the fullest one's bounds, work by all."""
     ppm, first_ns = int(table[TERMS, ACCEPTED_PPM]), 0
-    busy = [g for g in range(batches.shape[0]) if _busy(batches[g])]
+    busy = [g for g in range(len(batches)) if batches[g, PROMPT_TOKENS] + batches[g, DECODE_SEQS]]
     groups = [_group(table, batches[g]) for g in busy]
     works = [_work(table, batches[g], g == busy[0]) for g in busy]
     to_prompts = _to_prompts(batches[:, PROMPT_TOKENS].sum(), batches[:, DECODE_SEQS].sum())
@@ -764,18 +776,13 @@ def add_chunks(rows: np.ndarray, chunks: np.ndarray, window: int) -> None:
         row[PROMPTS] += 1.0
         row[PREFILL_PAIRS] += causal_pairs(float(new), float(past))
         row[PREFILL_KV] += past + new
-        if window > 0:
+        if window != 0:
             row[PREFILL_WINDOW_PAIRS] += window_pairs(float(new), float(past), float(window))
-            row[PREFILL_WINDOW_KV] += min(past, window) + new
+            row[PREFILL_WINDOW_KV] += windowed(float(past), float(window)) + new
 
 
 @numba.njit(cache=True)
-def price(
-    tables: np.ndarray,
-    which: np.ndarray,
-    first: np.ndarray,
-    rows: np.ndarray,
-) -> np.ndarray:
+def price(tables: np.ndarray, which: np.ndarray, first: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Weighted sums of iteration times, one row per schedule [s].
 
     tables: one per distinct machine, padded to one shape with rows of zeros; which: the table of

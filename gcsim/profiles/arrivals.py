@@ -50,21 +50,27 @@ class Poisson(Spec):
     """Independent starts at `rate` per second."""
 
     process: Literal["poisson"]
+    """Which of the processes."""
     rate: PositivePerS
+    """New tasks per second."""
 
 
 class GammaArrivals(Spec):
     """Gamma-distributed gaps: `rate` per second, coefficient of variation `cv` (1 is Poisson)."""
 
     process: Literal["gamma"]
+    """Which of the processes."""
     rate: PositivePerS
+    """New tasks per second."""
     cv: Cv
+    """Coefficient of variation of the gaps; 1 is Poisson."""
 
 
 class Closed(Spec):
     """`agents` trajectories at any time: when one ends the next starts."""
 
     process: Literal["closed"]
+    """Which of the processes."""
     agents: Annotated[int, Field(ge=1, le=10**6, strict=True)]
     """How many at any time."""
     ramp: PlainSeconds = 0.0
@@ -77,13 +83,16 @@ class Static(Spec):
     """All at t = 0: a batch job."""
 
     process: Literal["static"]
+    """Which of the processes."""
 
 
 class RateFrom(Spec):
     """From time `at` on the rate is `rate`."""
 
     at: PlainSeconds
+    """Since the start of the run."""
     rate: PlainPerS
+    """New tasks per second."""
 
 
 class ChangingRate(Spec):
@@ -93,8 +102,11 @@ class ChangingRate(Spec):
     """
 
     process: Literal["steps", "ramp"]
+    """Which of the processes."""
     points: tuple[RateFrom, ...] = Field(min_length=1)
+    """When the rate becomes what."""
     cv: Cv = 1.0
+    """Coefficient of variation of the gaps; 1 is Poisson."""
 
     @model_validator(mode="after")
     def _rising(self) -> "ChangingRate":
@@ -112,7 +124,9 @@ class TraceArrivals(Spec):
     """The trace's own times, `rate_scale` times as fast."""
 
     process: Literal["trace"]
+    """Which of the processes."""
     rate_scale: Positive = 1.0
+    """How much faster than the trace."""
 
 
 Arrivals = Annotated[

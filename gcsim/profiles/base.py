@@ -100,21 +100,21 @@ def plain(dimension: str, least: float | None = None, most: float | None = None)
 
 
 # With an origin: what a chip profile is made of.
-Capacity = Annotated[Quantity, sourced("bytes", least=1e3)]
-Bytes = Annotated[Quantity, sourced("bytes")]
-BytesPerS = Annotated[Quantity, sourced("bytes_per_s")]
-FlopsPerS = Annotated[Quantity, sourced("flops_per_s")]
-Seconds = Annotated[Quantity, sourced("seconds")]
-FixedSeconds = Annotated[Quantity, sourced("seconds", most=FIXED_S_MAX)]
-Watts = Annotated[Quantity, sourced("watts")]
-UsdPerHour = Annotated[Quantity, sourced("usd_per_hour")]
-UsdPerKwh = Annotated[Quantity, sourced("usd_per_kwh")]
-UsdPerMtok = Annotated[Quantity, sourced("usd_per_mtok")]
-Usd = Annotated[Quantity, sourced("usd")]
-Number = Annotated[Quantity, sourced("number")]
-Reached = Annotated[Quantity, sourced("number", least=1e-4, most=1)]
-Share = Annotated[Quantity, sourced("number", most=1)]
-Ratio = Annotated[Quantity, sourced("number", most=1e3)]
+Capacity = Annotated[Quantity, sourced("bytes", least=1e3), "bytes"]
+Bytes = Annotated[Quantity, sourced("bytes"), "bytes"]
+BytesPerS = Annotated[Quantity, sourced("bytes_per_s"), "bytes_per_s"]
+FlopsPerS = Annotated[Quantity, sourced("flops_per_s"), "flops_per_s"]
+Seconds = Annotated[Quantity, sourced("seconds"), "seconds"]
+FixedSeconds = Annotated[Quantity, sourced("seconds", most=FIXED_S_MAX), "seconds"]
+Watts = Annotated[Quantity, sourced("watts"), "watts"]
+UsdPerHour = Annotated[Quantity, sourced("usd_per_hour"), "usd_per_hour"]
+UsdPerKwh = Annotated[Quantity, sourced("usd_per_kwh"), "usd_per_kwh"]
+UsdPerMtok = Annotated[Quantity, sourced("usd_per_mtok"), "usd_per_mtok"]
+Usd = Annotated[Quantity, sourced("usd"), "usd"]
+Number = Annotated[Quantity, sourced("number"), "number"]
+Reached = Annotated[Quantity, sourced("number", least=1e-4, most=1), "number"]
+Share = Annotated[Quantity, sourced("number", most=1), "number"]
+Ratio = Annotated[Quantity, sourced("number", most=1e3), "number"]
 
 # Plain floats in SI: settings that somebody chooses, which need no source. The text is the
 # dimension, for who shows them.

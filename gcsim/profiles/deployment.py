@@ -69,14 +69,28 @@ class Batching(Spec):
 
 
 class Speculation(Spec):
-    """Speculative decoding."""
+    """Speculative decoding: by a drafter of the model, or with a chance and a cost."""
 
     draft_tokens: Annotated[int, Field(ge=1, le=1000, strict=True)]
     """How many are drafted at a time."""
-    acceptance: Fraction
+    drafter: str | None = None
+    """One of the model's `drafters`: its layers and published acceptance count."""
+    domain: str = ""
+    """Of the text, as the drafter's acceptance has it; the first one where left out."""
+    acceptance: Annotated[PlainNumber, Field(le=1)] | None = None
     """Chance that a drafted token is accepted, after those before it."""
-    draft_cost: Annotated[PlainNumber, Field(le=1e3)]
-    """Time of the drafting, as a fraction of an iteration."""
+    draft_cost: Annotated[PlainNumber, Field(le=1e3)] | None = None
+    """Time of the drafting, as a fraction of an iteration; a drafter's is that of its layers."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Speculation":
+        if self.drafter is None and (self.acceptance is None or self.draft_cost is None):
+            raise ValueError("speculation needs a drafter, or acceptance and draft_cost")
+        if self.drafter is not None and self.draft_cost is not None:
+            raise ValueError("draft_cost: the time of a drafter follows from its layers")
+        if self.domain and self.drafter is None:
+            raise ValueError("domain needs a drafter")
+        return self
 
 
 class KvOffload(Spec):
@@ -134,6 +148,8 @@ class Pool(Spec):
     """Tokens of a KV block."""
     prefix_cache_tokens: Whole | None = None
     """Limits what the prefix cache of a group keeps; 0: no prefix cache."""
+    state_snapshot_tokens: Length = 8192
+    """How far apart the prefix cache keeps states, for layers that have them: hits end there."""
     kv_offload: KvOffload | None = None
     """Where the prefix cache's evicted KV goes; without, it is gone."""
     kv_dtype: KvFormat | None = None
@@ -187,6 +203,11 @@ class Pool(Spec):
     def serving_stack(self) -> Stack:
         """The stack that it is served with: its own choice, else the chip's default."""
         return self.chip.stacks[self.stack or self.chip.default_stack]
+
+    @property
+    def snapshot_tokens(self) -> int:
+        """Tokens from one snapshot of states in the prefix cache to the next: whole blocks."""
+        return max(self.state_snapshot_tokens // self.block_tokens, 1) * self.block_tokens
 
     @property
     def chips_per_replica(self) -> int:
@@ -246,7 +267,13 @@ class Router(Spec):
     """Which replica gets a request; policies are the functions in `gcsim.engine.router`."""
 
     policy: str = "prefix_affinity"
-    """A function of gcsim.engine.router: prefix_affinity, least_loaded, round_robin, sticky."""
+    """A function of gcsim.engine.router: prefix_affinity, prefix_filter, least_loaded,
+    round_robin, sticky.
+    """
+    affinity_gap: Whole = 286_704
+    """prefix_filter: a group that holds the prompt is left where so many tokens more are in flight
+    than in the least loaded: llm-d's 18 s at the prefill rate of its default, Qwen3-32B on 2 H100.
+    """
     prefill_locally_below: Whole = 0
     """Prompts with fewer uncached tokens are prefilled where they decode."""
 

@@ -1,22 +1,19 @@
 """A Hugging Face `config.json` to the mapping of a model profile, or the key that forbids it.
 
-Only shapes that `gcsim.profiles.model` can express are taken: grouped-query or latent attention,
-full or sliding-window, dense or mixture-of-experts. Everything else (state-space, linear or sparse
-attention, encoder-decoder, experts in every second layer) is an error that names its key.
+Only shapes that `gcsim.profiles.model` can express are taken: layers of one attention, full or
+sliding, dense or of experts, and the families of `gcsim.profiles.hf_layers`, whose layers differ.
+Everything else (other state-space models, encoder-decoder, dense layers among those of experts) is
+an error that names its key.
 """
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gcsim.errors import Problem, ProfileError, nearest
+from gcsim.errors import ProfileError, nearest
+from gcsim.profiles.hf_layers import LISTED, WRITE_A_PROFILE, Config, Kind, Parts, Source
 from gcsim.profiles.load import MAX_BYTES
-
-Config = Mapping[str, Any]
-WRITE_A_PROFILE = "write a model profile instead (gcsim show model gpt-oss-120b is an example)"
 
 # The defaults that matter of each family's config class: keys that its config.json may leave out.
 _GEMMA = {
@@ -31,10 +28,10 @@ _GEMMA_3 = _GEMMA | {
     "max_position_embeddings": 131_072,
     "sliding_window_pattern": 6,
 }
-_DEEPSEEK = ("deepseek_v2", "deepseek_v3", "kimi_k2")
+_DEEPSEEK = ("deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25")
 _PLAIN = ("llama", "mistral", "mixtral", "phi3", "qwen3_moe", "minimax_m2", *_DEEPSEEK)
 FAMILIES: dict[str, dict[str, Any]] = {
-    **{kind: {} for kind in _PLAIN},
+    **{kind: {} for kind in (*_PLAIN, *LISTED)},
     "qwen2": {"attention_bias": True},
     "qwen2_moe": {"attention_bias": True},
     "qwen3": {"head_dim": 128},
@@ -45,6 +42,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gemma3_text": _GEMMA_3,
     "gpt_oss": {"head_dim": 64, "attention_bias": True, "mlp_bias": True},
     "glm4_moe": {"head_dim": 128},
+    "gemma4": {"tie_word_embeddings": True},
+    "gemma4_text": {"tie_word_embeddings": True},
+    "nemotron_h": {"mlp_hidden_act": "relu2"},
 }
 ALTERNATING = ("gpt_oss", "gemma2")  # window, full, window, ... where `layer_types` is left out
 SOME_WINDOWS = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe")  # from `max_window_layers` up
@@ -98,40 +98,13 @@ def from_config(path: Path) -> dict[str, Any]:
     kind = str(config.get("model_type"))
     _refuse(config, kind, str(path))
     given = {key: value for key, value in config.items() if value is not None}
-    source = _Source(str(path), {**FAMILIES[kind], **given})
+    source = Source(str(path), {**FAMILIES[kind], **given})
     mapping = _model(source, kind)
     mapping["name"] = path.resolve().parent.name if path.stem == "config" else path.stem
     mapping["source"] = f"Hugging Face config.json (model_type {kind})"
     if source.problems:
         raise ProfileError(source.problems)
     return mapping
-
-
-@dataclass
-class _Source:
-    """A config with the defaults of its family, and what was found wrong while reading it."""
-
-    file: str
-    config: Config
-    problems: list[Problem] = field(default_factory=list)
-
-    def complain(self, key: str, value: object, why: str, hint: str = "") -> None:
-        self.problems.append(Problem(self.file, key, value, why, hint))
-
-    def whole(self, *keys: str, default: int | None = None) -> int:
-        """The first of the keys that is there, as a whole number; without a default one must be."""
-        for key in keys:
-            value = self.config.get(key)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                self.complain(key, value, "must be a whole number")
-                return 1
-            return value
-        if default is None:
-            others = f" (or {', '.join(keys[1:])})" if keys[1:] else ""
-            self.complain(keys[0], None, f"is missing{others}", "a language model's config has it")
-        return default if default is not None else 1
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -156,7 +129,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _refuse(config: Config, kind: str, file: str) -> None:
     for key, what in BLOCKERS.items():
-        if config.get(key):
+        if config.get(key) and kind not in LISTED:
             why = f"cannot be mapped: it means {what}"
             value = config[key] if isinstance(config[key], str | int) else None
             raise ProfileError.one(file, key, value, why, WRITE_A_PROFILE)
@@ -172,8 +145,10 @@ def _refuse(config: Config, kind: str, file: str) -> None:
         raise ProfileError.one(file, "model_type", kind, "cannot be mapped: unknown family", hint)
 
 
-def _model(source: _Source, kind: str) -> dict[str, Any]:
+def _model(source: Source, kind: str) -> dict[str, Any]:
     layers = source.whole("num_hidden_layers")
+    if kind in LISTED:
+        return _listed(source, kind, layers)
     context = source.whole("max_position_embeddings")
     mapping: dict[str, Any] = {
         "layers": layers,
@@ -192,7 +167,36 @@ def _model(source: _Source, kind: str) -> dict[str, Any]:
     return mapping
 
 
-def _attention(source: _Source, hidden: int) -> dict[str, Any]:
+def _listed(source: Source, kind: str, layers: int) -> dict[str, Any]:
+    """A config whose layers differ: its parts, and the runs that its family makes of them."""
+    hidden, gated = source.whole("hidden_size"), source.config.get("mlp_hidden_act") != "relu2"
+    short, plain = _ffn(source, layers), {"kind": "dense"} | ({} if gated else {"gated": False})
+    dense = {
+        **plain,
+        "d_ff": source.whole("dense_intermediate_size", "intermediate_size", default=1),
+    }
+    experts: Kind | None = None
+    if short.get("experts"):
+        skip = ("dense_layers", "dense_d_ff")
+        named = {key: value for key, value in short.items() if key not in skip}
+        latent = source.whole("moe_latent_size", default=0)
+        experts = {**named, **plain, "kind": "moe"}
+        if latent:
+            experts |= {"kind": "latent_moe", "latent": latent}
+            experts.pop("shared_experts", None)
+    attention = _attention(source, hidden)
+    parts = Parts(layers, attention, experts, dense, short.get("dense_layers", 0))
+    return {
+        "layers": LISTED[kind](source, parts),
+        "hidden": hidden,
+        "vocab": source.whole("vocab_size"),
+        "context_window": source.whole("max_position_embeddings"),
+        "tied_embeddings": bool(source.config.get("tie_word_embeddings", False)),
+        **_formats(source, layers),
+    }
+
+
+def _attention(source: Source, hidden: int) -> dict[str, Any]:
     heads = source.whole("num_attention_heads")
     if source.config.get("kv_lora_rank") is not None:
         return {
@@ -216,7 +220,7 @@ def _attention(source: _Source, hidden: int) -> dict[str, Any]:
     return attention | ({"bias": True} if source.config.get("attention_bias") else {})
 
 
-def _ffn(source: _Source, layers: int) -> dict[str, Any]:
+def _ffn(source: Source, layers: int) -> dict[str, Any]:
     bias = {"bias": True} if source.config.get("mlp_bias") else {}
     experts = source.whole("n_routed_experts", "num_local_experts", "num_experts", default=0)
     if not experts:
@@ -224,21 +228,34 @@ def _ffn(source: _Source, layers: int) -> dict[str, Any]:
     ffn: dict[str, Any] = {
         "d_ff": source.whole("moe_intermediate_size", "intermediate_size"),
         "experts": experts,
-        "experts_per_token": source.whole("num_experts_per_tok", "experts_per_token"),
+        "experts_per_token": source.whole(
+            "num_experts_per_tok", "num_experts_per_token", "experts_per_token"
+        ),
     }
-    shared = source.whole("n_shared_experts", default=0)
-    width = source.whole("shared_expert_intermediate_size", "shared_intermediate_size", default=0)
+    shared = source.whole("n_shared_experts", "num_shared_experts", default=0)
+    width = source.whole(
+        "shared_expert_intermediate_size",
+        "moe_shared_expert_intermediate_size",
+        "shared_intermediate_size",
+        default=0,
+    )
     if shared or width:
         ffn |= {"shared_experts": shared or 1, "shared_d_ff": width or ffn["d_ff"]}
     dense = _dense_layers(source, layers)
     if dense:
-        ffn |= {"dense_layers": dense, "dense_d_ff": source.whole("intermediate_size")}
+        wide = source.whole("dense_intermediate_size", "intermediate_size")
+        ffn |= {"dense_layers": dense, "dense_d_ff": wide}
     return ffn | bias
 
 
-def _dense_layers(source: _Source, layers: int) -> int:
+def _dense_layers(source: Source, layers: int) -> int:
     """How many leading layers have no experts; dense layers elsewhere cannot be expressed."""
     config = source.config
+    first = config.get("moe_layer_freq")
+    if isinstance(first, list) and len(first) == layers:
+        dense = first.count(0)  # 0 for each dense layer, 1 for the others after them
+        if first == [0] * dense + [1] * (layers - dense):
+            return dense
     for key in ("decoder_sparse_step", "moe_layer_freq"):
         step = config.get(key, 1)
         if any(each != 1 for each in (step if isinstance(step, list) else [step])):
@@ -252,7 +269,7 @@ def _dense_layers(source: _Source, layers: int) -> int:
     return min(source.whole("first_k_dense_replace", default=len(plain)), layers)
 
 
-def _window_layers(source: _Source, kind: str, layers: int) -> int:
+def _window_layers(source: Source, kind: str, layers: int) -> int:
     """How many layers see the sliding window only."""
     config = source.config
     if isinstance(types := config.get("layer_types"), list):
@@ -274,7 +291,7 @@ def _window_layers(source: _Source, kind: str, layers: int) -> int:
     return layers if kind in ALL_WINDOWS else 0
 
 
-def _formats(source: _Source, layers: int) -> dict[str, Any]:
+def _formats(source: Source, layers: int) -> dict[str, Any]:
     """`weights` and `kv`: the format of `torch_dtype`, and what `quantization_config` replaces."""
     stored = str(source.config.get("torch_dtype") or source.config.get("dtype") or "bfloat16")
     base = "fp32" if stored.endswith("float32") else "bf16"
@@ -287,7 +304,7 @@ def _formats(source: _Source, layers: int) -> dict[str, Any]:
     for part, words in (("attention", ("attn", "attention")), ("ffn", ("mlp", "shared_expert"))):
         if not _is_kept(kept, words, layers):
             weights[part] = narrow
-    weights["experts"] = narrow
+    weights["experts"] = "mxfp4" if source.config.get("expert_dtype") == "fp4" else narrow
     if narrow == "mxfp4":  # the experts only; they are multiplied with 8-bit activations
         weights |= {"attention": base, "ffn": base, "expert_math": "fp8"}
     scheme = quantization.get("kv_cache_scheme") or quantization.get("kv_cache_quant_algo")
@@ -295,7 +312,7 @@ def _formats(source: _Source, layers: int) -> dict[str, Any]:
     return {"weights": weights, "kv": "fp8" if eight else "bf16"}
 
 
-def _narrow_format(source: _Source, quantization: Config) -> str:
+def _narrow_format(source: Source, quantization: Config) -> str:
     method = str(quantization.get("quant_method", "")).lower()
     weights = _first_group(quantization)
     bits = quantization.get("bits", weights.get("num_bits"))

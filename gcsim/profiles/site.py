@@ -21,19 +21,33 @@ class Site(Spec):
     """
 
     name: str
+    """What it is called; its file is named so too."""
     description: str = ""
+    """One sentence, for lists."""
     basis: Literal["rental", "purchase"]
+    """rental: by the hour; purchase: paid back over the amortisation, and electricity."""
     electricity: UsdPerKwh
+    """Price of electricity."""
     pue: Number
+    """Power of the site over power of the chips' nodes."""
     rack_power: Watts
+    """What a rack may draw."""
     amortisation: Seconds
+    """Over which a purchase is paid back."""
     interest: Number
+    """Of a year, as a fraction."""
     in_use: Number
+    """Fraction of the hours in which chips serve."""
     beside_chips: Number
+    """What hosts, network and storage add to the price of chips, as a factor."""
     idle_power: Number
+    """Of an idle node, as a fraction of its full power."""
     memory_power: Number
+    """Of a node while memory, links or fixed times bind, as a fraction."""
     cached_price: Number
+    """Of a cached token, in prices of an input token."""
     output_price: Number
+    """Of an output token, in prices of an input token."""
 
 
 def load_site(name: str, library: Library | None = None) -> Site:

@@ -36,14 +36,18 @@ class TimePrior(Spec):
     """A fixed time [s] and one standard deviation of its logarithm."""
 
     value: PlainFixedSeconds
+    """Where a fit starts."""
     spread: Spread
+    """One standard deviation of its logarithm."""
 
 
 class RatioPrior(Spec):
     """A ratio and one standard deviation of its logarithm."""
 
     value: Annotated[PlainNumber, Field(gt=0, le=1e3)]
+    """Where a fit starts."""
     spread: Spread
+    """One standard deviation of its logarithm."""
 
 
 class Priors(Spec):
@@ -54,21 +58,32 @@ class Priors(Spec):
     """
 
     layer_overhead: TimePrior
+    """Of a layer in every iteration: launches of its kernels."""
     moe_layer_overhead: TimePrior
+    """Of a layer with experts, besides."""
     all_reduce_latency: TimePrior
+    """Of an all-reduce of two chips."""
     all_reduce_latency_per_doubling: TimePrior
+    """What twice as many chips add."""
     sequence_overhead: TimePrior
+    """Of each sequence in every iteration."""
     prompt_layer_overhead: TimePrior
+    """Of a layer in an iteration with prompts."""
     request_overhead: TimePrior
+    """Of a request, on arrival."""
     quantized_kernels: RatioPrior | None = None
+    """What quantizing activations adds, as a fraction."""
     compute: RatioPrior | None = None
+    """What its kernels reach of the chip's achievable arithmetic."""
 
 
 class Habits(Spec):
     """How the stack forms batches where nobody sets it otherwise; published runs are played so."""
 
     policy: str = "continuous"
+    """How iterations are formed: a policy of `gcsim.engine.batching`."""
     max_iteration_tokens: Count = 8192
+    """The most tokens that an iteration computes."""
 
 
 class ServingStack(Spec):
@@ -79,21 +94,37 @@ class ServingStack(Spec):
     """
 
     kind: Literal["stack"]
+    """What the file is."""
     name: Name
+    """What it is called; its file is named so too."""
     aliases: tuple[str, ...] = ()
+    """Other names that find it."""
     description: str = ""
+    """One sentence, for lists."""
     source: str
+    """Where its habits and times come from."""
     batching: Habits = Habits()
+    """How it forms batches where nobody sets it otherwise."""
     overlap_scheduling: bool = False
+    """Whether the scheduler is one iteration ahead of the device."""
     priors: Priors
+    """Where a fit on a chip starts."""
     iteration_overhead: FixedSeconds
+    """Of every iteration, once."""
     mla_kernels: Ratio | None = None
+    """layer_overhead of a layer with latent attention, as a multiple."""
     expert_imbalance: Ratio | None = None
+    """Tokens of the expert rank that has most, with ep, as a multiple of even."""
     runtime_reserve: Bytes | None = None
+    """Memory of a chip that graphs, activations and contexts take."""
     mxfp4_tile: Chips | None = None
+    """Its kernels store experts in MXFP4 padded to a multiple of this width."""
     handoff_per_token: FixedSeconds | None = None
+    """Of a handoff, for each token that travels."""
     tokenize_per_token: FixedSeconds | None = None
+    """Of the host, for each token of a prompt."""
     tokenizes_again: bool = False
+    """Whether the pool that decodes tokenizes the prompt once more."""
 
 
 def on_any_chip(stack: ServingStack, raw: dict[str, Any]) -> dict[str, Any]:

@@ -193,11 +193,17 @@ class Part(Spec):
     """
 
     workload: "Workload"
+    """By name or file, or a mapping."""
     weight: Positive
+    """Its share of tasks is this over the sum of weights."""
     tier: Name | None = None
+    """What users know its terms as."""
     slo: Slo | None = None
+    """In place of the workload's."""
     price: Price | None = None
+    """In place of the workload's."""
     priority: Priority | None = None
+    """In place of the workload's; a higher one is served first."""
 
 
 class Workload(Spec):

@@ -23,7 +23,8 @@ class Counted:
     those that completed, with the column `good` (kept its SLO), requests also with `usd` (what its
     user pays; NaN where nothing says so); pools: the table of pools;
     loaded_s: the time of which each task that started took its share, by its number (`loaded_s`);
-    span_s: their sum, which rates are over; end_s: when the run ended.
+    span_s: their sum, which rates are over; end_s: when the run ended; brief: fewer tasks count
+    than agents work, so they are all under way at once.
     """
 
     requests: pd.DataFrame
@@ -34,6 +35,7 @@ class Counted:
     loaded_s: pd.Series
     span_s: float
     end_s: float
+    brief: bool = False
 
 
 def window_s(cluster: Cluster) -> tuple[float, float]:
@@ -64,7 +66,9 @@ def count_run(
     tasks = tasks.assign(good=task_meets(tasks, done, slos))
     loaded_s = _loaded_s(started, len(done), scenario, summary)
     span_s = max(float(loaded_s.sum()), 1e-9)
-    return Counted(done, tasks, sent, started, pools, loaded_s, span_s, end_s)
+    arrivals = scenario.arrivals
+    brief = isinstance(arrivals, Closed) and len(started) < arrivals.agents
+    return Counted(done, tasks, sent, started, pools, loaded_s, span_s, end_s, brief)
 
 
 def _loaded_s(

@@ -1,7 +1,5 @@
 """The 95% intervals of one run's means and percentiles, as keys of its summary."""
 
-from math import sqrt
-
 import numpy as np
 import pandas as pd
 
@@ -10,10 +8,10 @@ from gcsim.results.metric import BOUNDED, PERCENTILES, Metric
 from gcsim.results.metrics import METRICS, each
 from gcsim.results.per import answering, once, prompt_token, request, slow_token, task
 from gcsim.results.statistics import (
-    BATCHES,
     Interval,
     mean_interval,
     percentile_interval,
+    sum_error,
     t_quantile,
 )
 
@@ -23,10 +21,12 @@ Bounds = list[float] | None
 def interval_summary(of: Counted, saturated: bool) -> dict[str, Bounds]:
     """`ci95_mean_ttft_ms: [low, high]` and so on, for every metric with a value for each row.
 
-    None (null) where a run is too short to tell, and everywhere when it is saturated: a queue that
-    grows for ever has no mean. See `gcsim.results.statistics` for the methods.
+    None (null) where a run is too short to tell, and everywhere when it is saturated (a queue that
+    grows for ever has no mean) or `brief` (all that counts saw one spell of the machine). See
+    `gcsim.results.statistics` for the methods.
     """
     found: dict[str, Bounds] = {}
+    untold = saturated or of.brief
     for metric in each():
         rows = getattr(of, metric.of)
         began = "start_s" if "start_s" in rows else "sent_s"
@@ -41,14 +41,14 @@ def interval_summary(of: Counted, saturated: bool) -> dict[str, Bounds]:
                 if which == "mean"
                 else percentile_interval(numbers, PERCENTILES[which], clusters)
             )
-            found[f"ci95_{key}"] = None if saturated else bounds(interval)
+            found[f"ci95_{key}"] = None if untold else bounds(interval)
     for metric in METRICS:
         if metric.of in ("requests", "tasks", "pools") and metric.per not in (
             None,
             once,
             slow_token,
         ):
-            interval = None if saturated else rate_interval(metric, of)
+            interval = None if untold else rate_interval(metric, of)
             found[f"ci95_{metric.key}"] = bounds(interval)
     slow = found["ci95_p90_tpot_ms"]
     found["ci95_tps_per_user"] = [1e3 / ms for ms in reversed(slow)] if slow and slow[0] else None
@@ -58,23 +58,19 @@ def interval_summary(of: Counted, saturated: bool) -> dict[str, Bounds]:
 def rate_interval(metric: Metric, of: Counted) -> Interval | None:
     """The interval of a sum per something, such as a rate: a ratio of sums over tasks.
 
-    r = A / P,   s^2 = n/(n-1) sum (a_t - r p_t)^2 / P^2                                       (1)
+    r = A / P,   s = error of sum (a_t - r p_t) / P
 
     with the sums a_t of what each of n tasks brings and p_t of what it is per (its share of the
-    time under load). Tasks that meet in a queue are not independent, so where there are enough, n
-    in (1) are `BATCHES` batches of tasks in the order of their starts, as in
-    `gcsim.results.statistics.batch_means`. Ref: Cochran, Sampling Techniques, 1977, ch. 6.
+    time under load); the error is that of `gcsim.results.statistics.sum_error`. Ref: Cochran,
+    Sampling Techniques, 1977, ch. 6.
     """
     a, p = per_task(metric, of)
     count, whole = len(a), float(p.sum())
     if count < 2 or not whole:
         return None
     rate = float(a.sum()) / whole
-    rest = (a - rate * p).sort_index().to_numpy(dtype=np.float64)
-    if count >= 2 * BATCHES:
-        rest = np.array([part.sum() for part in np.array_split(rest, BATCHES)])
-        count = BATCHES
-    half = t_quantile(count - 1) * sqrt(count / (count - 1) * float(rest @ rest)) / whole
+    error, freedom = sum_error((a - rate * p).sort_index().to_numpy(dtype=np.float64))
+    half = t_quantile(freedom) * error / whole
     return Interval(rate, rate - half, rate + half)
 
 

@@ -4,15 +4,16 @@ The runs share their random numbers, so a trajectory that is long in one is long
 they have in common cancels in a difference of pairs. A cluster is a trajectory (all its requests).
 With sums a_t, b_t over cluster t = 1..n
 
-    R = sum b / sum a,   d_t = b_t - R a_t,   s^2 = n/(n-1) sum d_t^2 / (sum a)^2        (1)
+    R = sum b / sum a,   d_t = b_t - R a_t,   s = error of sum d_t / sum a               (1)
 
-and the 95% interval is R -+ t(0.975, n-1) s: the delta method for a ratio of means. Percentiles
+and the 95% interval is R -+ t s: the delta method for a ratio of means, with the error and degrees
+of freedom of `gcsim.results.statistics.sum_error`, for tasks that meet in a queue. Percentiles
 resample clusters (`DRAWS` draws, seeded). Ref: Cochran, Sampling Techniques, 1977, ch. 6.
 Runs of different workloads or seeds have no pairs: there R is the ratio of the means and
 
-    s^2 = R^2 (v_a + v_b),   v = n/(n-1) sum (a_t - m c_t)^2 / (sum a)^2                 (2)
+    s^2 = R^2 (v_a + v_b),   v = (error of sum (a_t - m c_t) / sum a)^2                  (2)
 
-with c_t values in cluster t and m = sum a / sum c. Limit: trajectories that meet in a queue are not
+with c_t values in cluster t and m = sum a / sum c. Limit: percentiles take trajectories as
 independent; replications would tell more.
 """
 
@@ -28,7 +29,7 @@ from gcsim.results.intervals import per_task
 from gcsim.results.metric import BOUNDED, PERCENTILES, Metric
 from gcsim.results.metrics import named, using
 from gcsim.results.result import Result
-from gcsim.results.statistics import cluster_error, t_quantile
+from gcsim.results.statistics import sum_error, t_quantile
 
 DRAWS = 1000
 Floats = NDArray[np.float64]
@@ -96,11 +97,11 @@ def ratio_of_sums(first: Floats, other: Floats) -> Ratio:
     ratio = float(other.sum()) / total
     if count < 2:
         return Ratio(ratio)
-    spread = sqrt(count / (count - 1) * float(np.square(other - ratio * first).sum())) / total
-    return _around(ratio, spread, count - 1)
+    error, freedom = sum_error(other - ratio * first)
+    return _around(ratio, error / total, freedom)
 
 
-def _around(ratio: float, spread: float, freedom: int) -> Ratio:
+def _around(ratio: float, spread: float, freedom: float) -> Ratio:
     half = t_quantile(freedom) * spread
     return Ratio(ratio, ratio - half, ratio + half)
 
@@ -125,17 +126,18 @@ def _apart(mine: pd.DataFrame, theirs: pd.DataFrame) -> list[Ratio]:
     values = [table[["trajectory", "value"]].dropna() for table in (mine, theirs)]
     if any(value.empty for value in values):
         return [Ratio(None)] * len(BOUNDED)
-    means, variances, counts = [], [], []
+    means, variances, freedoms = [], [], []
     for value in values:
         _, cluster = np.unique(value["trajectory"].to_numpy(), return_inverse=True)
         sums, number = np.bincount(cluster, value["value"].to_numpy()), np.bincount(cluster)
         means.append(float(sums.sum()) / float(number.sum()))
-        variances.append((cluster_error(sums, number) / means[-1]) ** 2 if means[-1] else 0.0)
-        counts.append(len(sums))
+        error, freedom = sum_error(sums - means[-1] * number) if len(sums) > 1 else (0.0, 0.0)
+        variances.append((error / float(sums.sum())) ** 2 if means[-1] else 0.0)
+        freedoms.append(freedom)
     ratio = _over(means[1], means[0])
     mean = Ratio(ratio)
-    if ratio and min(counts) > 1:
-        mean = _around(ratio, ratio * sqrt(sum(variances)), min(counts) - 1)
+    if ratio and min(freedoms) > 0:
+        mean = _around(ratio, ratio * sqrt(sum(variances)), min(freedoms))
     wanted = list(PERCENTILES.values())
     plain = (np.percentile(value["value"].to_numpy(), wanted).tolist() for value in values)
     return [mean, *(Ratio(_over(b, a)) for a, b in zip(*plain, strict=True))]
@@ -156,7 +158,7 @@ def _mean(both: pd.DataFrame) -> Ratio:
     """Equation (1) over trajectories."""
     if both.empty:
         return Ratio(None)
-    sums = both.groupby("trajectory", sort=False)[["value", "value_other"]].sum()
+    sums = both.groupby("trajectory")[["value", "value_other"]].sum()
     return ratio_of_sums(sums["value"].to_numpy(), sums["value_other"].to_numpy())
 
 
@@ -206,7 +208,7 @@ def _sums(metric: Metric, first: Counted, other: Counted, together: bool, scale:
     With sums a_t, b_t and what they are per, p_t, q_t (time under load, say), over tasks t = 1..n
 
         R = (sum b / sum q) / (sum a / sum p)
-        d_t = (b_t - (B/Q) q_t) / B - (a_t - (A/P) p_t) / A,   s^2 = R^2 n/(n-1) sum d_t^2     (3)
+        d_t = (b_t - (B/Q) q_t) / B - (a_t - (A/P) p_t) / A,   s = R x error of sum d_t         (3)
 
     over the tasks of either, with nothing for one that the other did not count.
     """
@@ -222,5 +224,5 @@ def _sums(metric: Metric, first: Counted, other: Counted, together: bool, scale:
     mine = (a - totals[0] / totals[1] * p) / totals[0]
     theirs = (b - totals[2] / totals[3] * q) / totals[2]
     gaps = theirs.sub(mine, fill_value=0.0)
-    error = ratio * sqrt(count / (count - 1) * float(np.square(gaps).sum()))
-    return _around(ratio, error, count - 1)
+    error, freedom = sum_error(gaps.sort_index().to_numpy(dtype=np.float64))
+    return _around(ratio, ratio * error, freedom)

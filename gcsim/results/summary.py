@@ -8,13 +8,25 @@ import pandas as pd
 
 from gcsim.engine.cluster import Cluster
 from gcsim.engine.session import PATH
-from gcsim.machine.roofline import GAP_BINS, gap_of_bin
+from gcsim.machine.roofline import GAP_BINS, GAP_BINS_PER_OCTAVE
 from gcsim.results import metrics
 from gcsim.results.counted import Counted
 from gcsim.results.metric import BOUNDED, PERCENTILES, STATISTICS, Metric
 from gcsim.results.per import once
 
 PHASES = ("network", "queue", "prefill", "kv_transfer", "decode")
+
+
+def gap_of_bin(index: np.ndarray) -> np.ndarray:
+    """The middle of a bin of `gap_bin` [ns].
+
+    >>> from gcsim.machine.roofline import gap_bin
+    >>> float(gap_of_bin(np.array([gap_bin(10_000_000)]))[0]) / 1e7
+    0.99...
+    """
+    exponent, part = np.divmod(index, GAP_BINS_PER_OCTAVE)
+    middle = 0.5 * (1.0 + (part + 0.5) / GAP_BINS_PER_OCTAVE) * 2.0**exponent
+    return np.asarray(np.where(index == 0, 0.0, middle))
 
 
 def summarise(of: Counted) -> dict[str, Any]:

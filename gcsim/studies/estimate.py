@@ -11,7 +11,7 @@ import pandas as pd
 from gcsim.engine.play import forgotten
 from gcsim.errors import CapacityError, Problem, ProfileError
 from gcsim.machine.machine import Machine
-from gcsim.machine.roofline import PARTS, batch, causal_pairs, iteration_s, window_pairs
+from gcsim.machine.roofline import PARTS, batch, causal_pairs, iteration_s, window_pairs, windowed
 from gcsim.profiles.assumed import assumed_values
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
@@ -243,7 +243,7 @@ def _prefill_ms(machine: Machine, new: int, past: int, budget: int) -> dict[str,
         if window:
             part += batch(
                 prefill_window_pairs=window_pairs(float(chunk), float(past), window),
-                prefill_window_kv=min(past, window) + chunk,
+                prefill_window_kv=windowed(float(past), window) + chunk,
             )
         total += iteration_s(machine.table, part)
         past += chunk
@@ -257,12 +257,11 @@ def _decode_ms(machine: Machine, context: float, seqs: float) -> dict[str, float
     """
     every, seqs = seqs, max(1.0, seqs / machine.groups)
     others = max(every - seqs, 0.0) * machine.tokens_per_seq
-    windowed = min(context, float(machine.window)) if machine.window else 0.0
     decodes = batch(
         decode_seqs=seqs,
         logit_seqs=seqs,
         decode_kv=seqs * context,
-        decode_window_kv=seqs * windowed,
+        decode_window_kv=seqs * machine.seen(context),
         other_tokens=others,
         other_decoded=others,
     )

@@ -1,8 +1,8 @@
 """What a planner may build, and what can be said of it without a run: layouts, demand, floors.
 
-A layout is one replica: tp x ep x pp chips of a kind with a serving stack. What it takes for one
-task of the workload follows from the roofline: with n steps, of each of which `new` prompt tokens
-are computed and `osl` are generated,
+A layout is one replica: tp x ep x pp chips of a kind with a serving stack, its batching limits and
+perhaps speculation. What it takes for one task of the workload follows from the roofline: with n
+steps, of each of which `new` prompt tokens are computed and `osl` are generated,
 
     prefill_s = sum over steps of t(prompt chunk)         shared by `PACKED` prompts an iteration
     decode_s  = sum over steps of osl t(b) / (b a)        b sequences at once, a tokens a step
@@ -11,7 +11,8 @@ and a pool of R replicas serves at most R / (prefill_s + decode_s) tasks per sec
 closed loop ask for N / T of them, with the time of a task T no longer than its bounds allow.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil, inf
@@ -21,12 +22,13 @@ import numpy as np
 
 from gcsim.errors import CapacityError, GcsimError, Problem, ProfileError
 from gcsim.machine.machine import Machine, bind
-from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs
+from gcsim.machine.roofline import batch, causal_pairs, iteration_s, window_pairs, windowed
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
+from gcsim.profiles.inherit import read
 from gcsim.profiles.library import Library
 from gcsim.profiles.load import validate
-from gcsim.profiles.resolve import load_chip
+from gcsim.profiles.resolve import load_chip, load_stack
 from gcsim.profiles.scenario import Scenario
 from gcsim.profiles.site import Site
 from gcsim.results.cost import served_usd_per_hour
@@ -40,7 +42,9 @@ PACKED = 8  # prompts that share what an iteration costs besides its tokens
 CHIPS_MOST = 64  # of one replica
 TAILS = ("p95", "p99")  # what a bound of these holds for, one prompt in twenty must keep alone
 SAMPLE_ERR = 0.9  # of the 95th percentile of a sample, to lie below that of any run
-ROLES = {
+PAST = re.compile(r"(.+)-20\d\d")  # a stack of a year that is over: `vllm-2024`
+# Of a pool; what a mixed one does besides is its stack's habit (`habits`).
+ROLES: dict[str, dict[str, Any]] = {
     "mixed": {"policy": "continuous", "max_seqs": 256, "max_iteration_tokens": 8192},
     "prefill": {"policy": "prefill_only", "max_seqs": 64, "max_iteration_tokens": 16384},
     "decode": {"policy": "decode_only", "max_seqs": 256, "max_iteration_tokens": 8192},
@@ -66,7 +70,10 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One replica: its pool as YAML has it (without `replicas`), and its machine."""
+    """One replica: its pool as YAML has it (without `replicas`), and its machine.
+
+    usual: the batching of such a pool where nothing else is chosen.
+    """
 
     chip: str
     pool: dict[str, Any]
@@ -76,12 +83,20 @@ class Layout:
     power_w: float
     chips_per_node: int
     card_bytes_per_s: float
+    usual: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """Such as `h200-sxm tp 4 x ep 2`."""
+        """Such as `h200-sxm tp 4 x ep 2 (sglang)`: what is not as usual in brackets."""
         parts = [f"{key} {self.pool[key]}" for key in ("tp", "ep", "pp") if self.pool[key] > 1]
-        return f"{self.chip} {' x '.join(parts) or 'tp 1'}"
+        choices = [self.pool["stack"]] if self.pool.get("stack") else []
+        if drafts := self.pool.get("speculation"):
+            choices.append(f"{drafts['draft_tokens']} drafts")
+        for key, unit in (("max_seqs", "seqs"), ("max_iteration_tokens", "tokens")):
+            if self.pool["batching"][key] != self.usual[key]:
+                choices.append(f"{self.pool['batching'][key]} {unit}")
+        shape = f"{self.chip} {' x '.join(parts) or 'tp 1'}"
+        return f"{shape} ({', '.join(choices)})" if choices else shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +163,13 @@ def _steps(one: Trajectory, most: int) -> Iterator[tuple[int, int, int, float]]:
         yield max(min(fresh, isl), 1), isl - max(min(fresh, isl), 1), step.osl, step.delay_s
 
 
-def chips_of(names: Sequence[str], library: Library | None = None) -> dict[str, Chip]:
-    """Chips by name. Errors: `ProfileError` with every name that is none."""
+def chips_of(names: Sequence[str], library: Library | None = None) -> list[Chip]:
+    """Chips by name or file. Errors: `ProfileError` with every name that is none."""
     problems: list[Problem] = []
-    found: dict[str, Chip] = {}
+    found: list[Chip] = []
     for name in names:
         try:
-            chip = load_chip(name, library)
-            found[chip.name] = chip
+            found.append(load_chip(name, library))
         except ProfileError as error:
             problems += error.problems
     if problems:
@@ -163,8 +177,40 @@ def chips_of(names: Sequence[str], library: Library | None = None) -> dict[str, 
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a replica is served with: a stack (None: the chip's default), speculation or none."""
+
+    stack: str | None = None
+    speculation: Mapping[str, Any] | None = None
+
+
+USUAL = Choice()
+
+
+def choices(chip: Chip, role: str, drafts: Sequence[Mapping[str, Any]]) -> list[Choice]:
+    """What a chip may be served with: its stacks but those of past years, with and without drafts.
+
+    drafts: settings of speculation; a pool that prefills has no use for them.
+
+    >>> from gcsim.profiles.resolve import load_chip
+    >>> [choice.stack for choice in choices(load_chip("h200-sxm"), "mixed", [])]
+    [None, 'trtllm', 'sglang']
+    """
+    past = {name for name in chip.stacks if (old := PAST.fullmatch(name)) and old[1] in chip.stacks}
+    stacks = [name for name in chip.stacks if name not in past | {chip.default_stack}]
+    options: list[Mapping[str, Any] | None] = [None, *(drafts if role != "prefill" else ())]
+    return [Choice(stack, option) for stack in (None, *stacks) for option in options]
+
+
 def layouts(
-    scenario: Scenario, chip: Chip, role: str, site: Site
+    scenario: Scenario,
+    chip: Chip,
+    role: str,
+    site: Site,
+    choice: Choice = USUAL,
+    *,
+    library: Library | None = None,
 ) -> tuple[list[Layout], list[str]]:
     """All layouts of a chip that hold the model, the smallest first; and why others do not.
 
@@ -175,27 +221,54 @@ def layouts(
     widths = [1 << k for k in range(domain.bit_length())]
     moe = bool(scenario.model.ffn and scenario.model.ffn.experts) or bool(scenario.model.runs)
     shapes = [(tp, ep) for tp in widths for ep in widths if tp * ep <= domain and (moe or ep == 1)]
+    usual = {**ROLES[role], **(habits(chip, choice.stack, library) if role == "mixed" else {})}
+    pool: dict[str, Any] = {"role": role, "batching": usual}
+    if choice.stack is not None:
+        pool["stack"] = choice.stack
+    if choice.speculation is not None:
+        pool["speculation"] = dict(choice.speculation)
     found: list[Layout] = []
     whys: list[str] = []
     for tp, ep in sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape[1])):
-        made = _layout(scenario, chip, _pool(role, tp, ep, 1), site)
+        made = layout_of(scenario, chip, {**pool, "tp": tp, "ep": ep, "pp": 1}, site)
         if isinstance(made, Layout):
             found.append(made)
         else:
             whys.append(made)
     if not found:
         for pp in (2, 4, 8):
-            made = _layout(scenario, chip, _pool(role, domain, 1, pp), site)
+            made = layout_of(scenario, chip, {**pool, "tp": domain, "ep": 1, "pp": pp}, site)
             if isinstance(made, Layout):
                 return [made], whys
     return found, whys
 
 
-def _pool(role: str, tp: int, ep: int, pp: int) -> dict[str, Any]:
-    return {"role": role, "tp": tp, "ep": ep, "pp": pp, "batching": dict(ROLES[role])}
+def habits(chip: Chip, stack: str | None, library: Library | None = None) -> dict[str, Any]:
+    """How a chip forms batches: as its shipped deployments have it, else as its stack does.
+
+    >>> from gcsim.profiles.resolve import load_chip
+    >>> habits(load_chip("sn40l"), None)["policy"], habits(load_chip("b300"), "trtllm")["policy"]
+    ('prefill_first', 'continuous')
+    """
+    known = library or Library()
+    found: dict[str, Any] = {}
+    try:
+        habit = load_stack(stack or chip.default_stack, library).batching
+        tokens = max(habit.max_iteration_tokens, ROLES["mixed"]["max_seqs"])
+        found = {"policy": habit.policy, "max_iteration_tokens": tokens}
+    except ProfileError:  # a stack of this chip alone
+        pass
+    if stack is None:
+        for name in sorted(known.profiles("deployment")):
+            for pool in read("deployment", name, library)[0].get("pools", {}).values():
+                if pool.get("chip") == chip.name and pool.get("role") == "mixed":
+                    return found | {"policy": pool.get("batching", {}).get("policy", "continuous")}
+    return found
 
 
-def _layout(scenario: Scenario, chip: Chip, pool: dict[str, Any], site: Site) -> Layout | str:
+def layout_of(scenario: Scenario, chip: Chip, pool: dict[str, Any], site: Site) -> Layout | str:
+    """The layout of a pool on a chip, or why there is none."""
+    pool = {**pool, "chip": chip.name}
     try:
         spec = validate(Pool, {**pool, "chip": chip}, "plan")
         machine = bind(scenario.model, spec, scenario.dtype)
@@ -207,13 +280,14 @@ def _layout(scenario: Scenario, chip: Chip, pool: dict[str, Any], site: Site) ->
     chips, packaging = spec.chips_per_replica, chip.packaging
     return Layout(
         chip=chip.name,
-        pool={"chip": chip.name, **pool},
+        pool=pool,
         machine=machine,
         chips=chips,
         usd_per_hour=chips * usd_per_hour,
         power_w=chips * chip.node_power_w,
         chips_per_node=packaging.chips_per_node,
         card_bytes_per_s=chip.interconnect.scale_out.bandwidth.value,
+        usual=pool["batching"],
     )
 
 
@@ -269,7 +343,7 @@ def prompt_s(machine: Machine, new: float, past: float, packed: int, groups: int
         seen = float(machine.window)
         part += batch(
             prefill_window_pairs=packed * window_pairs(new, past, seen),
-            prefill_window_kv=packed * (min(past, seen) + new),
+            prefill_window_kv=packed * (windowed(past, seen) + new),
         )
     return float(iteration_s(machine.table, part)[0]) / packed
 
@@ -277,12 +351,11 @@ def prompt_s(machine: Machine, new: float, past: float, packed: int, groups: int
 def decode_s(machine: Machine, seqs: int, demand: Demand, groups: int) -> float:
     """Time between tokens of `seqs` sequences of the mean context in each of so many groups [s]."""
     context = demand.past + demand.new + demand.osl / 2
-    windowed = min(context, float(machine.window)) if machine.window else 0.0
     part = batch(
         decode_seqs=seqs,
         logit_seqs=seqs,
         decode_kv=seqs * context,
-        decode_window_kv=seqs * windowed,
+        decode_window_kv=seqs * machine.seen(context),
         other_tokens=(groups - 1) * seqs * machine.tokens_per_seq,
         other_decoded=(groups - 1) * seqs * machine.tokens_per_seq,
     )

@@ -1,8 +1,8 @@
 """`plan`: the cheapest deployment for so many agents within an SLO, and how sure that is.
 
-The search of one family stands in `gcsim.studies.plan_search`; here families are searched side by
-side, the cheapest are played with all agents, and what a buyer asks next is answered: how much more
-it could take, who comes next and why not, and which single value would change the choice.
+The search stands in `gcsim.studies.plan_families`, the same as for a plan over load; here what a
+buyer asks next is answered: how much more it could take, who comes next and why not, and which
+value would change the choice.
 """
 
 import json
@@ -16,22 +16,18 @@ import pandas as pd
 import yaml
 
 from gcsim.errors import ProfileError
-from gcsim.profiles.chip import Chip
 from gcsim.profiles.resolve import Resolved, resolve
 from gcsim.profiles.site import Site, load_site
 from gcsim.results.html import Shown
-from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import Kind, load_of
-from gcsim.studies.parallel import Fraction, called, nobody
+from gcsim.studies.parallel import Fraction, nobody
+from gcsim.studies.plan_families import at_loads, families_of
 from gcsim.studies.plan_question import Aim, Found, Player, Question, Trial, Unit, checked
 from gcsim.studies.plan_robust import Sway, sways
-from gcsim.studies.plan_search import guessed_pairs, search, settle
 from gcsim.studies.slo import Bound, parse_slo, slo_of
 from gcsim.studies.sweep_table import plain_rows
 from gcsim.version import __version__
 
-PAIRS_MOST = 12  # chip pairs that are searched: the most promising by the roofline
-SETTLED_MOST = 4  # families that are played with all agents
 RIVALS = 2  # families that the choice is weighed against
 MORE = (1.1, 1.25, 1.5, 2.0)  # of the load: how much the answer could take
 AIMS = {"cost": "USD/h", "power": "W", "racks": "racks", "chips": "chips"}
@@ -75,7 +71,7 @@ class Plan(Shown):
         return (
             f"{load} within {slo}: {unit}, {unit.chips} chip{'s' * (unit.chips > 1)},"
             f" {unit.power_w / 1e3:.3g} kW,"
-            f" {unit.usd_per_hour:,.4g} USD/h."
+            f" {unit.usd_per_hour:,.4g} USD/h.{_drafts(unit)}"
         )
 
     @property
@@ -86,7 +82,9 @@ class Plan(Shown):
     @property
     def frontier(self) -> pd.DataFrame:
         """Speed of a user against output of a chip: the runs that no other beats in both."""
-        rows = [_point(trial) for one in self.families for trial in one.trials]
+        rows = [
+            {"family": one.family, **_point(trial)} for one in self.families for trial in one.trials
+        ]
         rows = [row for row in rows if row["tok_s_user"] and row["tok_s_chip"]]
         kept, most = [], 0.0
         for row in sorted(rows, key=lambda row: (-row["tok_s_user"], -row["tok_s_chip"])):
@@ -140,13 +138,15 @@ class Terms:
 
     minimize: `cost` (USD/h), `power`, `racks` (nodes) or `chips`; site: whose terms costs are by
     (`gcsim.profiles.site`); limits: the most of `chips`, `power_w`, `racks`; pairs: also prefill on
-    one chip and decode on another; robustness: also move assumed and fitted values to their ends.
+    one chip and decode on another; tuned: also serving stacks, speculation (as the scenario's
+    deployment has it) and batching limits; robustness: also move assumed and fitted values.
     """
 
     minimize: Aim = "cost"
     site: str | Site = "rented"
     limits: Mapping[str, float] = field(default_factory=dict)
     pairs: bool = True
+    tuned: bool = True
     robustness: bool = True
 
 
@@ -165,7 +165,8 @@ def plan(
 
     agents: of a closed loop; None: the scenario's own load, agents or tasks per second.
     slo: `ttft:p95<2s tpot:mean<15ms`; None: the scenario's own, for 95% of its requests.
-    chips: to choose from; None: all of the library. The answer does not depend on `jobs`.
+    chips: to choose from, None: all of the library; `a+b`: prefill on one, decode on the other,
+    and then no other pairs. The answer does not depend on `jobs`.
     Errors: `ProfileError`.
 
     >>> import gcsim
@@ -176,27 +177,24 @@ def plan(
     terms = terms or Terms()
     question = question_of(resolve(scenario, settings), agents, slo, terms)
     checked(question)
-    known = question.base.library
-    found = chips_of(sorted(known.profiles("chip")) if chips is None else chips, known)
+    families, named = families_of(question, chips)
     tell = progress or nobody
-    singles = [(question, (chip,)) for chip in found.values()]
-    results = called(search, singles, jobs, lambda done: tell(0.35 * done))
-    left_out = 0
-    if terms.pairs:
-        couples, left_out = _couples(question, list(found.values()), results)
-        pairs = [(question, couple) for couple in couples]
-        results += called(search, pairs, jobs, lambda done: tell(0.35 + 0.35 * done))
-    answer = _settled(question, results)
-    tell(0.8)
-    ordered = sorted(results, key=lambda one: (_costs(question, one), one.family))
-    headroom = _headroom(question, answer) if answer else None
+    (at,) = at_loads(
+        question,
+        [question.load],
+        families,
+        terms.pairs and not named,
+        jobs,
+        lambda done: tell(0.8 * done),
+    )
+    headroom = _headroom(question, at.answer) if at.answer else None
     tell(0.85)
-    moved: tuple[Sway, ...] = ()
-    if terms.robustness and answer is not None:
-        rivals = [one for one in ordered if one is not answer and one.best is not None][:RIVALS]
-        moved = sways(question, answer, rivals, jobs, lambda done: tell(0.85 + 0.15 * done))
-    runs = sum(len(one.trials) for one in results) + sum(sway.runs for sway in moved)
-    return Plan(question, tuple(ordered), answer, runs, left_out, headroom, moved)
+    moves: tuple[Sway, ...] = ()
+    if terms.robustness and at.answer is not None:
+        rivals = at.rivals[:RIVALS]
+        moves = sways(question, at.answer, rivals, jobs, lambda done: tell(0.85 + 0.15 * done))
+    runs = at.runs + sum(sway.runs for sway in moves)
+    return Plan(question, at.families, at.answer, runs, at.left_out, headroom, moves)
 
 
 def question_of(
@@ -218,59 +216,34 @@ def question_of(
     bounds = parse_slo(slo) if isinstance(slo, str) else tuple(slo or slo_of(base.scenario))
     site = load_site(terms.site, base.library) if isinstance(terms.site, str) else terms.site
     chips, power_w, nodes = (terms.limits.get(key, inf) for key in ("chips", "power_w", "racks"))
-    return Question(base, kind, load, bounds, terms.minimize, site, chips, power_w, nodes)
-
-
-def _couples(
-    question: Question, chips: Sequence[Chip], singles: Sequence[Found]
-) -> tuple[list[tuple[Chip, ...]], int]:
-    """The pairs worth a search by what the roofline asks for, and how many are not."""
-    guesses = guessed_pairs(question, chips)
-    best = min((_costs(question, one) for one in singles), default=inf)
-    worth = [pair for guess, pair in guesses if guess < 1.5 * best][:PAIRS_MOST]
-    return worth, len(chips) ** 2 - len(worth)
-
-
-def _settled(question: Question, results: list[Found]) -> Found | None:
-    """The family whose best deployment is the cheapest with all agents.
-
-    What was searched with slices is played whole, the cheapest first, until none that was not
-    could be cheaper.
-    """
-    for _ in range(SETTLED_MOST):
-        ordered = sorted(
-            (one for one in results if one.best is not None),
-            key=lambda one: (_costs(question, one), one.family),
-        )
-        if not ordered:
-            return None
-        first = ordered[0]
-        if not first.sliced:
-            return first
-        settle(question, first)
-    whole = [one for one in results if one.best is not None and not one.sliced]
-    return min(whole, key=lambda one: (_costs(question, one), one.family), default=None)
+    return Question(
+        base, kind, load, bounds, terms.minimize, site, chips, power_w, nodes, tuned=terms.tuned
+    )
 
 
 def _headroom(question: Question, answer: Found) -> float:
     """The largest load of `MORE` up to which the answer holds, as a multiple; at the least 1."""
+    assert answer.best is not None
     player, held = Player(question, answer), 1.0
     for more in MORE:
         load = question.load * more
         load = round(load) if question.kind == "agents" else load
-        if not player.at(_of(answer), load).verdict.holds:
+        if not player.at(answer.best, load).verdict.holds:
             return held
         held = more
     return held
 
 
-def _of(found: Found) -> Unit:
-    assert found.best is not None
-    return found.best
-
-
-def _costs(question: Question, found: Found) -> float:
-    return found.best.costs(question.aim) if found.best is not None else inf
+def _drafts(unit: Unit) -> str:
+    """What a deployment that speculates takes for granted."""
+    drafts = [one.pool["speculation"] for one in unit.layouts if one.pool.get("speculation")]
+    said = [
+        f"as published of {one['drafter']}"
+        if one.get("acceptance") is None
+        else f"with a chance of {one['acceptance']}"
+        for one in drafts
+    ]
+    return f" Assumed: drafted tokens are accepted {', '.join(said)}." if drafts else ""
 
 
 def _row(found: Found) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """A plan over load: what each family of chips takes from one agent to many, and its range.
 
-Every load is a plan of its own (`gcsim.studies.plan_search`), so that each family stands with the
-layout that serves it best there. Besides, the same is searched with all assumed and claimed values
-of a family's chips at the slow and at the fast end of their ranges (`gcsim.studies.bands`), all at
-once. Where the ranges of two families overlap their order hangs on values that nobody knows.
+Every load is a plan of its own, by the search that `plan` has (`gcsim.studies.plan_families`), so
+that each family stands with the layout that serves it best there. Besides, its best is played with
+all assumed, claimed and fitted values of its chips at the slow and at the fast end of their ranges
+(`gcsim.studies.plan_robust`), all at once. Where the ranges of two families overlap their order
+hangs on values that nobody knows, or that a fit knows no better.
 """
 
 import json
@@ -15,33 +16,25 @@ from typing import Any
 
 import pandas as pd
 
-from gcsim.errors import ProfileError
-from gcsim.profiles.chip import Chip
-from gcsim.profiles.load import validate
 from gcsim.profiles.resolve import Resolved, resolve
 from gcsim.results.html import Shown
-from gcsim.studies.bands import shifted
-from gcsim.studies.layouts import chips_of
 from gcsim.studies.load_curve import check_loads
 from gcsim.studies.parallel import Fraction, called, nobody
-from gcsim.studies.plan import PAIRS_MOST, Terms, question_of
-from gcsim.studies.plan_question import Found, Player, Question, Trial, checked
-from gcsim.studies.plan_search import guessed_pairs, search
+from gcsim.studies.plan import Terms, question_of
+from gcsim.studies.plan_families import AtLoad, at_loads, families_of
+from gcsim.studies.plan_question import Found, Question, checked
+from gcsim.studies.plan_robust import ENDS, found_then, moved
 from gcsim.studies.slo import Bound
 from gcsim.studies.sweep_table import plain_rows
 from gcsim.version import __version__
-
-ENDS = ("slow", "fast")
-UNKNOWN = ("assumed", "vendor_claim")  # kinds of values that move; what is fitted has its error
-Family = tuple[Chip, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     """One family at one load: its best deployment, and what it would be at either end of values.
 
-    best: its `best` is None where nothing serves the load, and `why`; slow, fast: with the assumed
-    values of its chips at their ends, None where none of them has a range.
+    best: its `best` is None where nothing serves the load, and `why`; slow, fast: with the values
+    of its chips at their ends, None where none of them has a range.
     """
 
     load: float
@@ -162,127 +155,33 @@ def plan_over_load(
     checked(asked)
     asked = replace(asked, load=loads[-1])
     tell = progress or nobody
-    families = _families(asked, loads, chips, terms.pairs)
-    calls = [(asked, loads, one) for one in families]
-    played = called(over_loads, calls, jobs, lambda done: tell(0.6 * done))
-    served, runs = _with_ends(asked, loads, families, played, terms.robustness, jobs, tell)
-    ordered = sorted(served, key=lambda one: (one.load, one.usd_per_hour, one.family))
-    return PlanOverLoad(asked, tuple(ordered), runs, terms.robustness)
-
-
-def over_loads(
-    question: Question, loads: Sequence[float], chips: Family, only: Sequence[str] = ()
-) -> list[Found]:
-    """The best of a family at each load. Runs that several loads ask for are played once.
-
-    What serves more agents serves fewer: where that is cheaper than what was found it is played.
-    only: layouts by name, and all where none of these serves a load; none: all.
-    """
-    trials: list[Trial] = []
-    every: list[Found] = []
-    for load in loads:
-        found = search(replace(question, load=load), chips, known=trials, only=only)
-        if only and found.best is None:
-            found = search(replace(question, load=load), chips, known=found.trials)
-        trials = list(found.trials)
-        every.append(found)
-    for place in range(len(loads) - 2, -1, -1):
-        mine, more = every[place], every[place + 1]
-        if more.best is None:
-            continue
-        if mine.best is None or more.best.costs(question.aim) < mine.best.costs(question.aim):
-            player = Player(replace(question, load=loads[place]), mine)
-            trial = player.sliced(more.best)
-            if trial.verdict.holds:
-                mine.best, mine.trial = more.best, trial
-                mine.sliced = trial.load != loads[place]
-    return every
-
-
-def _families(
-    question: Question, loads: Sequence[float], names: Sequence[str] | None, pairs: bool
-) -> list[Family]:
-    """Each chip, and pairs: those that are named (`a+b`), else the cheapest by the roofline."""
-    known = question.base.library
-    given = [name.split("+") for name in names or sorted(known.profiles("chip"))]
-    asked = [tuple(part.strip() for part in parts) for parts in given]
-    if odd := ["+".join(parts) for parts in asked if len(parts) > 2]:
-        raise ProfileError.one("plan", "--chips", odd[0], "is no pair", "write prefill+decode")
-    every = dict.fromkeys(name for parts in asked for name in parts)
-    chips_of(list(every), known)  # says all that is wrong at once
-    chips = {name: next(iter(chips_of([name], known).values())) for name in every}
-    families = [tuple(chips[name] for name in parts) for parts in asked]
-    if pairs and all(len(family) == 1 for family in families):
-        families += _pairs(question, loads, [family[0] for family in families])
-    return families
-
-
-def _pairs(question: Question, loads: Sequence[float], chips: Sequence[Chip]) -> list[Family]:
-    """The pairs of chips, also of one with itself, that the roofline finds cheapest at some load.
-
-    Those that are within `PAIRS_MOST` by the least of what they cost per agent.
-    """
-    found: dict[str, tuple[float, Family]] = {}
-    for load in loads:
-        for guess, pair in guessed_pairs(replace(question, load=load), chips):
-            row = guess / load, pair
-            name = _guess(row)[1]
-            found[name] = min(found.get(name, row), row, key=_guess)
-    return [pair for _, pair in sorted(found.values(), key=_guess)[:PAIRS_MOST]]
-
-
-def _guess(row: tuple[float, Family]) -> tuple[float, str]:
-    return row[0], " + ".join(chip.name for chip in row[1])
+    families, named = families_of(asked, chips)
+    pairs, part = terms.pairs and not named, 0.6 if terms.robustness else 1.0
+    found = at_loads(asked, loads, families, pairs, jobs, lambda done: tell(part * done))
+    served, runs = _with_ends(found, terms.robustness, jobs, lambda done: tell(0.6 + 0.4 * done))
+    runs += sum(one.runs for one in found)
+    return PlanOverLoad(asked, tuple(served), runs, terms.robustness)
 
 
 def _with_ends(
-    question: Question,
-    loads: Sequence[float],
-    families: Sequence[Family],
-    played: Sequence[Sequence[Found]],
-    ranges: bool,
-    jobs: int | None,
-    tell: Fraction,
+    found: Sequence[AtLoad], ranges: bool, jobs: int | None, tell: Fraction
 ) -> tuple[list[Served], int]:
-    """Every family at every load, with both ends where they are asked for; how many runs."""
-    ends: list[tuple[int, str]] = []
-    calls = []
-    for number, (chips, found) in enumerate(zip(families, played, strict=True)):
+    """Every family at every load, with both ends where they are asked for; runs of these."""
+    rows = [(at.question, one) for at in found for one in at.families]
+    asked, calls = [], []
+    for number, (question, one) in enumerate(rows):
+        tried = one.best or (one.nearest.unit if one.nearest else None)
         for end in ENDS if ranges else ():
-            moved = _moved(question, chips, found, end)
-            if moved is not None:
-                asked, family, only = moved
-                ends.append((number, end))
-                calls.append((asked, loads, family, only))
-    results = called(over_loads, calls, jobs, lambda done: tell(0.6 + 0.4 * done))
-    at = dict(zip(ends, results, strict=True))
-    served = []
-    for number, (chips, found) in enumerate(zip(families, played, strict=True)):
-        name = " + ".join(chip.name for chip in chips)
-        for place, load in enumerate(loads):
-            both = {end: at[number, end][place] for end in ENDS if (number, end) in at}
-            served.append(Served(load, name, found[place], **both))
-    return served, sum(len(one[-1].trials) for one in (*played, *results))
-
-
-def _moved(
-    question: Question, chips: Family, played: Sequence[Found], end: str
-) -> tuple[Question, Family, tuple[str, ...]] | None:
-    """The question, the chips with all their values at one end, and the layouts that were best."""
-    units = [found.best for found in played if found.best is not None]
-    if not units:
-        return None
-    moved = shifted(question.resolved(units[0], 1), None, end, kinds=UNKNOWN)
-    if moved is None:
-        return None
-    pools = moved.mapping["deployment"]["pools"].values()
-    changed = {pool["chip"]["name"]: pool["chip"] for pool in pools}
-    try:
-        family = tuple(validate(Chip, changed[chip.name], chip.name) for chip in chips)
-    except ProfileError:  # an end that is no chip: bands say which
-        return None
-    names = tuple(dict.fromkeys(one.name for unit in units for one in unit.layouts))
-    return replace(question, replaced=changed), family, names
+            other = moved(question, tried, end) if tried is not None else None
+            if other is not None:
+                asked.append((number, end))
+                calls.append((other, tried))
+    ends = dict(zip(asked, called(found_then, calls, jobs, tell), strict=True))
+    served = [
+        Served(question.load, one.family, one, ends.get((k, "slow")), ends.get((k, "fast")))
+        for k, (question, one) in enumerate(rows)
+    ]
+    return served, sum(one.runs for one in ends.values())
 
 
 def _usd_per_hour(found: Found) -> float:

@@ -108,7 +108,7 @@ class Trial:
 class Found:
     """What the search knows of one family: its best unit, the runs, and why others are not.
 
-    before: how many of the runs were known before.
+    reused: how many of the runs another load had played already.
     """
 
     family: str
@@ -117,20 +117,29 @@ class Found:
     sliced: bool = False
     trials: list[Trial] = field(default_factory=list)
     whys: list[str] = field(default_factory=list)
-    before: int = 0
+    reused: int = 0
 
     @property
     def nearest(self) -> Trial | None:
         """The run that came nearest to the SLO."""
-        own = self.trials[self.before :]
-        return max(own, key=lambda trial: trial.verdict.room, default=None)
+        return max(self.trials, key=lambda trial: trial.verdict.room, default=None)
+
+    @property
+    def runs(self) -> int:
+        """How many simulations it took."""
+        return len(self.trials) - self.reused
+
+    def costs(self, aim: Aim) -> float:
+        """Of the best what is minimized; infinite where nothing serves the load."""
+        return self.best.costs(aim) if self.best is not None else inf
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked: a scenario whose load and deployment are replaced, and what must hold.
 
-    replaced: mappings of chips that stand in for those of these names.
+    replaced: mappings of chips that stand in for those of these names; tuned: stacks, speculation
+    and batching limits are searched too.
     """
 
     base: Resolved
@@ -143,6 +152,7 @@ class Question:
     power_most_w: float = inf
     nodes_most: float = inf
     replaced: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    tuned: bool = False
 
     def within(self, unit: Unit) -> bool:
         """Whether a deployment keeps the limits of the site."""
@@ -170,11 +180,15 @@ class Question:
 
 
 class Player:
-    """Plays units of one question, each once: what `found` has is not played again."""
+    """Plays units of one question, each once: what `found` has is not played again.
 
-    def __init__(self, question: Question, found: Found) -> None:
+    known: runs of other searches of the same family, which need not be played either.
+    """
+
+    def __init__(self, question: Question, found: Found, known: Sequence[Trial] = ()) -> None:
         self.question, self.found = question, found
-        self._known = {(str(trial.unit), trial.load): trial for trial in found.trials}
+        self._mine = {(str(trial.unit), trial.load): trial for trial in found.trials}
+        self._known = {(str(trial.unit), trial.load): trial for trial in known}
 
     def whole(self, unit: Unit) -> Trial:
         """With the whole load."""
@@ -201,12 +215,16 @@ class Player:
     def at(self, unit: Unit, load: float) -> Trial:
         """With this load."""
         key = str(unit), load
-        if key not in self._known:
-            summary = simulate(self.question.resolved(unit, load)).summary
-            trial = Trial(unit, load, verdict(summary, self.question.bounds), summary)
-            self._known[key] = trial
+        if key not in self._mine:
+            trial = self._known.get(key)
+            if trial is None:
+                summary = simulate(self.question.resolved(unit, load)).summary
+                trial = Trial(unit, load, verdict(summary, self.question.bounds), summary)
+            else:
+                self.found.reused += 1
+            self._mine[key] = trial
             self.found.trials.append(trial)
-        return self._known[key]
+        return self._mine[key]
 
 
 def _cards(both: Sequence[Layout]) -> tuple[float, int]:

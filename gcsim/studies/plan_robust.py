@@ -1,28 +1,31 @@
-"""Which assumed or fitted value would change a plan: each cause is moved to its ends by itself.
+"""What a family costs where its chips' values are others than the profiles say, and who wins then.
 
-The values of one cause (`gcsim.studies.bands.CAUSES`) of one chip move together. Where the answer
-does not hold any more it is grown until it does; where growing does not help, its family is
-searched anew; where a rival holds with less it is shrunk. The choice is overturned when the rival
-then costs less.
+Assumed, claimed and fitted values that have a low and a high (`gcsim.studies.bands`) go to the end
+of their ranges: those of one cause of one chip, or all at once. The family's best is bound anew,
+the roofline says by how much its replicas grow or shrink, and runs decide; where it does not serve
+the load at any size the family is searched anew. A chip's price has a range too, and needs no run.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
-from gcsim.errors import CapacityError
+from gcsim.errors import ProfileError
+from gcsim.profiles.base import Quantity
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.load import validate
-from gcsim.simulate import simulate
+from gcsim.profiles.resolve import load_chip
+from gcsim.results.cost import served_usd_per_hour
 from gcsim.studies.bands import CAUSES, shifted
+from gcsim.studies.layouts import Demand, Layout, demand_of, layout_of
 from gcsim.studies.parallel import Fraction, called
 from gcsim.studies.plan_question import Found, Player, Question, Unit
-from gcsim.studies.plan_search import search
-from gcsim.studies.slo import verdict
+from gcsim.studies.plan_replicas import fewest
+from gcsim.studies.plan_search import search, way_of
 
-GROWN: tuple[float, ...] = (1.0, 1.15, 1.35, 1.6, 2.0, 3.0)
-SHRUNK: tuple[float, ...] = (0.85, 0.7, 0.5, 0.35)
+ENDS = ("slow", "fast")
+PRICE_ENDS: tuple[Literal["low", "high"], ...] = ("low", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,65 @@ class Sway:
         return asdict(self)
 
 
+def moved(
+    question: Question, unit: Unit, end: str, cause: str | None = None, chip: str | None = None
+) -> Question | None:
+    """The question with values of a unit's chips at one end; None where none has a range.
+
+    cause: None: those of all causes; chip: of this one only.
+    """
+    try:
+        found = shifted(question.resolved(unit, 1), cause, end, chip)
+    except ProfileError:  # an end that is no chip: `gcsim run --bands` says which
+        return None
+    if found is None:
+        return None
+    pools = found.mapping["deployment"]["pools"].values()
+    return replace(question, replaced={pool["chip"]["name"]: pool["chip"] for pool in pools})
+
+
+def found_then(question: Question, unit: Unit) -> Found:
+    """The best of a family whose best was `unit`, with the values of a `moved` question.
+
+    In slices, where the unit is large: `gcsim.studies.plan_question.Player`.
+    """
+    chips = [validate(Chip, question.replaced[one.chip], one.chip) for one in unit.layouts]
+    demand = demand_of(question.base.scenario)
+    found = Found(unit.family)
+    start = _scaled(question, unit, chips, demand)
+    if start is not None:
+        play = Player(question, found).sliced
+        least = Unit(start.layouts, tuple(1 for _ in start.replicas))
+        found.best = fewest(question, play, least, start, fine=True)
+    if found.best is None:
+        tried = found.trials
+        found = search(question, chips, known=tried)
+        found.reused = 0  # all of these are this search's own
+        mine = {id(trial) for trial in found.trials}
+        found.trials += [trial for trial in tried if id(trial) not in mine]
+    else:
+        found.trial = play(found.best)
+        found.sliced = found.trial.load != question.load
+    return found
+
+
+def _scaled(question: Question, unit: Unit, chips: Sequence[Chip], demand: Demand) -> Unit | None:
+    """The unit on other chips, with replicas as the roofline asks; None: it cannot be, or hold."""
+    made: list[Layout] = []
+    replicas: list[int] = []
+    for one, n, chip in zip(unit.layouts, unit.replicas, chips, strict=True):
+        layout = layout_of(question.base.scenario, chip, one.pool, question.site)
+        if not isinstance(layout, Layout):
+            return None
+        now, then = (way_of(question, each, demand) for each in (layout, one))
+        if isinstance(now, str):
+            return None
+        times = 1.0 if isinstance(then, str) else now.asks / then.asks
+        made.append(replace(layout, usual=one.usual))
+        replicas.append(max(round(n * times), 1))
+    return Unit(tuple(made), tuple(replicas))
+
+
 def sways(
     question: Question,
     answer: Found,
@@ -55,74 +117,67 @@ def sways(
     tell: Fraction,
 ) -> tuple[Sway, ...]:
     """Every cause of every chip of the answer and its rivals, at both ends."""
-    assert answer.best is not None
-    if not rivals:
-        return ()
     units = [one.best for one in (answer, *rivals) if one.best is not None]
+    if len(units) < 2:
+        return ()
     chips = dict.fromkeys(layout.chip for unit in units for layout in unit.layouts)
     asked = [
-        (question, units, chip, cause, end)
-        for chip in chips
-        for cause in CAUSES
-        for end in ("slow", "fast")
-        if any(_moves(question, unit, chip, cause, end) for unit in units)
+        (question, units, chip, cause, end) for chip in chips for cause in CAUSES for end in ENDS
     ]
-    return tuple(called(_sway, asked, jobs, tell))
+    found = called(_sway, asked, jobs, tell)
+    if question.aim == "cost":
+        found += [_priced(question, units, chip, end) for chip in chips for end in PRICE_ENDS]
+    return tuple(sway for sway in found if sway is not None)
 
 
-def _moves(question: Question, unit: Unit, chip: str, cause: str, end: str) -> bool:
-    return shifted(question.resolved(unit, 1), cause, end, chip) is not None
+def _priced(
+    question: Question, units: Sequence[Unit], name: str, end: Literal["low", "high"]
+) -> Sway | None:
+    """What the units cost with the price of a chip at one end; None where it has no range."""
+    chip = load_chip(name, question.base.library)
+    numbers: dict[str, Quantity | None] = {
+        "usd_per_chip_hour": chip.price.usd_per_chip_hour,
+        "purchase": chip.price.purchase,
+    }
+    ends = {
+        key: number.model_copy(update={"value": getattr(number, end)})
+        for key, number in numbers.items()
+        if number is not None and getattr(number, end) not in (None, number.value)
+    }
+    other = chip.model_copy(update={"price": chip.price.model_copy(update=ends)})
+    usd, before = (served_usd_per_hour(one, question.site) for one in (other, chip))
+    if usd == before:
+        return None
+    costs = [
+        sum(
+            n * (one.chips * usd if one.chip == name else one.usd_per_hour)
+            for n, one in zip(unit.replicas, unit.layouts, strict=True)
+        )
+        for unit in units
+    ]
+    return _swayed(units, costs, name, "price", end, 0)
 
 
-def _sway(question: Question, units: Sequence[Unit], chip: str, cause: str, end: str) -> Sway:
+def _sway(
+    question: Question, units: Sequence[Unit], chip: str, cause: str, end: str
+) -> Sway | None:
+    """What the units cost with a cause of a chip at one end; None where nothing moves."""
+    others = [moved(question, unit, end, cause, chip) for unit in units]
+    if not any(others):
+        return None
     costs: list[float] = []
     runs = 0
-    for unit in units:
-        cost, played = _cost(question, unit, chip, cause, end)
-        costs.append(cost)
-        runs += played
+    for unit, other in zip(units, others, strict=True):
+        found = found_then(other, unit) if other is not None else None
+        costs.append(unit.costs(question.aim) if found is None else found.costs(question.aim))
+        runs += found.runs if found is not None else 0
+    return _swayed(units, costs, chip, cause, end, runs)
+
+
+def _swayed(
+    units: Sequence[Unit], costs: Sequence[float], chip: str, cause: str, end: str, runs: int
+) -> Sway:
     rival = min(range(1, len(units)), key=lambda k: costs[k])
-    return Sway(
-        chip,
-        cause,
-        end,
-        costs[0] if costs[0] < inf else None,
-        costs[rival] if costs[rival] < inf else None,
-        units[rival].family,
-        costs[rival] < costs[0],
-        runs,
-    )
-
-
-def _cost(question: Question, unit: Unit, chip: str, cause: str, end: str) -> tuple[float, int]:
-    """What a family costs with a cause of a chip at one end, and how many runs that took."""
-    moved = shifted(question.resolved(unit, 1), cause, end, chip)
-    if moved is None:
-        return unit.costs(question.aim), 0
-    pools = moved.mapping["deployment"]["pools"].values()
-    changed = {pool["chip"]["name"]: pool["chip"] for pool in pools}
-    other, runs, best = replace(question, replaced=changed), 0, inf
-    sizes = GROWN
-    while sizes:
-        scaled = Unit(unit.layouts, tuple(max(round(n * sizes[0]), 1) for n in unit.replicas))
-        runs += 1
-        if _holds(other, scaled):
-            best = min(best, scaled.costs(question.aim))
-            # It holds as it is: with less, perhaps. Where it had to grow, nothing smaller does.
-            sizes = SHRUNK if sizes == GROWN else sizes[1:] if sizes[0] < 1.0 else ()
-        else:
-            sizes = sizes[1:] if sizes[0] >= 1.0 else ()
-    if best < inf:
-        return best, runs
-    chips = [validate(Chip, changed[layout.chip], layout.chip) for layout in unit.layouts]
-    found = search(other, chips)
-    cost = found.best.costs(question.aim) if found.best is not None else inf
-    return cost, runs + len(found.trials)
-
-
-def _holds(question: Question, unit: Unit) -> bool:
-    sliced, load = Player.slice_of(question, unit)
-    try:
-        return verdict(simulate(question.resolved(sliced, load)).summary, question.bounds).holds
-    except CapacityError:
-        return False
+    answer, other = (cost if cost < inf else None for cost in (costs[0], costs[rival]))
+    overturns = costs[rival] < costs[0]
+    return Sway(chip, cause, end, answer, other, units[rival].family, overturns, runs)

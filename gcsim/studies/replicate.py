@@ -6,7 +6,9 @@ from them and gives the same bytes as a run that was never cut off.
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -183,15 +185,15 @@ class _Kept:
         self.out = out
         self.folder = target.with_name(f"{target.name}.partial")
         self.of = {"hash": content_hash(resolved.mapping), "version": __version__}
-        if self.folder.exists() and not resume:
+        if self._begun() and not resume:
             why = "holds the replications of an interrupted run"
             hint = "add --resume to go on, or delete it"
             raise ProfileError.one(str(self.folder), "", None, why, hint)
 
     def read(self, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
         """What is there, in order, up to the first gap."""
-        if not self.folder.exists():
-            self.folder.mkdir(parents=True)
+        if not self._begun():
+            self._mkdir()
             self._put("run.json", self.of)
             return []
         if _json(self.folder / "run.json") != self.of:
@@ -200,7 +202,7 @@ class _Kept:
         found: list[dict[str, Any]] = []
         while len(found) < len(seeds):
             summary = _json(self.folder / f"{len(found):04d}.json")
-            if summary is None or summary["seed"] != seeds[len(found)]:
+            if summary is None or summary.get("seed") != seeds[len(found)]:
                 break
             found.append(summary)
         return found
@@ -210,8 +212,22 @@ class _Kept:
         self._put(f"{number:04d}.json", summary)
 
     def remove(self) -> None:
-        """The run is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The run is complete: all goes at once, or a kill meanwhile would leave a part."""
+        target = Path(self.out).absolute()
+        with suppress(OSError):
+            gone = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            self.folder.rename(gone / "partial")
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _begun(self) -> bool:
+        """Whether there is more than what a kill before its first file leaves."""
+        return self.folder.exists() and any(p.suffix != ".tmp" for p in self.folder.iterdir())
+
+    def _mkdir(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
 
     def told(self, number: int) -> str:
         """For somebody who interrupts."""
@@ -228,10 +244,10 @@ class _Kept:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return data
+    return data if isinstance(data, dict) else None
 
 
 def spawned_seeds(seed: int, count: int) -> tuple[int, ...]:

@@ -149,7 +149,7 @@ def tiers(
     known = base.library.profiles("chip")
     kinds = chips_of(sorted(known) if chips is None else chips, base.library)
     asked = [(name, _question(base, name, load, terms)) for name in tier_names(base)]
-    calls = [(name, question, chip, pairs) for name, question in asked for chip in kinds.values()]
+    calls = [(name, question, chip, pairs) for name, question in asked for chip in kinds]
     offers = called(_offer, calls, jobs, progress)
     return Tiers(base.scenario.name, terms.name, tuple(offers))
 

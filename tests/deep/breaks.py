@@ -82,10 +82,9 @@ def copied(folder: Path) -> Path:
     return folder
 
 
-def main(words: list[str]) -> int:
-    """Make every break that holds all words, one on each core at a time."""
+def played(words: list[str], cores: int) -> tuple[int, list[str]]:
+    """Make every break that holds all words, one on each core; how many, and what survives."""
     chosen = [b for b in read() if all(w in b.file + b.before for w in words)]
-    cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="gcsim-breaks-") as folder:
         free: SimpleQueue[Path] = SimpleQueue()
         for k in range(cores):
@@ -102,10 +101,15 @@ def main(words: list[str]) -> int:
 
         with ThreadPoolExecutor(cores) as threads:
             lived = list(threads.map(made, chosen))
-    alive = [broken for broken, lives in zip(chosen, lived, strict=True) if lives]
-    print(f"{len(chosen) - len(alive)} of {len(chosen)} breaks turn a test red")
-    for broken in alive:
-        print(f"survives: {broken.file}\n  - {broken.before}\n  + {broken.after}")
+    alive = (broken for broken, lives in zip(chosen, lived, strict=True) if lives)
+    return len(chosen), [f"{b.file} survives\n  - {b.before}\n  + {b.after}" for b in alive]
+
+
+def main(words: list[str]) -> int:
+    """Make the breaks and say which survive."""
+    count, alive = played(words, os.cpu_count() or 1)
+    print(f"{count - len(alive)} of {count} breaks turn a test red")
+    print("\n".join(alive))
     return 1 if alive else 0
 
 

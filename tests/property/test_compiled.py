@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcsim.engine.compiled import feed
+from gcsim.machine.layers import layers_of
 
 seeds = st.integers(0, 2**32)
 aheads = st.sampled_from([1, 2, 64])
@@ -25,6 +26,16 @@ def test_mixed_pools_agree_bit_for_bit(seed: int, ahead: int) -> None:
 @settings(max_examples=settings().max_examples * 2)
 def test_prefill_and_decode_agree_bit_for_bit(seed: int, ahead: int) -> None:
     case = deployments.playable_case(random.Random(seed))
+    assert case.unplayable is None
+    assert not deployments.compiled_differences(case, ahead)
+
+
+@given(seeds, aheads)
+def test_states_and_sparse_attention_agree_bit_for_bit(seed: int, ahead: int) -> None:
+    case = deployments.kinds_case(random.Random(seed))
+    if layers_of(case.model).window < 0:
+        assert "chunks" in str(case.unplayable)
+        return
     assert case.unplayable is None
     assert not deployments.compiled_differences(case, ahead)
 

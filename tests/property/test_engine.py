@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gcsim.engine import run
-from gcsim.profiles.deployment import ContextLimit
 from gcsim.traffic.trajectory import Trajectory
 
 seeds = st.integers(0, 2**32)
@@ -18,6 +17,7 @@ seeds = st.integers(0, 2**32)
 
 @given(seeds)
 @example(1000000)  # a request that waits for its KV leaves the line to those that were prefilled
+@example(100007660)  # what a later replica ends at T comes after the earlier one's boundary at T
 @example(11800)  # what is evicted at a boundary is written below at that boundary
 @toys.examples(400, 20_000)
 def test_engines_agree_bit_for_bit_and_invariants_hold(seed: int) -> None:
@@ -27,22 +27,19 @@ def test_engines_agree_bit_for_bit_and_invariants_hold(seed: int) -> None:
 @given(seeds)
 @toys.examples(100, 2_000)
 def test_engines_agree_where_the_longest_prompt_limits_the_batch(seed: int) -> None:
-    rng = random.Random(seed)
-    case, pools = deployments.case(rng), {}
-    for name, pool in case.deployment.pools.items():
-        most = [rng.choice([1, 2, 5]), 1]
-        limits = zip((rng.choice([40, 200, 600]), rng.choice([900, 10**6])), most, strict=True)
-        graphs = tuple(ContextLimit(context=tokens, max_seqs=n) for tokens, n in limits)
-        batching = pool.batching.model_copy(update={"max_seqs_by_context": graphs})
-        pools[name] = pool.model_copy(update={"batching": batching})
-    limited = replace(case, deployment=case.deployment.model_copy(update={"pools": pools}))
-    assert not deployments.differences(limited)
+    assert not deployments.differences(deployments.limited(random.Random(seed)))
 
 
 @given(seeds)
 @toys.examples(60, 2_000)
 def test_engines_agree_where_steps_ask_for_several_models(seed: int) -> None:
     assert not deployments.differences(deployments.several(random.Random(seed)))
+
+
+@given(seeds)
+@toys.examples(60, 2_000)
+def test_engines_agree_with_states_chunks_and_sparse_attention(seed: int) -> None:
+    assert not deployments.differences(deployments.kinds_case(random.Random(seed)))
 
 
 @given(seeds, st.sampled_from([1, 2, 5]))

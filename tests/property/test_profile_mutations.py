@@ -32,7 +32,7 @@ WORDS = (
     ("mixed", "prefill", "decode"),
     ("bf16", "fp8", "fp32", "int8", "mxfp4", "nvfp4", "int4"),
     ("continuous", "prefill_first", "static", "shortest_first", "decode_only", "prefill_only"),
-    ("prefix_affinity", "least_loaded", "round_robin", "sticky"),
+    ("prefix_affinity", "prefix_filter", "least_loaded", "round_robin", "sticky"),
     ("delta", "full"),
     ("kernels", "fused"),
     ("mesh", "switch", "torus"),

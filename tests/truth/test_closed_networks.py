@@ -21,8 +21,9 @@ from gcsim.results.intervals import rate_interval
 from gcsim.results.metrics import named
 from gcsim.results.statistics import mean_interval
 
-SERVICE_S, RUNS, TASKS = 1.0, 400, 1000
+SERVICE_S, RUNS = 1.0, 400
 CASES = [(4, 4.0), (10, 20.0), (10, 5.0)]  # agents, thinking: a busy server, a calm, a full one
+CROWDS = [(32, 20.0), (64, 20.0)]  # a server that keeps its state for long
 
 pytestmark = pytest.mark.slow
 
@@ -37,20 +38,20 @@ def exact(agents: int, thinking_s: float) -> tuple[float, float]:
     return rate, time_s
 
 
-def rounds(agents: int, thinking_s: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def rounds(agents: int, thinking_s: float, tasks: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(time of the round, time at the server) of those that count, in the order of their starts."""
     rng = np.random.default_rng(seed)
-    most = TASKS + 8 * agents
+    most = tasks + 8 * agents
     thinking = rng.exponential(thinking_s, most).tolist()
     service = rng.exponential(SERVICE_S, most).tolist()
     free_s, first = 0.0, 3 * (agents - 1)
     asks = [(thinking[k], k, 0.0) for k in range(agents)]
     heapq.heapify(asks)
     started, found = agents, {}
-    while len(found) < TASKS:
+    while len(found) < tasks:
         asked_s, number, start_s = heapq.heappop(asks)
         free_s = max(free_s, asked_s) + service[number]
-        if first <= number < first + TASKS:
+        if first <= number < first + tasks:
             found[number] = (free_s - start_s, free_s - asked_s)
         if started < most:
             heapq.heappush(asks, (free_s + thinking[started], started, free_s))
@@ -66,18 +67,36 @@ def counted(agents: int, round_s: np.ndarray) -> Counted:
     return Counted(tasks, tasks, tasks, tasks, pd.DataFrame(), loaded_s, span_s, span_s)
 
 
+def coverage(agents: int, thinking_s: float, tasks: int) -> tuple[list[float], list[float]]:
+    """How often the intervals of the rate and of the mean time cover; the means of both."""
+    metric, found = named("task_throughput")[0], []
+    for seed in range(RUNS):
+        round_s, at_server_s = rounds(agents, thinking_s, tasks, seed)
+        of = counted(agents, round_s)
+        found.append((rate_interval(metric, of), mean_interval(at_server_s)))
+    inside, means = [0.0, 0.0], [0.0, 0.0]
+    for pair in found:
+        for k, (interval, truth) in enumerate(zip(pair, exact(agents, thinking_s), strict=True)):
+            assert interval is not None
+            inside[k] += (interval.low <= truth <= interval.high) / RUNS
+            means[k] += interval.value / RUNS
+    return inside, means
+
+
 @pytest.mark.parametrize(("agents", "thinking_s"), CASES)
 def test_rates_and_times_of_a_machine_repairman_are_covered(agents: int, thinking_s: float) -> None:
-    rate, time_s = exact(agents, thinking_s)
-    metric, inside, means = named("task_throughput")[0], np.zeros(2), np.zeros(2)
-    for seed in range(RUNS):
-        round_s, at_server_s = rounds(agents, thinking_s, seed)
-        of = counted(agents, round_s)
-        found = rate_interval(metric, of), mean_interval(at_server_s)
-        for place, (interval, truth) in enumerate(zip(found, (rate, time_s), strict=True)):
-            assert interval is not None
-            inside[place] += interval.low <= truth <= interval.high
-            means[place] += interval.value / RUNS
-    assert means == pytest.approx([rate, time_s], rel=0.01)
-    assert (inside / RUNS >= 0.93).all()
-    assert (inside / RUNS <= 0.97).all()
+    inside, means = coverage(agents, thinking_s, 1000)
+    assert means == pytest.approx(exact(agents, thinking_s), rel=0.01)
+    assert min(inside) >= 0.93
+    assert max(inside) <= 0.98
+
+
+@pytest.mark.parametrize(("agents", "thinking_s"), CROWDS)
+def test_a_busy_server_is_covered_too_at_the_length_that_is_the_default(
+    agents: int, thinking_s: float
+) -> None:
+    """Four tasks an agent, of which each meets the same queue as its neighbours: taken as
+    independent, batches cover 53% to 86% of these.
+    """
+    inside, _ = coverage(agents, thinking_s, 4 * agents)
+    assert min(inside) >= 0.88

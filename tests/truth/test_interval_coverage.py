@@ -92,7 +92,9 @@ def test_percentiles_of_one_long_run() -> None:
         for waits, services in runs("M/M/1", load, 20_000, seed=3)
         for wait, service in zip(waits, services, strict=True)
     ]
-    assert 0.93 <= covered(found, -log(0.05) / (1 - load)) <= 0.97
+    known = [interval for interval in found if interval is not None]
+    assert len(known) >= 0.98 * RUNS  # the rest reach beyond the largest value
+    assert 0.93 <= covered(known, -log(0.05) / (1 - load)) <= 0.97
 
 
 def test_paired_intervals_of_a_faster_server() -> None:

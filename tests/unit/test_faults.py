@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from gcsim import run
-from gcsim.cli.console import terminable
+from gcsim.cli.interrupts import terminable
 from gcsim.errors import Interrupted, ProfileError
 from gcsim.results.folder import complete, write_folder
 from gcsim.studies.diff import difference
@@ -160,6 +160,30 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_python_loses_in_a_callback_is_sent_again(number: int, code: int) -> None:
+    """What a handler raises while a weak reference calls back is printed and dropped by Python."""
+    program = f"""
+import os, signal, time, weakref
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from gcsim.cli import app
+class Loading: pass
+def lists(*_, **__):
+    it = Loading()
+    back = weakref.ref(it, lambda _: os.kill(os.getpid(), {int(number)}))
+    del it
+    time.sleep(9)
+app.app = lists
+app.main()
+"""
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert time.monotonic() - begun < 8
+    assert (done.returncode, done.stderr) == (code, "Interrupted.\n")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

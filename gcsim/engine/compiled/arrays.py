@@ -24,10 +24,10 @@ def _record(text: str, floats: str = "") -> "np.dtype[np.void]":
 # each array is in use (`free_...`: the first of a chain of places that are free again).
 NOW = _record(
     """
-    time calls created served under_way moment_ns sessions coming ended epochs uids
+    time rank calls created served under_way moment_ns sessions coming ended epochs uids
     next draw started checking told_at stopped full
     tasks warmup_ns window_ns agents midway unanswered opened_ns closed_ns counted live starts
-    up_ns coalesce policy turns decode_turns local layerwise delta drawn offered exhausted
+    up_ns coalesce policy turns decode_turns local gap layerwise delta drawn offered exhausted
     requests free_requests session_places free_sessions contexts free_contexts nodes free_nodes
     rows tasks_done most_steps most_seqs horizon_ns
     """,
@@ -35,7 +35,7 @@ NOW = _record(
 REPLICA = _record(
     """
     pool first_group groups next_ns call overlap down_ns
-    start_ns end_ns iterations most until_ns interruptible first
+    start_ns end_ns iterations most until_ns interruptible
     count_from_ns busy_ns decoded_tokens
     peak_waiting step_ns next_sample_ns area last_ns waiting running used running_area used_area
     sampled_ns samples
@@ -46,7 +46,7 @@ GROUP = _record(
     replica load line_tokens coming requests changed held awaits known_ns decodes
     rank form max_seqs limit_tokens tokens_per_seq prefills first_token_here
     running first_running last_running prefilling first_prefilling last_prefilling added returned
-    seqs clock iterations kv window_kv growing block_tokens window accepted_ppm
+    seqs clock iterations kv window_kv growing block_tokens hit_tokens window accepted_ppm
     total extra limit private peak chunk cached pinned evicted tick root
     """,
     "fresh_work",
@@ -129,6 +129,7 @@ class World(NamedTuple):
     phases: Array
     tables: Array
     batches: Array
+    firsts: Array
     totals: Array
     gaps: Array
     samples: Array
@@ -169,6 +170,7 @@ SHAPES: dict[str, tuple[Any, int]] = {
     "phases": (np.int64, 2),
     "tables": (np.float64, 3),
     "batches": (np.float64, 2),
+    "firsts": (np.int64, 1),
     "totals": (np.float64, 2),
     "gaps": (np.int64, 2),
     "samples": (np.int64, 3),

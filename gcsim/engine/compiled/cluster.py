@@ -3,7 +3,7 @@
 from gcsim.engine.compiled import replica
 from gcsim.engine.compiled.arrays import DECODERS, ENTRY, LISTS, NEVER, NONE, PATHS, World
 from gcsim.engine.compiled.group import KV_CAPACITY
-from gcsim.engine.compiled.handoff import plan, targets
+from gcsim.engine.compiled.handoff import has_passed, plan, targets
 from gcsim.engine.compiled.kv_cache import fits, look_up, usable
 from gcsim.engine.compiled.lists import LENGTH
 from gcsim.engine.compiled.parts import compiled
@@ -32,7 +32,7 @@ def arrive(w: World, r: int) -> int:
     if now.local and w.lists[first + DECODERS, LENGTH]:
         g = route(w, r, first + DECODERS, True)
         depth = look_up(w, g, r)[1]
-        if request.isl - usable(w.groups[g].block_tokens, depth, request.isl - 1) < now.local:
+        if request.isl - usable(w.groups[g].hit_tokens, depth, request.isl - 1) < now.local:
             return _enqueue(w, r, g)
     g = route(w, r, first + ENTRY, False)
     if w.groups[g].prefills and w.lists[targets(w, r, g), LENGTH] == 0:
@@ -50,7 +50,7 @@ def _enqueue(w: World, r: int, g: int) -> int:
         request.reason = KV_CAPACITY
         return close(w, r, REJECTED)
     depth = look_up(w, g, r)[1]
-    request.estimate = prompt - usable(w.groups[g].block_tokens, depth, prompt - 1)
+    request.estimate = prompt - usable(w.groups[g].hit_tokens, depth, prompt - 1)
     if replica.enqueue(w, g, r, w.now[0].time):
         plan(w, p)
     return NONE
@@ -136,6 +136,8 @@ def count_from(w: World) -> None:
     for p in range(w.replicas.shape[0]):
         w.replicas[p].count_from_ns = time
         if replica.wake(w, p, time, True, 0):
+            if has_passed(w, p):
+                replica.boundary(w, p, time)  # here starts what counts; nothing else happens
             plan(w, p)
 
 

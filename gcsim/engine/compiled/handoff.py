@@ -13,11 +13,21 @@ from gcsim.engine.compiled.kv_cache import fits, release
 from gcsim.engine.compiled.lists import LENGTH, PLACE, push
 from gcsim.engine.compiled.parts import compiled
 from gcsim.engine.compiled.router import route
+from gcsim.engine.compiled.run import one_more
+
+
+@compiled
+def has_passed(w: World, p: int) -> bool:
+    """Whether a run was cut at this instant by what happens after its iteration is over."""
+    now, of = w.now[0], w.replicas[p]
+    return now.rank > 1 + p and of.next_ns == now.time and of.iterations > 0
 
 
 @compiled
 def plan(w: World, p: int) -> None:
     """Call a replica at its next boundary, which has moved."""
+    if has_passed(w, p):
+        one_more(w, p)
     w.replicas[p].call = call(w, w.replicas[p].next_ns, 1 + p, BOUNDARY, p)
 
 

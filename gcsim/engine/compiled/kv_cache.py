@@ -78,7 +78,7 @@ def look_up(w: World, g: int, r: int) -> Match:
 
 @compiled
 def usable(size: int, depth: int, most: int) -> int:
-    """Of `depth` cached tokens those that need no computing: whole blocks, up to `most`."""
+    """Of `depth` cached tokens those that need no computing, `size` by `size`, up to `most`."""
     return min(depth, most) // size * size
 
 
@@ -105,7 +105,9 @@ def reserve(w: World, g: int, r: int, spare: int, received: bool) -> bool:
     group, request = w.groups[g], w.requests[r]
     tokens, size = request.prompt_tokens, group.block_tokens
     node, depth, _, _, own = look_up(w, g, r)
-    cached = usable(size, depth, tokens if received else tokens - 1)
+    cached = usable(size, depth, tokens)
+    if not received:
+        cached = usable(group.hit_tokens, depth, tokens - 1)
     node = settle(w, g, node, cached)
     shared = cached // size
     need = -(-tokens // size) - shared + group.extra

@@ -49,10 +49,11 @@ def run(address: int, turns: int) -> int:
             return OVER
         else:
             w.lists[told, LENGTH] = now.told_at = 0
-            at_ns, _, number, what = heap_pop(w.lists, calls, w.cells)
+            at_ns, rank, number, what = heap_pop(w.lists, calls, w.cells)
             kind, argument = what % KINDS, what // KINDS
             if kind == BOUNDARY and w.replicas[argument].call != number:
                 continue
+            now.rank = max(rank, now.rank) if at_ns == now.time else rank
             now.time = min(at_ns, now.horizon_ns) if now.horizon_ns >= 0 else at_ns
             if now.time == now.horizon_ns:
                 return OVER

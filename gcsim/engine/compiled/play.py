@@ -30,8 +30,12 @@ from gcsim.machine.roofline import (
     TOTALS,
     WIDTH,
     account,
+    account_groups,
     causal_pairs,
+    groups_ns,
     iteration_ns,
+    join,
+    run_groups_ns,
     run_ns,
     window_pairs,
 )
@@ -87,7 +91,13 @@ def _kernels_first() -> None:
     table[TERMS, STAGES] = 1.0
     iteration_ns(table, batch)
     run_ns(table, batch, 0, 0, 0, 0)
-    account(table, batch, np.zeros(len(TOTALS)), np.zeros(GAP_BINS, np.int64), 0, 0)
+    totals, gaps = np.zeros(len(TOTALS)), np.zeros(GAP_BINS, np.int64)
+    account(table, batch, totals, gaps, 0, 0)
+    batches, firsts = np.zeros((1, len(BATCH))), np.zeros(1, np.int64)
+    join(table, batches)
+    groups_ns(table, batches)
+    run_groups_ns(table, batches, 0, firsts, 0, 0)
+    account_groups(table, batches, totals, gaps, 0, firsts)
     causal_pairs(1.0, 0.0)
     window_pairs(1.0, 0.0, 1.0)
 
@@ -120,6 +130,7 @@ def world(cluster: Cluster, horizon_ns: int | None) -> World:
         "phases": np.zeros((count, max(g.kv.block_tokens for g in groups)), np.int64),
         "tables": _tables(cluster),
         "batches": np.zeros((count, len(BATCH))),
+        "firsts": np.zeros(count, np.int64),
         "totals": np.zeros((len(replicas), len(TOTALS))),
         "gaps": np.zeros((len(replicas), GAP_BINS), np.int64),
         "samples": np.zeros((len(replicas), MOST_SAMPLES, 4), np.int64),
@@ -190,6 +201,7 @@ def _begin(now: Array, cluster: Cluster, horizon_ns: int | None) -> None:
         coalesce=cluster.terms.coalesce,
         policy=ROUTES.index(router.POLICIES[cluster.deployment.router.policy]),
         local=cluster.deployment.router.prefill_locally_below,
+        gap=cluster.deployment.router.affinity_gap,
         layerwise=cluster.deployment.kv_handoff.layerwise,
         delta=cluster.deployment.kv_handoff.transfer == "delta",
         horizon_ns=NONE if horizon_ns is None else horizon_ns,
@@ -237,6 +249,7 @@ def _begin_group(record: Any, of: Any, replica: Any) -> None:
         first_prefilling=NONE,
         last_prefilling=NONE,
         block_tokens=kv.block_tokens,
+        hit_tokens=cost.hit_tokens,
         window=cost.window,
         accepted_ppm=cost.accepted_ppm,
         total=kv.total,
@@ -294,7 +307,8 @@ def _grown(w: World, which: int) -> World:
         larger[name][: len(array)] = array
     w = w._replace(**larger)
     if which == loop.NODES:
-        loop.rehash(table_of(w).ctypes.data)
+        table = table_of(w)  # held by a name: its memory is read
+        loop.rehash(table.ctypes.data)
     return w
 
 

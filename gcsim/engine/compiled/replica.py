@@ -111,7 +111,7 @@ def boundary(w: World, p: int, now: int) -> None:
     for g in range(first, last):
         if not (w.groups[g].decodes or w.lists[g * LISTS + CHUNKS, LENGTH]):
             group.keep_places(w, g)  # the line may have emptied: its head could never run
-        run.fill(w, p, g)
+        run.fill(w, g)
     if chunks:
         run.mixed(w, p)
     elif decodes:

@@ -4,9 +4,9 @@ from gcsim.engine.compiled.arrays import NONE, World
 from gcsim.engine.compiled.kv_cache import hint_of, look_up, usable
 from gcsim.engine.compiled.lists import LENGTH, PLACE
 from gcsim.engine.compiled.parts import compiled
-from gcsim.engine.router import SEQ_TOKENS
+from gcsim.engine.router import MOST, SEQ_TOKENS
 
-ROUND_ROBIN, LEAST_LOADED, STICKY, PREFIX_AFFINITY = range(4)
+ROUND_ROBIN, LEAST_LOADED, STICKY, PREFIX_AFFINITY, PREFIX_FILTER = range(5)
 Work = tuple[float, int, int]
 
 
@@ -26,8 +26,10 @@ def route(w: World, r: int, k: int, decodes: bool) -> int:
         for row in range(first, first + count):
             if w.cells[row, 0] == home:
                 chosen = home
-    else:
+    elif now.policy == PREFIX_AFFINITY:
         chosen = _prefix_affinity(w, r, k)
+    else:
+        chosen = _prefix_filter(w, r, k, turns)
     if decodes:
         now.decode_turns += 1
         session.decode_home = chosen
@@ -77,6 +79,27 @@ def _prefix_affinity(w: World, r: int, k: int) -> int:
 
 
 @compiled
+def _prefix_filter(w: World, r: int, k: int, turns: int) -> int:
+    """The least loaded of the groups that hold most of the prompt, unless far too busy."""
+    first, count, prompt = w.lists[k, PLACE], w.lists[k, LENGTH], w.requests[r].prompt_tokens
+    if count == 1:
+        return w.cells[first, 0]
+    best = NONE
+    for row in range(first, first + count):
+        g = w.cells[row, 0]
+        _, depth, _, _, _ = look_up(w, g, r)
+        if float(usable(w.groups[g].block_tokens, depth, prompt - 1)) >= MOST * prompt and (
+            best < 0 or w.groups[g].load < w.groups[best].load
+        ):
+            best = g
+    if best < 0:
+        return w.cells[first + ((turns * 2654435769 & 0xFFFFFFFF) * count >> 32), 0]
+    idlest = _idlest(w, k)
+    ahead = (w.groups[best].load - w.groups[idlest].load) * prompt
+    return best if ahead <= w.now[0].gap else idlest
+
+
+@compiled
 def _less(a: Work, b: Work) -> bool:
     if a[0] != b[0]:
         return a[0] < b[0]
@@ -90,7 +113,7 @@ def _work(w: World, r: int, g: int, least: int) -> tuple[Work, int]:
     """Work ahead in a group, and tokens cached there by others."""
     group, prompt = w.groups[g], w.requests[r].prompt_tokens
     _, depth, _, _, own = look_up(w, g, r)
-    fresh = prompt - usable(group.block_tokens, depth, prompt - 1)
+    fresh = prompt - usable(group.hit_tokens, depth, prompt - 1)
     ahead = group.line_tokens + SEQ_TOKENS * (group.load - least)
     held = group.cached if group.fresh_work != 1.0 else 0
     return (float(fresh) * group.fresh_work + float(ahead), group.load, held), depth - own

@@ -1,6 +1,7 @@
 """`gcsim.engine.run` over arrays: the iterations that a replica is playing.
 
-The batch of a group is a row of `batches`; the kernels are those of `gcsim.machine.roofline`.
+The batch of a group is a row of `batches`, those of a replica are rows beside each other; the
+kernels are those of `gcsim.machine.roofline`.
 """
 
 from gcsim.engine.compiled.arrays import CHUNKS, LISTS, NEVER, World
@@ -19,8 +20,12 @@ from gcsim.machine.roofline import (
     PROMPT_TOKENS,
     PROMPTS,
     account,
+    account_groups,
     causal_pairs,
+    groups_ns,
     iteration_ns,
+    join,
+    run_groups_ns,
     run_ns,
     window_pairs,
 )
@@ -29,11 +34,11 @@ AHEAD = 128  # as in `gcsim.engine.run`
 
 
 @compiled
-def fill(w: World, p: int, g: int) -> None:
+def fill(w: World, g: int) -> None:
     """What a group does in the first iteration: its prompt chunks, and decode if it goes on."""
     group, batch = w.groups[g], w.batches[g]
     batch[:] = 0.0
-    w.replicas[p].first = group.iterations
+    w.firsts[g] = group.iterations
     seqs = group.seqs if group.decodes else 0
     if group.decodes:
         batch[DECODE_SEQS] = seqs
@@ -62,15 +67,32 @@ def fill(w: World, p: int, g: int) -> None:
 def play(w: World, p: int, iterations: int, until_ns: int) -> tuple[int, int]:
     """Play decode iterations from the start: (iterations played, end) [ns]."""
     replica = w.replicas[p]
-    table, batch = w.tables[replica.pool], w.batches[replica.first_group]
-    return run_ns(table, batch, iterations, replica.first, replica.start_ns, until_ns)
+    g, table, start_ns = replica.first_group, w.tables[replica.pool], replica.start_ns
+    if replica.groups == 1:
+        return run_ns(table, w.batches[g], iterations, w.firsts[g], start_ns, until_ns)
+    batches, firsts = w.batches[g : g + replica.groups], w.firsts[g : g + replica.groups]
+    # int: numba would compile a kernel of its own for a constant (`NEVER`), without memory to take.
+    return run_groups_ns(table, batches, iterations, firsts, start_ns, int(until_ns))
+
+
+@compiled
+def _join(w: World, p: int) -> None:
+    replica = w.replicas[p]
+    g = replica.first_group
+    if replica.groups > 1:
+        join(w.tables[replica.pool], w.batches[g : g + replica.groups])
 
 
 @compiled
 def mixed(w: World, p: int) -> None:
     """Play one iteration in which some prompt is computed."""
     replica = w.replicas[p]
-    duration = iteration_ns(w.tables[replica.pool], w.batches[replica.first_group])
+    g, table = replica.first_group, w.tables[replica.pool]
+    _join(w, p)
+    if replica.groups == 1:
+        duration = iteration_ns(table, w.batches[g])
+    else:
+        duration = groups_ns(table, w.batches[g : g + replica.groups])
     replica.iterations = replica.most = 1
     replica.interruptible = 0
     replica.next_ns = replica.start_ns + duration
@@ -80,6 +102,7 @@ def mixed(w: World, p: int) -> None:
 def decode(w: World, p: int, iterations: int, until_ns: int) -> None:
     """Play up to so many decode iterations, the last one ending at `until_ns` or later."""
     replica = w.replicas[p]
+    _join(w, p)
     replica.most, replica.until_ns = iterations, until_ns
     replica.interruptible = 1 if iterations > 1 else 0
     plan(w, p, AHEAD)
@@ -114,6 +137,14 @@ def cut(w: World, p: int, now: int, further: int) -> bool:
 
 
 @compiled
+def one_more(w: World, p: int) -> None:
+    """End one iteration after a cut."""
+    replica = w.replicas[p]
+    replica.most = replica.iterations + 1
+    plan(w, p, replica.most)
+
+
+@compiled
 def cut_short(w: World, p: int, now: int) -> bool:
     """`Run.stop`: keep what has ended before `now`; whether any has."""
     replica = w.replicas[p]
@@ -141,6 +172,9 @@ def last_start_ns(w: World, p: int) -> int:
 def account_run(w: World, p: int) -> int:
     """Add what was played to totals and gaps; how long the first iteration took [ns]."""
     replica = w.replicas[p]
-    table, batch = w.tables[replica.pool], w.batches[replica.first_group]
-    iterations, first = replica.iterations, replica.first
-    return account(table, batch, w.totals[p], w.gaps[p], iterations, first)
+    g, table, iterations = replica.first_group, w.tables[replica.pool], replica.iterations
+    totals, gaps = w.totals[p], w.gaps[p]
+    if replica.groups == 1:
+        return account(table, w.batches[g], totals, gaps, iterations, w.firsts[g])
+    batches, firsts = w.batches[g : g + replica.groups], w.firsts[g : g + replica.groups]
+    return account_groups(table, batches, totals, gaps, iterations, firsts)

@@ -18,6 +18,7 @@ ROUTES: list[Any] = [
     router.least_loaded,
     router.sticky,
     router.prefix_affinity,
+    router.prefix_filter,
 ]
 
 
@@ -37,8 +38,8 @@ def unplayable(deployment: Deployment, costs: dict[str, Machine]) -> str | None:
             return f"batching policy {pool.batching.policy} is not compiled"
         if pool.role != "mixed" and deployment.kv_handoff.return_kv:
             return "decode sends KV back"
-        if cost.groups > 1:
-            return f"pool {name} has groups (ep)"
+        if cost.window < 0:
+            return f"pool {name} attends in chunks"
         if cost.offload is not None or cost.spill_blocks:
             return f"pool {name} offloads KV"
         if pool.batching.max_seqs_by_context:

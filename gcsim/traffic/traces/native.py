@@ -19,19 +19,19 @@ from gcsim.traffic.trajectory import Span, Step, Trajectory
 PRIORITY_MAX = 1_000_000
 
 
-def line(trajectory: Trajectory) -> str:
+def line(task: Trajectory) -> str:
     """A trajectory as one line of JSON.
 
     >>> from gcsim.traffic.trajectory import chain
     >>> line(chain(0, "demo", [Step(((1, 100),), 10)], 0.5))
     '{"workload":"demo","start_s":0.5,"steps":[{"append":[[1,100]],"osl":10}]}'
     """
-    record: dict[str, Any] = {"workload": trajectory.workload}
-    if trajectory.start_s is not None:
-        record["start_s"] = trajectory.start_s
-    if trajectory.priority:
-        record["priority"] = trajectory.priority
-    record["steps"] = [_step(index, step) for index, step in enumerate(trajectory.steps)]
+    record: dict[str, Any] = {"workload": task.workload}
+    if task.start_s is not None:
+        record["start_s"] = task.start_s
+    if task.priority:
+        record["priority"] = task.priority
+    record["steps"] = [_step(index, step) for index, step in enumerate(task.steps)]
     return json.dumps(record, separators=(",", ":"))
 
 
@@ -61,19 +61,20 @@ def read(path: Path, skipped: Skipped, options: Options = USUAL) -> Iterator[Tra
     index, last_s = 0, 0.0
     for number, record in by_session.records(numbered_lines(path, skipped, options), None, report):
         try:
-            trajectory = _trajectory(index, record)
-            if trajectory.start_s is not None:
-                if trajectory.start_s < last_s:
-                    raise BadLineError("start_s", trajectory.start_s, "the time goes back")
-                last_s = trajectory.start_s
+            found = trajectory(index, record)
+            if found.start_s is not None:
+                if found.start_s < last_s:
+                    raise BadLineError("start_s", found.start_s, "the time goes back")
+                last_s = found.start_s
         except BadLineError as bad:
             report(bad, number)
             continue
-        yield trajectory
+        yield found
         index += 1
 
 
-def _trajectory(index: int, record: Record) -> Trajectory:
+def trajectory(index: int, record: Record) -> Trajectory:
+    """The trajectory that a line says; `BadLineError` names the field that is wrong."""
     workload = fields.text(record, "workload")
     if workload is None:
         raise BadLineError("workload", None, "needs a name")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import gcsim
+from gcsim import plots
 from gcsim.cli import page as pages
 from gcsim.cli import report as reports
 from gcsim.cli.app import main
@@ -22,7 +23,6 @@ from gcsim.cli.report import page_of
 from gcsim.cli.report_runs import _by_bands, _overlaps, answer, numbers
 from gcsim.errors import ProfileError
 from gcsim.profiles.assumed import assumed_values
-from gcsim.results import plots
 from gcsim.results.comparison import Comparison
 from gcsim.results.text import three
 

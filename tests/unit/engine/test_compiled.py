@@ -1,5 +1,6 @@
 """What the compiled loop is made of, and what it refuses; what it plays: tests/property."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,35 @@ def test_areas_that_went_round_are_unwound() -> None:
     past = (1 << 63) + 5
     wrapped = int(np.array([past], dtype=np.uint64).view(np.int64)[0])
     assert play._unwound([[1, 0, 7, 9], [2, 0, 8, wrapped]]) == [(1, 0, 7, 9), (2, 0, 8, past)]
+
+
+def test_the_loop_reads_a_table_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given an address: the table behind it must live until it has returned."""
+    what = toys.deployment({"m": {"batching": {"max_seqs": 8192}}})  # needs many nodes
+    tasks = [toys.one_step(k, 40, 3, 1e-3 * k) for k in range(300)]
+    held, called = list[int](), set[str]()
+
+    class Table(np.ndarray):
+        pass
+
+    def table_of(w: arrays.World) -> np.ndarray:
+        table = gcsim.engine.compiled.world.table_of(w).view(Table)
+        held.append(table.ctypes.data)
+        weakref.finalize(table, held.remove, table.ctypes.data)
+        return table
+
+    def watched(name: str) -> None:
+        function = getattr(loop, name)
+
+        def call(address: int, *more: int) -> int:
+            called.add(name)
+            assert address in held, name
+            return function(address, *more)
+
+        monkeypatch.setattr(loop, name, call)
+
+    monkeypatch.setattr(play, "table_of", table_of)
+    for name in ("run", "rehash", "stop"):
+        watched(name)
+    toys.serve(what, tasks, compiled=64)
+    assert called == {"run", "rehash", "stop"}

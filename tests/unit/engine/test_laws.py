@@ -13,6 +13,8 @@ import toys
 
 import gcsim
 from gcsim.engine.clock import Call, Clock
+from gcsim.engine.window import Window
+from gcsim.machine.roofline import TOTALS
 from gcsim.results.result import Result
 from gcsim.traffic.trajectory import Step, Trajectory
 
@@ -208,3 +210,34 @@ run: {trajectories: 60}
 """
     result = run_both(text, tmp_path)
     assert 5 < result.summary["simulated_s"] < 12
+
+
+@pytest.mark.parametrize("compiled", [0, 64])
+@pytest.mark.parametrize("coalesce", [True, False])
+@pytest.mark.parametrize("opens", [False, True])
+def test_what_a_later_replica_ends_comes_after_a_boundary_of_the_same_instant(
+    compiled: int, coalesce: bool, opens: bool
+) -> None:
+    """Replica 1 ends a step after 5 ms, when an iteration of replica 0 ends as well: the next step,
+    which goes there without a delay, is not part of the batch that replica 0 has just formed. If
+    the window opens just then, the iteration that starts then counts.
+    """
+    what = toys.deployment(
+        {"m": {"role": "mixed", "replicas": 2}}, router={"policy": "round_robin"}
+    )
+    steps = (Step(((1, 50),), 5), Step(((2, 50),), 3, 0.0, 0, (0,)))
+    cluster = toys.serve(
+        what,
+        [toys.one_step(0, 50, 20), Trajectory(1, "t", steps, 0.0, entered=opens)],
+        coalesce=coalesce,
+        costs=toys.constant_cost(1e-3, what),
+        compiled=compiled,
+        window=Window(None, None, None, 1, True) if opens else None,
+    )
+    served = {row["step"]: row for row in toys.rows(cluster) if row["trajectory"] == 1}
+    assert served[0]["replica"] == 1
+    assert served[0]["e2e_ns"] == 5_000_000
+    assert served[1]["replica"] == 0
+    assert served[1]["ttft_ns"] == 2_000_000
+    iterations = [replica.meter.totals[TOTALS.index("iterations")] for replica in cluster.replicas]
+    assert iterations == ([4, 0] if opens else [20, 5])

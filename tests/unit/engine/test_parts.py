@@ -19,7 +19,7 @@ from gcsim.engine.prefix_cache import PrefixCache
 from gcsim.engine.request import Context, Request
 from gcsim.engine.run import Run
 from gcsim.engine.timeline import MOST_SAMPLES, Timeline
-from gcsim.machine.roofline import batch, gap_bin
+from gcsim.machine.roofline import batch, gap_bin, windowed
 from gcsim.profiles.deployment import Link
 
 
@@ -51,7 +51,7 @@ sequences = st.lists(
 @given(
     sequences,
     st.sampled_from([1, 3, 16]),
-    st.sampled_from([0, 25]),
+    st.sampled_from([0, 25, -1, -7]),
     st.sampled_from([10**6, 1_700_000]),
 )
 def test_a_decode_set_is_the_sum_of_its_sequences(
@@ -71,7 +71,8 @@ def test_a_decode_set_is_the_sum_of_its_sequences(
             assert decode.seqs == len(live)
             assert decode.kv == sum(kv + 1 for kv in live.values())
             if window:
-                assert decode.window_kv == sum(min(kv + 1, window) for kv in live.values())
+                seen = [windowed(float(kv), float(window)) + 1 for kv in live.values()]
+                assert decode.window_kv == sum(min(kv, abs(window)) for kv in seen)
             gained = decode.gain(1)
             blocks = {r: -(-(kv + gained) // block) - -(-kv // block) for r, kv in live.items()}
             assert decode.blocks(gained) == sum(blocks.values())

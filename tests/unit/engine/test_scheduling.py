@@ -197,6 +197,31 @@ def test_prefix_affinity_weighs_the_cache_against_the_line(line: int, chosen: in
     assert found.index == chosen
 
 
+@pytest.mark.parametrize(
+    ("cached", "gap", "chosen"),
+    [
+        (3600, 20_000, 0),  # it holds 0.8 of the prompt: it is not left
+        (3600, 18_000, 0),  # 4 requests of 4,500 tokens more than the idlest: just not left
+        (3600, 17_999, 1),
+        (3599, 20_000, None),  # nobody holds enough: drawn, whoever is idle
+    ],
+)
+def test_prefix_filter_leaves_a_prefix_only_for_a_wide_gap(
+    cached: int, gap: int, chosen: int | None
+) -> None:
+    def stub(index: int, load: int, held: int) -> Any:
+        kv = SimpleNamespace(cached_tokens=lambda _: held)
+        return SimpleNamespace(index=index, load=load, kv=kv)
+
+    groups = [stub(0, 5, cached), stub(1, 1, 0), stub(2, 2, 0)]
+    request: Any = SimpleNamespace(prompt_tokens=4500)
+    found = [ROUTING["prefix_filter"](request, groups, State(gap, turns)) for turns in range(60)]
+    if chosen is not None:
+        assert {group.index for group in found} == {chosen}
+    else:
+        assert all(12 <= [g.index for g in found].count(k) <= 28 for k in range(3))
+
+
 def test_routing_and_admission_never_read_the_true_output_length() -> None:
     """Answers that differ only after the last decision lead to the same decisions."""
     for policy in ROUTING:

@@ -84,3 +84,28 @@ def test_what_is_older_than_its_source_is_forgotten(tmp_path: Path) -> None:
         os.utime(kept / f"{name}.f-1.py311.nbi", (10, 10))
     forget_older([tmp_path])
     assert [each.name for each in kept.iterdir()] == ["newer.f-1.py311.nbi"]
+
+
+COLD = """
+import sys
+from gcsim.cli.console import guarded
+from gcsim.machine import kernel_cache
+
+@guarded
+def compiles():
+    kernel_cache.listen()
+    import numba
+    kernel = numba.njit(lambda x: x + 1)
+    assert kernel(1) == 2 and kernel(1.0) == 2.0
+
+for command in (compiles, guarded(lambda: None)):
+    command()
+assert "numba" in sys.modules
+"""
+
+
+def test_it_is_said_once_when_kernels_are_compiled() -> None:
+    done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, check=True)
+    assert done.stderr == "Compiling kernels (first run only)\n"
+    code = "import sys; import gcsim.machine.kernel_cache; assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""Layers as kinds: gcsim.machine.layers. A new kind is one function and one line in a dict."""
+"""Layers as kinds: gcsim.machine.kinds, layers. A new kind is one function, one line in a dict."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,9 +8,10 @@ import pytest
 import toys
 
 from gcsim.errors import ProfileError
-from gcsim.machine import layers, roofline
+from gcsim.machine import kinds, roofline
 from gcsim.machine.counts import count, kv_bytes_per_token
-from gcsim.machine.layers import Sublayer, layers_of
+from gcsim.machine.kinds import Sublayer
+from gcsim.machine.layers import layers_of
 from gcsim.machine.machine import bind
 from gcsim.machine.placement import place
 from gcsim.machine.roofline import batch, iteration_s
@@ -20,7 +21,7 @@ from gcsim.profiles.model import Model
 from gcsim.profiles.resolve import load_chip, load_model
 
 GQA = {"kind": "gqa", "q_heads": 8, "kv_heads": 4, "head_dim": 32}
-LINEAR = {"kind": "linear", "heads": 8, "head_dim": 32}
+LINEAR = {"kind": "toy", "heads": 8, "head_dim": 32}
 DENSE = {"kind": "dense", "d_ff": 1024}
 
 
@@ -37,7 +38,7 @@ def linear(hidden: int, *, heads: int, head_dim: int) -> Sublayer:
 
 @pytest.fixture
 def _linear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(layers.MIXERS, "linear", linear)
+    monkeypatch.setitem(kinds.MIXERS, "toy", linear)
 
 
 def model(*runs: dict[str, Any], **more: Any) -> Model:
@@ -139,8 +140,7 @@ def test_a_new_kind_is_bound_placed_and_timed() -> None:
 def test_a_model_of_states_alone_holds_sequences_of_any_length() -> None:
     pure = model({"mixer": LINEAR, "ffn": DENSE, "repeat": 4})
     machine = bind(pure, Pool(chip=toys.chip()))
-    state = 4 * 2 * 8 * 32**2
-    assert machine.blocks_per_seq == state // 16
+    assert machine.blocks_per_seq == 8192 // 16, "a snapshot every 8192 tokens, and one to go on"
     assert machine.kv_bytes == 0
     short, long = (
         iteration_s(machine.table, batch(decode_seqs=9, logit_seqs=9, decode_kv=9 * context))
@@ -207,7 +207,7 @@ def test_the_short_form_and_runs_exclude_each_other() -> None:
 
 
 def test_a_sublayer_is_frozen_data() -> None:
-    found = layers.dense(64, d_ff=128)
+    found = kinds.dense(64, d_ff=128)
     assert replace(found, moved=0) != found
     with pytest.raises(AttributeError):
         found.moved = 1  # type: ignore[misc]

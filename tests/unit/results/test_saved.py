@@ -13,9 +13,9 @@ from rich.console import Console, Group
 from rich.text import Text
 
 import gcsim
+from gcsim import plots
 from gcsim.cli.run_text import plain_table
 from gcsim.errors import ProfileError
-from gcsim.results import plots
 from gcsim.results.comparison import Comparison
 from gcsim.results.folder import FILES
 from gcsim.results.html import TABLES, Shown, html, table_of
@@ -54,7 +54,7 @@ def test_a_saved_result_is_what_it_was(both: Comparison, tmp_path: Path, name: s
     assert found.summary == json.loads(played.to_json())
     assert found.resolved == played.resolved
     assert repr(found) == repr(played)
-    assert len(plots.timeline(found).axes) == len(plots.steps(found).axes) == 2
+    assert len(plots.timeline(found).axes) == len(plots.steps(found).axes) + 1 == 3
     again = found.save(tmp_path / "again")
     for file in FILES:
         assert (again / file).read_bytes() == (tmp_path / "x" / file).read_bytes(), file

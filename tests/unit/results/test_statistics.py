@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gcsim import run
+from gcsim.cli.run_text import caveats
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve
 from gcsim.results import statistics
@@ -99,7 +100,7 @@ def test_a_share_that_is_none(text: str) -> None:
 
 
 def test_a_run_has_intervals_around_its_metrics() -> None:
-    summary = run("chatbot", settings={"run.trajectories": 60, "run.warmup": "10 s"}).summary
+    summary = run("coding-agents").summary
     for key in ("mean_ttft_ms", "median_ttft_ms", "mean_e2el_ms", "median_tpot_ms", "mean_task_ms"):
         low, high = summary[f"ci95_{key}"]
         assert low <= summary[key] <= high
@@ -114,6 +115,19 @@ def test_a_saturated_run_has_no_intervals(monkeypatch: pytest.MonkeyPatch) -> No
     keys = [key for key in summary if key.startswith("ci95_")]
     assert len(keys) == 40
     assert all(summary[key] is None for key in keys)
+
+
+def test_fewer_tasks_than_agents_have_no_intervals() -> None:
+    """All of them are under way at once, so they saw one spell of the machine."""
+    agents = {"arrivals.agents": 12}
+    few, enough = (
+        run("coding-agents", settings=agents | {"run.trajectories": tasks}) for tasks in (11, 12)
+    )
+    assert few.summary["ci95_mean_ttft_ms"] is None
+    assert few.summary["ci95_output_throughput"] is None
+    assert enough.summary["ci95_mean_ttft_ms"] is not None
+    assert any("too few for intervals" in line for line in caveats(few.summary))
+    assert not any("too few for intervals" in line for line in caveats(enough.summary))
 
 
 def summary(seed: int, mean: float | None, saturated: bool = False) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Bounds, floors and the search of a plan; `tests/property/test_plan.py` has the enumeration."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import gcsim
 from gcsim.errors import ProfileError
 from gcsim.profiles.resolve import resolve
 from gcsim.profiles.site import load_site
+from gcsim.studies import plan
 from gcsim.studies.layouts import chips_of, demand_of, floor, layouts, tasks_per_s
 from gcsim.studies.plan import Terms
 from gcsim.studies.plan_question import Found, Player, Question, Unit
@@ -72,7 +74,7 @@ def test_demand_counts_what_agents_send() -> None:
 
 @pytest.mark.slow
 def test_floors_lie_below_what_is_played() -> None:
-    chip = chips_of(["h200-sxm"])["h200-sxm"]
+    chip = chips_of(["h200-sxm"])[0]
     asked = Question(BASE, "agents", 8, (), "cost", RENTED)
     demand = demand_of(BASE.scenario)
     for layout in layouts(BASE.scenario, chip, "mixed", RENTED)[0][:3]:
@@ -91,14 +93,14 @@ def test_agents_ask_for_so_many_tasks_as_their_bounds_allow() -> None:
 
 def test_a_layout_that_a_lone_request_breaks_is_not_played() -> None:
     asked = Question(BASE, "agents", 8, parse_slo("tpot:mean<1ms"), "cost", RENTED)
-    found = search(asked, list(chips_of(["h200-sxm"]).values()))
+    found = search(asked, chips_of(["h200-sxm"]))
     assert found.best is None
     assert not found.trials
     assert "a sequence alone takes" in found.whys[0]
 
 
 def test_a_slice_has_the_whole_loads_proportions() -> None:
-    chip = chips_of(["h200-sxm"])["h200-sxm"]
+    chip = chips_of(["h200-sxm"])[0]
     one = layouts(BASE.scenario, chip, "mixed", RENTED)[0][0]
     asked = Question(BASE, "agents", 1000, (), "cost", RENTED)
     unit, load = Player.slice_of(asked, Unit((one,), (50,)))
@@ -136,3 +138,14 @@ def test_the_answer_does_not_depend_on_the_processes() -> None:
         gcsim.plan("coding-agents", 4, "tpot:mean<30ms", jobs=jobs, **kind) for jobs in (1, 2)
     )
     assert one.to_json() == two.to_json()
+
+
+def test_a_plan_says_what_its_drafts_take_for_granted() -> None:
+    """A drafter has no chance of its own: what is published of it."""
+    pool = {"speculation": {"draft_tokens": 3, "acceptance": 0.7, "draft_cost": 0.1}}
+    other = {"speculation": {"draft_tokens": 3, "drafter": "mtp"}}
+    units: Any = [SimpleNamespace(layouts=[SimpleNamespace(pool=of)]) for of in (pool, other, {})]
+    said = [plan._drafts(unit) for unit in units]
+    assert said[0].endswith("accepted with a chance of 0.7.")
+    assert said[1].endswith("accepted as published of mtp.")
+    assert said[2] == ""

@@ -9,12 +9,12 @@ import gcsim
 from gcsim.cli.report import page_of
 from gcsim.cli.report_sweep import answer
 from gcsim.errors import ProfileError
+from gcsim.plots import load_curves
 from gcsim.results.html import words
 from gcsim.results.text import three
 from gcsim.studies.finished import ABOUT, TABLE
 from gcsim.studies.saved import load_sweep
 from gcsim.studies.sweep import Sweep
-from gcsim.studies.sweep_plots import load_curves
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_a_saved_sweep_is_what_it_was(played: Sweep, folder: Path) -> None:
     assert (found.keys, repr(found)) == (played.keys, repr(played))
     pd.testing.assert_frame_equal(found.table, played.table)
     assert found._repr_html_() == played._repr_html_()
-    assert len(load_curves(found).axes) == 3
+    assert len(load_curves(found).axes) == 4
 
 
 def test_a_sweep_is_a_page(played: Sweep, folder: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from gcsim.errors import ProfileError
 from gcsim.profiles.arrivals import Arrivals, Closed, TraceArrivals
+from gcsim.profiles.bounds import CLOCK_S_MAX
 from gcsim.profiles.workload import Agent, Leaf, Workload, leaves
 from gcsim.traffic.agent import plan_block
 from gcsim.traffic.arrivals import starts
@@ -27,6 +28,7 @@ from gcsim.traffic.trajectory import Trajectory
 
 BLOCK = 64
 ARRIVALS, MIX, MIDWAY = 0, 1, 6  # purposes of a generator; 2 to 5: `gcsim.traffic.agent`
+LATEST_S = CLOCK_S_MAX / 2  # of a start: what it begins must end on the clock too
 
 
 def generator(seed: np.random.SeedSequence, *key: int) -> np.random.Generator:
@@ -65,6 +67,8 @@ def trajectories(
     for index, ((leaf, plan), time_s) in enumerate(islice(zip(feed, times, strict=False), count)):
         if own:
             time_s = _own_time(plan, leaf, own)
+        if time_s is not None and time_s > LATEST_S:
+            raise _too_late(arrivals, index, time_s)
         midway = index < entered
         yield Trajectory(index, leaf.name, plan.steps, time_s, leaf.priority, entered=midway)
 
@@ -137,6 +141,12 @@ def _check_enough(arrivals: Arrivals, index: int, name: str) -> None:
             why = f"leaves no whole task of the {index:,} that trace {name} has, entered midway"
         hint = f"give at most {most}, or a longer trace"
         raise ProfileError.one(name, "arrivals.agents", arrivals.agents, why, hint)
+
+
+def _too_late(arrivals: Arrivals, index: int, time_s: float) -> ProfileError:
+    field = "arrivals.rate_scale" if isinstance(arrivals, TraceArrivals) else "arrivals.rate"
+    why = f"trajectory {index} would start after {time_s:.3g} s, and the clock ends"
+    return ProfileError.one("arrivals", field, None, why, "give a higher one, or a run.horizon")
 
 
 def _own_time(plan: Plan, leaf: Leaf, own: TraceArrivals) -> float:

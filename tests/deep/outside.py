@@ -18,11 +18,10 @@ from typing import Any
 
 import outside_files
 import outside_scenarios
-import typer
 from outside_files import Tried
 from shrink import shrunk
 
-from gcsim.cli.app import app
+from gcsim.cli.app import main
 
 SHARES = ("mfu", "mbu", "utilization", "cache_hit_rate", "good_request_fraction", "peak_kv")
 SIGNED = ("ci95", "seed", "priority")
@@ -45,12 +44,10 @@ def called(arguments: list[str]) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = app(args=arguments, prog_name="gcsim", standalone_mode=False) or 0
-        except typer.Exit as end:
-            code = end.exit_code
-        except typer.core.click.UsageError as error:
-            code = 2
-            err.write(str(error))
+            main(arguments)
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
     return int(code), out.getvalue(), err.getvalue()
 
 

@@ -134,3 +134,14 @@ def test_skipped_lines_of_all_traces_are_counted(tmp_path: Path) -> None:
     strict = trace(tmp_path / "a.csv", bad)
     with pytest.raises(ProfileError, match=r"a\.csv:3: num_decode_tokens: is negative"):
         list(trajectories(strict, STATIC, SEED))
+
+
+def test_a_start_beyond_the_clock_is_an_error_that_names_the_setting() -> None:
+    rare = trajectories(
+        load_workload("chatbot"),
+        Poisson(process="poisson", rate="1e-9 /s"),
+        np.random.SeedSequence(1),
+        50,
+    )
+    with pytest.raises(ProfileError, match=r"arrivals\.rate: trajectory \d+ would start after"):
+        list(rare)

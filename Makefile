@@ -37,7 +37,7 @@ bench: $(READY)  ## time the kernels and the engine
 	@$(BIN)/pytest tests/bench -m benchmark --benchmark-enable
 
 examples: $(READY)  ## write the present outputs into the examples of README.md and docs/
-	@GCSIM_REWRITE_EXAMPLES=1 $(BIN)/pytest tests/regression/test_readme_output.py \
+	@GCSIM_REWRITE_EXAMPLES=1 $(BIN)/pytest tests/regression/test_readme_output.py tests/unit/test_reference.py \
 	  tests/unit/results/test_metrics.py tests/unit/test_packaging.py
 
 calibrate: $(READY)  ## fit all chip profiles to POINTS=file.csv and write docs/validation.md

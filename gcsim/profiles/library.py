@@ -42,7 +42,8 @@ def shipped(kind: str) -> dict[str, Path]:
 
 
 def _yaml_files(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.is_file()}
+    found = {path.stem: path for path in folder.glob("*.yaml") if path.is_file()}
+    return {name: found[name] for name in sorted(found)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ PACKED = 8  # prompts that share what an iteration costs besides its tokens
 CHIPS_MOST = 64  # of one replica
 TAILS = ("p95", "p99")  # what a bound of these holds for, one prompt in twenty must keep alone
 SAMPLE_ERR = 0.9  # of the 95th percentile of a sample, to lie below that of any run
-PAST = re.compile(r"(.+)-20\d\d")  # a stack of a year that is over: `vllm-2024`
+PAST = re.compile(r"(.+)-20\d\d(-q\d)?")  # a stack of a year that is over: `vllm-2024`
 # Of a pool; what a mixed one does besides is its stack's habit (`habits`).
 ROLES: dict[str, dict[str, Any]] = {
     "mixed": {"policy": "continuous", "max_seqs": 256, "max_iteration_tokens": 8192},

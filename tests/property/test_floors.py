@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gcsim.errors import CapacityError
 from gcsim.machine import roofline
+from gcsim.machine.layers import layers_of
 from gcsim.machine.machine import bind
 from gcsim.profiles.chip import Chip
 from gcsim.profiles.deployment import Pool
@@ -36,7 +37,8 @@ class Load:
     ends: bool
 
     def batch(self, model: Model):
-        w, pairs = model.attention.window, roofline.causal_pairs(float(self.new), float(self.past))
+        w = layers_of(model).window  # below 0: chunks
+        pairs = roofline.causal_pairs(float(self.new), float(self.past))
         inside = roofline.window_pairs(float(self.new), float(self.past), float(w)) if w else 0.0
         return roofline.batch(
             prompt_tokens=self.chunks * self.new,
@@ -44,11 +46,13 @@ class Load:
             decode_seqs=self.seqs,
             logit_seqs=self.seqs + self.chunks * self.ends,
             decode_kv=self.seqs * self.context,
-            decode_window_kv=self.seqs * min(w, self.context),
+            decode_window_kv=self.seqs * roofline.windowed(float(self.context), float(w)),
             prefill_pairs=self.chunks * pairs,
             prefill_window_pairs=self.chunks * inside,
             prefill_kv=self.chunks * (self.past + self.new),
-            prefill_window_kv=self.chunks * (min(self.past, w) + self.new) if w else 0,
+            prefill_window_kv=(
+                self.chunks * (roofline.windowed(float(self.past), float(w)) + self.new) if w else 0
+            ),
         )
 
     @property
@@ -58,6 +62,12 @@ class Load:
 
 def expert_layers(model: Model) -> int:
     return model.layers - model.ffn.dense_layers if model.ffn.experts else 0
+
+
+def least_params(model: Model) -> float:
+    """Of a model of several kinds of layers: what is published to be active, without embeddings."""
+    assert model.published is not None
+    return 0.9 * model.published.active.value - 2 * model.vocab * model.hidden
 
 
 def attention_params(model: Model) -> int:
@@ -76,6 +86,9 @@ def flops_floor(model: Model, chip: Chip, pool: Pool, load: Load, busy: int) -> 
     A group's own on its chips; those of the experts, of all busy groups, on all chips.
     """
     f, a = model.ffn, model.attention
+    if f is None or a is None:
+        fastest = max(p.value for _, p in chip.compute if p is not None)
+        return 2 * load.tokens * least_params(model) / (fastest * pool.chips_per_replica)
     matrices = 3 if f.gated else 2
     per_token = model.layers * attention_params(model)
     expert = expert_layers(model) * f.experts_per_token * matrices * model.hidden * f.d_ff
@@ -98,6 +111,12 @@ def bytes_floor(model: Model, chip: Chip, pool: Pool, load: Load, busy: int) -> 
     A group's own on its chips; the experts that all busy groups touch, on all chips.
     """
     f, a, w = model.ffn, model.attention, model.weights
+    bandwidth = sum(
+        t.bandwidth.value for t in chip.memory if {"weights", "kv"} & set(t.holds)
+    )  # several tiers may stream at once
+    if f is None or a is None:
+        fewest = min(FORMAT_BYTES[part] for part in (w.attention, w.ffn, w.experts))
+        return least_params(model) * fewest / (bandwidth * pool.chips_per_replica)
     read = model.layers * attention_params(model) * FORMAT_BYTES[w.attention]
     matrices = (3 if f.gated else 2) * model.hidden
     if f.experts:
@@ -110,9 +129,6 @@ def bytes_floor(model: Model, chip: Chip, pool: Pool, load: Load, busy: int) -> 
     size = {"bf16": 2, "fp8": 1}[pool.kv_dtype or model.kv]
     kv = per_token * size * (model.layers - a.window_layers)
     read += kv * (load.seqs * load.context + load.chunks * (load.past + load.new))
-    bandwidth = sum(
-        t.bandwidth.value for t in chip.memory if {"weights", "kv"} & set(t.holds)
-    )  # several tiers may stream at once
     return read / (bandwidth * pool.tp * pool.pp)
 
 
@@ -122,6 +138,8 @@ def links_floor(model: Model, chip: Chip, pool: Pool, load: Load) -> float:
     And activations from stage to stage, by whatever is fastest. With m micro-batches in p stages
     (p + m - 1)/p of one m-th is on the way at a time, which is at least 1/p of all.
     """
+    if model.ffn is None:  # of several kinds of layers
+        return 0.0
     up, n = chip.interconnect.scale_up, pool.tp
     stack = chip.stacks[chip.default_stack]
     exposed = 1 - (stack.comm_overlap.value if stack.comm_overlap else 0)
@@ -171,8 +189,8 @@ def test_no_time_lies_below_its_floors(
     chip: str, of: str, tp: int, ep: int, pp: int, load: Load, busy: int
 ) -> None:
     model, kind = MODELS[of], CHIPS[chip]
-    assume(ep == 1 or model.ffn.experts)
-    assume(pp <= model.layers)
+    assume(ep == 1 or model.ffn is None or model.ffn.experts)
+    assume(pp <= layers_of(model).count)
     assume(tp <= kind.interconnect.scale_up.max_chips)
     try:
         pool = Pool(chip=kind, tp=tp, ep=ep, pp=pp)

@@ -15,7 +15,7 @@ from gcsim.profiles.deployment import Deployment, Link
 from gcsim.profiles.library import Library, root, shipped
 from gcsim.profiles.load import read_mapping, validate
 from gcsim.profiles.model import Model
-from gcsim.profiles.resolve import load_chip
+from gcsim.profiles.resolve import load_chip, resolve
 
 CHIPS, DEPLOYMENTS = tuple(shipped("chip")), tuple(shipped("deployment"))
 
@@ -34,11 +34,7 @@ def model(name: str) -> Model:
 
 @cache
 def deployment(name: str) -> Deployment:
-    path = shipped("deployment")[name]
-    mapping, lines = read_mapping(path)
-    for pool in mapping["pools"].values():
-        pool["chip"] = chip(pool["chip"])
-    return validate(Deployment, mapping, str(path), lines)
+    return resolve("coding-agents", {"deployment": name}).scenario.deployment
 
 
 def quantities(spec: BaseModel, where: str = "") -> Iterator[tuple[str, Quantity]]:

@@ -514,7 +514,9 @@ def check(cluster: Cluster, one: Case) -> None:
     assert (column["cached_tokens"] < column["isl"]).all()
     assert (column["own_cached_tokens"] <= column["cached_tokens"]).all()
     for use in cluster.links:
-        assert use.sent_bytes == use.received_bytes
+        # A load that ends with its warm-up ends the run, with KV on its way back.
+        assert use.received_bytes <= use.sent_bytes
+        assert one.warmup_s or use.sent_bytes == use.received_bytes
     for group in cluster.groups:
         group.kv.check()
         for line in (group.waiting, group.running, group.inbox, group.arrived):

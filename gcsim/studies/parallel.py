@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
+from warnings import catch_warnings, filterwarnings
 
 from gcsim.profiles.resolve import Resolved, content_hash
 from gcsim.results.result import Result
@@ -83,14 +84,18 @@ def called(
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
-    try:
-        parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-        for result in parallel(delayed(function)(*arguments) for arguments in calls):
-            results.append(result)
-            tell(len(results) / len(calls))
-    except BaseException:
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
-        raise
+    with catch_warnings():
+        # Of a process that has grown loky makes a new one, and says so in a thread of its own, which
+        # would die, and all wait for ever, where warnings are errors.
+        filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        try:
+            parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
+            for result in parallel(delayed(function)(*arguments) for arguments in calls):
+                results.append(result)
+                tell(len(results) / len(calls))
+        except BaseException:
+            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            raise
     return results
 
 

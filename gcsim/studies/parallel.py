@@ -85,8 +85,8 @@ def called(
     from joblib.externals.loky import get_reusable_executor
 
     with catch_warnings():
-        # Of a process that has grown loky makes a new one, and says so in a thread of its own, which
-        # would die, and all wait for ever, where warnings are errors.
+        # A process that has grown is replaced by loky, which says so in a thread of its own: where
+        # warnings are errors that thread would die, and all would wait for ever.
         filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         try:
             parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)

@@ -218,7 +218,7 @@ def percentile_interval(
     values give the binomial ranks. Ref: Woodruff, JASA 47 (1952) 635.
 
     >>> percentile_interval(np.random.default_rng(1).random(4000), 50)
-    Interval(value=0.49..., low=0.47..., high=0.51...)
+    Interval(value=0.49..., low=0.46..., high=0.51...)
     >>> percentile_interval(np.arange(50.0), 99) is None
     True
     """

@@ -6,13 +6,12 @@ under one policy are one run (an `Arm`): its stages follow one another on the sa
 """
 
 import csv
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gcsim.calibration.points import COLUMNS
+from gcsim.calibration.points import COLUMNS, number_of
 from gcsim.errors import ProfileError
 
 # What a note says of the routing -> the policy that plays it; the first that matches counts.
@@ -156,7 +155,7 @@ def unplayed(row: Mapping[str, str]) -> str | None:
             return reason
     if not policy_of(text):
         return "its routing is not stated"
-    lengths = (_number(row[name]) for name in ("isl", "osl", "chips", "tp"))
+    lengths = (number_of(row[name]) for name in ("isl", "osl", "chips", "tp"))
     return None if all(value >= 1 for value in lengths) else "lengths or chips are not stated"
 
 
@@ -190,7 +189,7 @@ def _uses_tier(row: Mapping[str, str]) -> bool:
 
 def _arm(rows: Sequence[Mapping[str, str]], server: Server) -> Arm:
     first, notes = rows[0], rows[0]["notes"]
-    isl, osl = round(_number(first["isl"])), round(_number(first["osl"]))
+    isl, osl = round(number_of(first["isl"])), round(number_of(first["osl"]))
     isl, osl = COUNTED.get((server.model.rpartition("/")[2], isl, osl), (isl, osl))
     guide = bool(re.search(r"stage \d+ of ladder|whole ladder 3-", notes))
     turns = bool(re.search(r"\d conversations x", notes))
@@ -213,7 +212,7 @@ def _arm(rows: Sequence[Mapping[str, str]], server: Server) -> Arm:
         question=question,
         osl=osl,
         poisson="constant" not in notes,
-        clients=round(_number(first["concurrency_or_batch"], 0.0)),
+        clients=round(number_of(first["concurrency_or_batch"], 0.0)),
         median=any(re.search(r"p50(?!\(not)", row["notes"]) for row in rows),
         whole=bool(re.search("whole ladder 3-", notes)),
         stages=_on_guide(stages, notes) if guide else _warmed(stages, notes),
@@ -242,11 +241,11 @@ def _stage(row: Mapping[str, str]) -> Stage:
     notes = row["notes"]
     said = re.search(r"(?:for |, |constant |stage \()(\d+) s\b", notes)
     found = {
-        "ttft": _number(row["ttft_ms"]) / 1e3,
+        "ttft": number_of(row["ttft_ms"]) / 1e3,
         "ttft_p90": _figure(r"ttft=mean, p90=(\d+)|p90 ttft=(\d+)", notes) / 1e3,
-        "tpot": _number(row["tpot_ms"]) / 1e3,
-        "e2e": _number(row["e2e_ms"]) / 1e3,
-        "throughput": _number(row["tok_s_total"]),
+        "tpot": number_of(row["tpot_ms"]) / 1e3,
+        "e2e": number_of(row["e2e_ms"]) / 1e3,
+        "throughput": number_of(row["tok_s_total"]),
         "served": _figure(r"achieved ([\d.]+) req/s", notes),
     }
     published = {metric: value for metric, value in found.items() if value > 0}
@@ -258,7 +257,7 @@ def _stage(row: Mapping[str, str]) -> Stage:
 
 def _server(row: Mapping[str, str], share: float | None, prefill: float | None) -> Server:
     notes = row["notes"].replace(",", "")
-    chips, tp = round(_number(row["chips"])), round(_number(row["tp"]))
+    chips, tp = round(number_of(row["chips"])), round(number_of(row["tp"]))
     replicas = max(chips // tp, 1)
     text = f"{notes} {row['framework']}"
     kv = _figure(
@@ -286,15 +285,7 @@ def _server(row: Mapping[str, str], share: float | None, prefill: float | None) 
 def _figure(pattern: str, text: str) -> float:
     """The first group that a pattern finds, as a number; 0 without."""
     found = re.search(pattern, text)
-    return _number(next(g for g in found.groups() if g).replace(",", "")) if found else 0.0
-
-
-def _number(cell: str, default: float = math.nan) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        return default
-    return value if math.isfinite(value) else default
+    return number_of(next(g for g in found.groups() if g).replace(",", "")) if found else 0.0
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

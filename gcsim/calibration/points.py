@@ -191,8 +191,8 @@ def parse_row(row: dict[str, str]) -> Point | str:
     for pattern, reason in SKIPS:
         if re.search(pattern, notes):
             return reason
-    isl, osl = _number(row["isl"]), _number(row["osl"])
-    concurrency = _number(row["concurrency_or_batch"])
+    isl, osl = number_of(row["isl"]), number_of(row["osl"])
+    concurrency = number_of(row["concurrency_or_batch"])
     for value, reason in ((isl, "no prompt length"), (osl, "no output length")):
         if not value >= 1:
             return reason
@@ -217,7 +217,7 @@ def parse_row(row: dict[str, str]) -> Point | str:
         isl=round(isl),
         osl=round(osl),
         concurrency=round(concurrency),
-        cached=round(_number(row["cached_tokens"], 0.0)),
+        cached=round(number_of(row["cached_tokens"], 0.0)),
         serving=sides[1],
         prefill=sides[0],
         low=0.8 if "len~U[0.8L,L]" in notes else 1.0,
@@ -232,8 +232,8 @@ def parse_row(row: dict[str, str]) -> Point | str:
 
 
 def _published(row: dict[str, str], static: bool, whole: bool) -> dict[str, float]:
-    found = {name: _number(row[f"{name}_ms"]) / 1e3 for name in ("ttft", "tpot", "e2e")}
-    found["throughput"] = _number(row["tok_s_total"])
+    found = {name: number_of(row[f"{name}_ms"]) / 1e3 for name in ("ttft", "tpot", "e2e")}
+    found["throughput"] = number_of(row["tok_s_total"])
     if static or (whole and found["e2e"] > 0):  # the one follows from the other
         found["throughput"] = math.nan
     if re.search(r"e2e (is|dropped)", row["notes"]):
@@ -241,7 +241,12 @@ def _published(row: dict[str, str], static: bool, whole: bool) -> dict[str, floa
     return {name: value for name, value in found.items() if value > 0}
 
 
-def _number(cell: str, default: float = math.nan) -> float:
+def number_of(cell: str, default: float = math.nan) -> float:
+    """The figure of a cell of a table; `default` where it holds none.
+
+    >>> number_of("12.5"), number_of("", 0.0)
+    (12.5, 0.0)
+    """
     try:
         value = float(cell)
     except ValueError:
@@ -292,7 +297,7 @@ def _disaggregated(notes: str, chips: float, tp: float) -> tuple[Side | None, Si
 
 def _sides(row: dict[str, str]) -> tuple[Side | None, Side] | str:
     """(prefill side or None, serving or decode side) of a row, or why it cannot be told."""
-    notes, chips, tp = row["notes"], _number(row["chips"]), _number(row["tp"])
+    notes, chips, tp = row["notes"], number_of(row["chips"]), number_of(row["tp"])
     if re.search(r"\bP/?D\b|disagg", f"{notes} {row['framework']}"):
         return _disaggregated(notes, chips, tp)
     if not chips >= 1 and not tp >= 1:

@@ -17,7 +17,6 @@ from gcsim.cli.options import (
 
 if TYPE_CHECKING:
     from gcsim.profiles.resolve import Resolved
-    from gcsim.studies.plan import Terms
 
 NOTHING_HOLDS = 3  # exit code
 
@@ -122,17 +121,18 @@ def plan(
     )
     names = [name.strip() for name in (chips or "").split(",") if name.strip()]
     asked = scenario_of(scenario, library)
+    best: dict[str, Any] = {"chips": names or None, "terms": terms, "settings": common}
+    best["jobs"] = jobs
     if maximize is not None:
         given = {"--rate": rate, "--load": load, "--slo": slo, "--out": out}
         power_w = _most(maximize, limits, {**given, "--max-chips": chips_most})
-        _revenue(asked, power_w, agents, names, terms, common, jobs, output)
+        _revenue(asked, power_w, agents, best, output)
         return
     if loads:
-        _over_load(asked, loads, slo, names, terms, common, jobs, output)
+        _over_load(asked, loads, slo, best, output)
         return
     with progress(f"{scenario}, plan", 1.0) as tell:
-        best: dict[str, Any] = {"chips": names or None, "terms": terms, "settings": common}
-        found = find(asked, agents, slo, **best, jobs=jobs, progress=tell)
+        found = find(asked, agents, slo, **best, progress=tell)
     emit(found.to_json() if output is OutputFormat.json else plan_table(found))
     note(f"{found.runs:,} runs")
     if found.answer is None:
@@ -146,26 +146,14 @@ def _over_load(
     scenario: "str | Resolved",
     loads: list[float],
     slo: str | None,
-    chips: list[str],
-    terms: "Terms",
-    settings: dict[str, Any],
-    jobs: int | None,
+    best: dict[str, Any],
     output: OutputFormat,
 ) -> None:
     from gcsim.cli.plan_load_text import plan_load_table
     from gcsim.studies.plan_load import plan_over_load
 
     with progress("plan over load", 1.0) as tell:
-        found = plan_over_load(
-            scenario,
-            loads,
-            slo,
-            chips=chips or None,
-            terms=terms,
-            settings=settings,
-            jobs=jobs,
-            progress=tell,
-        )
+        found = plan_over_load(scenario, loads, slo, **best, progress=tell)
     emit(found.to_json() if output is OutputFormat.json else plan_load_table(found))
     note(f"{found.runs:,} runs")
     if all(one.best.best is None for one in found.served):
@@ -176,26 +164,14 @@ def _revenue(
     scenario: "str | Resolved",
     power_w: float,
     agents: int | None,
-    chips: list[str],
-    terms: "Terms",
-    settings: dict[str, Any],
-    jobs: int | None,
+    best: dict[str, Any],
     output: OutputFormat,
 ) -> None:
     from gcsim.cli.plan_text import revenue_table
     from gcsim.studies.plan_revenue import most_revenue
 
     with progress("plan of revenue", 1.0) as tell:
-        found = most_revenue(
-            scenario,
-            power_w,
-            chips=chips or None,
-            load=agents,
-            terms=terms,
-            settings=settings,
-            jobs=jobs,
-            progress=tell,
-        )
+        found = most_revenue(scenario, power_w, load=agents, **best, progress=tell)
     emit(found.to_json() if output is OutputFormat.json else revenue_table(found))
     if not found.served:
         raise typer.Exit(NOTHING_HOLDS)

@@ -60,16 +60,14 @@ def plot(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """A picture of saved results: where time goes, latencies, load, frontier, roofline, a task."""
-    import matplotlib as mpl
-
     from gcsim.cli.sources import read_sources
     from gcsim.errors import ProfileError
-    from gcsim.plots.style import check_picture, write_picture
+    from gcsim.plots.style import check_picture, plain_names, write_picture
 
     check_picture(out)
     if out.exists() and not force:
         raise ProfileError.one("plot", "--out", str(out), "is there already", "--force replaces it")
-    with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+    with plain_names():
         figure = drawn(kind, read_sources(results), task, metric)
         write_picture(figure, out)
     note(f"Drawn in {out}")

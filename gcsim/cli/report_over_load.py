@@ -50,14 +50,13 @@ def answer(found: Saved) -> str:
 
 def sections(found: Saved) -> Iterator[str]:
     """The picture of rents, every family at every load, what is left open, how it was asked."""
-    import matplotlib as mpl
-
     from gcsim.plots import costs
+    from gcsim.plots.style import plain_names
 
     yield "<h2>Rent against load</h2>"
     if any(row.get("deployment") for row in found["families"]):
         text = "Rent of the best of each family against load; bands: assumed values at their ends"
-        with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+        with plain_names():
             drawn = picture(costs(found), f"costs {found['scenario']}", text)
         yield folded(text, drawn, is_open=True, printed=True)
     yield "<h2>The best of each family at each load</h2>"

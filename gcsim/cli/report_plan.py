@@ -67,11 +67,10 @@ def _moves(found: Saved) -> bool:
 
 
 def _picture(found: Saved, kind: str, text: str) -> Iterator[str]:
-    import matplotlib as mpl
-
     from gcsim import plots
+    from gcsim.plots.style import plain_names
 
-    with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+    with plain_names():
         figure = plots.frontier(found) if kind == "frontier" else plots.tornado(found)
         drawn = picture(figure, f"{kind} {found['scenario']}", text)
     yield folded(text, drawn, is_open=True, printed=True)

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-
 from gcsim import plots
 from gcsim.cli.compare import comparison_table
 from gcsim.cli.page import folded, listed, picture, scrolled, sorted_table
 from gcsim.cli.run_text import caveats, run_table, span, verdict
+from gcsim.plots.style import plain_names
 from gcsim.profiles.assumed import assumed_values
 from gcsim.results.comparison import Comparison, decides
 from gcsim.results.html import html, words
@@ -121,7 +120,7 @@ def _best(comparison: Comparison, key: str) -> str:
 def _pictures(runs: Runs) -> Iterator[str]:
     many = dict(runs)
     drawn: list[tuple[str, str, Figure]] = []
-    with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+    with plain_names():
         if all(r.summary["breakdown_ms"]["decode"] is not None for r in runs.values()):
             text = "Where the time of a step goes, by phase"
             drawn.append(("phases", text, plots.breakdown(many)))

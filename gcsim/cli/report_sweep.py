@@ -32,15 +32,14 @@ def answer(found: Sweep) -> str:
 
 def sections(found: Sweep) -> Iterator[str]:
     """Tables of the terminal, load curves, every number of every point."""
-    import matplotlib as mpl
-
     yield "<h2>The sweep</h2>"
     yield scrolled(html(table_of(found)), "points", "tall")
     if found.at_slo is not None:
         from gcsim.plots import load_curves
+        from gcsim.plots.style import plain_names
 
         text = "Latency and goodput against load; whiskers: 95% intervals, hollow: saturated"
-        with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+        with plain_names():
             drawn = picture(load_curves(found), f"load {found.scenario}", text)
         yield folded(text, drawn, is_open=True, printed=True)
     rows = plain_rows(found.table)

@@ -82,11 +82,10 @@ def sweep(
 
 
 def _draw(found: "Sweep", plot: Path) -> None:
-    import matplotlib as mpl
-
     from gcsim.plots import load_curves, write_picture
+    from gcsim.plots.style import plain_names
 
-    with mpl.rc_context({"text.parse_math": False}):  # names are no formulas
+    with plain_names():
         write_picture(load_curves(found), plot, "--plot")
     note(f"Drawn in {plot}")
 

@@ -5,7 +5,8 @@ legend outside the data.
 """
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,15 @@ def check_picture(path: Path, option: str = "--out") -> None:
     if not path.absolute().parent.is_dir():
         why = f"lies in {path.absolute().parent}, which is no folder"
         raise ProfileError.one("plot", option, str(path), why, "name another file")
+
+
+@contextmanager
+def plain_names() -> Iterator[None]:
+    """What is drawn within takes names as they are: a `$` in them begins no formula."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.parse_math": False}):
+        yield
 
 
 def write_picture(figure: "Figure", path: Path, option: str = "--out") -> None:

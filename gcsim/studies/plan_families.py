@@ -57,6 +57,7 @@ def at_loads(
     tell: Fraction,
 ) -> list[AtLoad]:
     """All families at each load. pairs: also those of the chips that stand alone in `families`."""
+    questions = [replace(question, load=load) for load in loads]
     calls = [(question, loads, one) for one in families]
     every = called(_over, calls, jobs, lambda done: tell(0.4 * done))
     by_load = [list(row) for row in zip(*every, strict=True)]
@@ -65,8 +66,7 @@ def at_loads(
         chips = [family[0] for family in families if len(family) == 1]
         wanted: dict[str, tuple[list[float], Family]] = {}
         for place, load in enumerate(loads):
-            asked = replace(question, load=load)
-            couples, left_out[place] = _couples(asked, chips, by_load[place])
+            couples, left_out[place] = _couples(questions[place], chips, by_load[place])
             for couple in couples:
                 name = " + ".join(chip.name for chip in couple)
                 wanted.setdefault(name, ([], couple))[0].append(load)
@@ -75,8 +75,8 @@ def at_loads(
         for (mine, _), found in zip(wanted.values(), played, strict=True):
             for load, one in zip(mine, found, strict=True):
                 by_load[loads.index(load)].append(one)
-    asked_at = [(replace(question, load=load), by_load[k]) for k, load in enumerate(loads)]
-    settled = called(_settled, asked_at, jobs, lambda done: tell(0.8 + 0.2 * done))
+    asked = list(zip(questions, by_load, strict=True))
+    settled = called(_settled, asked, jobs, lambda done: tell(0.8 + 0.2 * done))
     return [replace(one, left_out=n) for one, n in zip(settled, left_out, strict=True)]
 
 

@@ -41,10 +41,9 @@ from gcsim.studies.evidence import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAMPLE = (
-    700  # rows per metric and depth whose being left out is played; spread evenly over the table
-)
-DIFFERENCE, STEP = 1e-3, 1.0  # of a logarithm: for a derivative, and the longest step
+# Rows per metric and depth whose being left out is played, spread evenly over the table.
+SAMPLE = 700
+STEP = 1.0  # of a logarithm, the longest
 HEADS: tuple[str, ...] = (
     "id",
     "source",
@@ -174,7 +173,7 @@ def without_model(ready: Prepared, values: Mapping[Name, float]) -> list[Compare
         part = subset(ready, _of(chip))
         pricer, names = Pricer(part), names_of(part)
         errors = pricer.errors(values)
-        slopes = np.stack([_slope(pricer, values, name, errors) for name in names], axis=1)
+        slopes = pricer.slopes(values, [(name,) for name in names])
         weights = row_weights(pricer) ** 2
         weights /= np.sqrt(1.0 + weights * errors**2)  # as soft_l1 weighs a row
         fitted = np.array([part.points[k].fitted for k, *_ in pricer.rows])
@@ -190,13 +189,6 @@ def without_model(ready: Prepared, values: Mapping[Name, float]) -> list[Compare
             left = subset(part, _serving(str(model)))
             found += rows_of(left, dict(values) | _bounded(moved))
     return found
-
-
-def _slope(
-    pricer: Pricer, values: Mapping[Name, float], name: Name, errors: "NDArray[np.float64]"
-) -> "NDArray[np.float64]":
-    changed = dict(values) | {name: values[name] * float(np.exp(DIFFERENCE))}
-    return (pricer.errors(changed) - errors) / DIFFERENCE
 
 
 def _width(name: Name) -> float:

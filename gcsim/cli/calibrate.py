@@ -122,7 +122,7 @@ def calibrate(
     from gcsim.calibration import one_chip, servers
     from gcsim.errors import ProfileError
     from gcsim.profiles.library import Library, asked_for, opened
-    from gcsim.profiles.template import place_of
+    from gcsim.profiles.template import check_free, place_of
 
     folder = asked_for(library)
     known = Library(folder) if name else opened(library)  # a name may make the folder
@@ -132,9 +132,7 @@ def calibrate(
             why, hint = "says where it goes, and so does --name", "give one of them"
             raise ProfileError.one("calibrate", "--out", str(out), why, hint)
         out = place_of("chip", name, folder)
-        if out.exists() and not force:
-            hint = "take another name, or --force"
-            raise ProfileError.one(str(out), "", None, "is there already", hint)
+        check_free(out, force)
     given = [source for source in (points, from_aiperf, from_vllm_bench) if source is not None]
     if len(given) != 1:
         why = "needs exactly one source of measurements"

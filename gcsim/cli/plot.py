@@ -61,12 +61,11 @@ def plot(
 ) -> None:
     """A picture of saved results: where time goes, latencies, load, frontier, roofline, a task."""
     from gcsim.cli.sources import read_sources
-    from gcsim.errors import ProfileError
     from gcsim.plots.style import check_picture, plain_names, write_picture
+    from gcsim.profiles.template import check_free
 
     check_picture(out)
-    if out.exists() and not force:
-        raise ProfileError.one("plot", "--out", str(out), "is there already", "--force replaces it")
+    check_free(out, force, "--force replaces it")
     with plain_names():
         figure = drawn(kind, read_sources(results), task, metric)
         write_picture(figure, out)

@@ -66,6 +66,7 @@ def page_of(sources: list[Path]) -> str:
 def check_out(out: Path, force: bool) -> None:
     """Errors: `ProfileError` for a place that no page can go to; asked before the work."""
     from gcsim.errors import ProfileError
+    from gcsim.profiles.template import check_folder
 
     if out.suffix.lower() not in (".html", ".htm"):
         why, hint = "is no name of a page", "write --out report.html"
@@ -73,9 +74,7 @@ def check_out(out: Path, force: bool) -> None:
     if out.is_dir() or (out.exists() and not force):
         hint = "name another" if out.is_dir() else "--force replaces it"
         raise ProfileError.one("report", "--out", str(out), "is there already", hint)
-    if not out.absolute().parent.is_dir():
-        why = f"lies in {out.absolute().parent}, which is no folder"
-        raise ProfileError.one("report", "--out", str(out), why, "name another file")
+    check_folder(out, "report")
 
 
 def write_page(out: Path, text: str) -> None:

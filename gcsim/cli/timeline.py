@@ -33,26 +33,19 @@ def timeline(
     At most 250,000 events (about 40 MB) are written; a longer run is cut there, and told so.
     """
     from gcsim.errors import ProfileError
-    from gcsim.results.folder import cannot_write
+    from gcsim.profiles.template import check_folder, check_free, write_new
     from gcsim.results.saved import load_results
     from gcsim.studies.trace_events import trace_events
 
-    if out.exists() and not force:
-        hint = "--force replaces it"
-        raise ProfileError.one("timeline", "--out", str(out), "is there already", hint)
-    if not out.absolute().parent.is_dir():
-        why = f"lies in {out.absolute().parent}, which is no folder"
-        raise ProfileError.one("timeline", "--out", str(out), why, "name another file")
+    check_free(out, force, "--force replaces it")
+    check_folder(out, "timeline")
     if each and not iterations:
         why = "goes not with --no-iterations"
         raise ProfileError.one("timeline", "--each", None, why, "give one of them")
     shown = _window(window)
     trace = trace_events(load_results(results), shown, iterations=iterations, each=each)
     text = json.dumps(trace.to_dict(), separators=(",", ":"), allow_nan=False)
-    try:
-        out.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    write_new(out, text + "\n", force)
     what = f"{len(trace.events):,} events, {len(text) / 1e6:.2g} MB"
     note(f"Written to {out}: {trace.from_s:g} to {trace.until_s:.6g} s, {what}")
     if trace.cut:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcsim.errors import ProfileError
+from gcsim.profiles.template import check_folder
+from gcsim.traffic.traces.atomic import beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -178,9 +180,7 @@ def check_picture(path: Path, option: str = "--out") -> None:
     if path.suffix not in SUFFIXES:
         hint = f"one that ends in {', '.join(SUFFIXES)}"
         raise ProfileError.one("plot", option, str(path), "is no file of a picture", hint)
-    if not path.absolute().parent.is_dir():
-        why = f"lies in {path.absolute().parent}, which is no folder"
-        raise ProfileError.one("plot", option, str(path), why, "name another file")
+    check_folder(path, "plot", option)
 
 
 @contextmanager
@@ -193,7 +193,7 @@ def plain_names() -> Iterator[None]:
 
 
 def write_picture(figure: "Figure", path: Path, option: str = "--out") -> None:
-    """A picture as a file, the same bytes each time.
+    """A picture as a file, whole or not at all, the same bytes each time.
 
     Errors: `ProfileError`, for one that cannot be written too.
     """
@@ -203,9 +203,12 @@ def write_picture(figure: "Figure", path: Path, option: str = "--out") -> None:
     plain: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
     if path.suffix == ".pdf":
         plain = {"metadata": {"CreationDate": None}}
+    target = path.absolute()
     try:
-        with mpl.rc_context({"svg.hashsalt": "gcsim", "text.parse_math": False}):
-            figure.savefig(path, **plain)
+        with plain_names(), mpl.rc_context({"svg.hashsalt": "gcsim"}), beside(target) as folder:
+            part = folder / target.name
+            figure.savefig(part, **plain)
+            part.replace(target)
     except OSError as error:
         why = f"cannot be written: {error.strerror or error}"
         raise ProfileError.one(str(path), option, None, why, "name another file") from error

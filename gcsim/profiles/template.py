@@ -96,14 +96,24 @@ def place_of(kind: str, name: str, folder: Path | None) -> Path:
     return (folder / FOLDERS[kind] if folder else Path()) / f"{name}.yaml"
 
 
-def check_free(path: Path | None, force: bool = False) -> None:
+ANOTHER = "take another name, or --force"
+
+
+def check_free(path: Path | None, force: bool = False, hint: str = ANOTHER) -> None:
     """Before long work: that its file can be written. Errors: `ProfileError` where one is there."""
     if path is not None and path.exists() and not force:
-        raise _taken(path)
+        raise _taken(path, hint)
 
 
-def _taken(path: Path) -> ProfileError:
-    hint = "take another name, or --force"
+def check_folder(path: Path, command: str, option: str = "--out") -> None:
+    """Before long work: that the folder of its file is there. Errors: `ProfileError`, else."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        why = f"lies in {folder}, which is no folder"
+        raise ProfileError.one(command, option, str(path), why, "name another file")
+
+
+def _taken(path: Path, hint: str = ANOTHER) -> ProfileError:
     return ProfileError.one(str(path), "", None, "is there already", hint)
 
 

@@ -10,6 +10,7 @@ from gcsim.cli import app as cli
 from gcsim.cli.plot import OF, Kind
 from gcsim.cli.sources import read_sources
 from gcsim.errors import ProfileError
+from gcsim.plots.style import write_picture
 
 pytestmark = pytest.mark.slow  # most of these play runs
 FEW = {"arrivals.agents": 1, "run.trajectories": 1}
@@ -81,3 +82,39 @@ def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ProfileError):
             read_sources([path])
+
+
+def test_a_picture_that_cannot_be_finished_leaves_the_one_before(tmp_path: Path) -> None:
+    class Broken:
+        def savefig(self, path: Path, **_: object) -> None:
+            path.write_text("<svg")
+            raise OSError(28, "No space left on device")
+
+    out = tmp_path / "x.svg"
+    out.write_text("whole")
+    with pytest.raises(ProfileError, match="No space left on device"):
+        write_picture(Broken(), out)  # type: ignore[arg-type]  # it is saved, and no more
+    assert out.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_timeline_is_whole_or_not_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "trace.json"
+    command = ["timeline", str(folder / "run1"), "--out", str(out), "--force"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command)
+    assert not ended.value.code
+    whole = out.read_text()
+    assert json.loads(whole)["traceEvents"]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gcsim.profiles.template.Path.replace", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command)
+    assert ended.value.code == 2
+    assert out.read_text() == whole
+    assert list(tmp_path.iterdir()) == [out]

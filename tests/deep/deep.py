@@ -24,6 +24,7 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+# A script, and its neighbours: found only now.
 import breaks  # noqa: E402
 import engines  # noqa: E402
 import kills  # noqa: E402

@@ -20,7 +20,7 @@ import gcsim
 from gcsim.cli import app, check_text, run_text, sweep_text  # noqa: F401 (loaded before a fork)
 from gcsim.errors import ProfileError
 from gcsim.results.folder import complete
-from gcsim.studies import baseline, replicate, sweep  # noqa: F401
+from gcsim.studies import baseline, replicate, sweep  # noqa: F401 (as above)
 
 WARM = {"arrivals.agents": 2, "run.trajectories": 3}
 FEW = ["--set", "arrivals.agents=2", "--set", "run.trajectories=3"]

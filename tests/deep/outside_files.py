@@ -259,7 +259,10 @@ def trace(rng: random.Random) -> Tried:
     damage = damaged(rng) if rng.random() < 0.25 else bytes
     if rng.random() < 0.1:
         inner = damage
-        damage = lambda raw: gzip.compress(inner(raw))  # noqa: E731
+
+        def damage(raw: bytes) -> bytes:
+            return gzip.compress(inner(raw))
+
     suffix = rng.choice(["", ".jsonl", ".csv", ".gz", ".parquet"])
     return Tried(f"trace{suffix}", tree, text, (call,), damage)
 

@@ -75,7 +75,7 @@ def _with(tree: Any, place: Place, value: Any) -> Any:
     if not isinstance(holder, dict | list) or _at(tree, place) is None:
         return None
     if value is GONE:
-        del holder[place[-1]]  # type: ignore[arg-type]
+        del holder[place[-1]]  # type: ignore[arg-type]  # a key, or an index: as it was walked
     else:
         holder[place[-1]] = value  # type: ignore[index]
     return found
